@@ -1,0 +1,92 @@
+"""lmkit: train and deploy models from a notebook, in PyTorch or TensorFlow alike.
+
+>>> import lmkit as lk
+>>> run = lk.train(lk.Experiment(data="digits", model={"family": "mlp", "hidden": [64]}))  # doctest: +SKIP
+>>> run.watch()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmkit import charts
+    from lmkit.batch.templates import run_template, templates
+    from lmkit.errors import (
+        ConfigError,
+        DataError,
+        LmkitError,
+        MissingPackage,
+        RunFailed,
+        RunNotFound,
+        RunStateError,
+        TemplateError,
+    )
+    from lmkit.experiment import Experiment
+    from lmkit.report import page
+    from lmkit.run import Run, attach, pause, resume, runs, stop, train, watch
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Experiment": "lmkit.experiment",
+    "Run": "lmkit.run",
+    "train": "lmkit.run",
+    "attach": "lmkit.run",
+    "runs": "lmkit.run",
+    "watch": "lmkit.run",
+    "pause": "lmkit.run",
+    "resume": "lmkit.run",
+    "stop": "lmkit.run",
+    "run_template": "lmkit.batch.templates",
+    "templates": "lmkit.batch.templates",
+    "page": "lmkit.report",
+    "charts": "",
+    "LmkitError": "lmkit.errors",
+    "ConfigError": "lmkit.errors",
+    "DataError": "lmkit.errors",
+    "TemplateError": "lmkit.errors",
+    "MissingPackage": "lmkit.errors",
+    "RunNotFound": "lmkit.errors",
+    "RunStateError": "lmkit.errors",
+    "RunFailed": "lmkit.errors",
+}
+"""Public name → the module it is fetched from when it is first used; an empty one is a module itself."""
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Experiment",
+    "LmkitError",
+    "MissingPackage",
+    "Run",
+    "RunFailed",
+    "RunNotFound",
+    "RunStateError",
+    "TemplateError",
+    "attach",
+    "charts",
+    "page",
+    "pause",
+    "resume",
+    "run_template",
+    "runs",
+    "stop",
+    "templates",
+    "train",
+    "watch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
+    home = _HOMES[name]
+    value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"lmkit.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,76 @@
+"""What a backend is: one framework behind the interface that everything else speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmkit.data.preparation import Dataset
+    from lmkit.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import MLP, Weights
+
+
+class Steps(NamedTuple):
+    """What a trainer tells of consecutive steps.
+
+    Attributes:
+        loss: (n,), the mean loss over each step's rows, before its update.
+        gradient_norm: (n,), the norm ‖∇J‖₂ over all weights before clipping; NaN where it was not computed.
+    """
+
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+
+
+class Trainer(Protocol):
+    """A model, its optimizer and its data, ready to take steps. It never knows who watches."""
+
+    device: str
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Begins an epoch in which the training rows come in ``order`` (rows,)."""
+
+    def advance(self, first: int, rates: np.ndarray) -> Steps:
+        """Takes ``len(rates)`` steps from the epoch's batch ``first`` on, each at its learning rate."""
+
+    def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
+        """The gradient of the mean loss over training ``rows`` for every weight; None where it has no part in it."""
+
+    def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
+        """Logits (rows, outputs) of one part of the data: training, validation or test; or of its first ``rows``.
+
+        Dropout is off.
+        """
+
+    def state(self) -> Weights:
+        """The optimizer's memory and the random states, as arrays."""
+
+    def restore(self, state: Weights) -> None:
+        """Takes up a ``state``."""
+
+
+class Backend(Protocol):
+    """One framework."""
+
+    name: str
+
+    def build(self, model: MLP, inputs: int, outputs: int, precision: str) -> Any:
+        """The framework's own model, its weights not yet set."""
+
+    def weights(self, model: Any) -> Weights:
+        """A copy of the weights under the names and in the layout that all backends share."""
+
+    def set_weights(self, model: Any, weights: Weights) -> None:
+        """Sets the weights."""
+
+    def trainer(self, model: Any, experiment: Experiment, dataset: Dataset, loss: LossName) -> Trainer:
+        """A trainer for ``model``."""
+
+    def predict(self, model: Any, X: np.ndarray) -> np.ndarray:
+        """Logits (rows, outputs) of prepared rows. Dropout is off."""
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, devices and thread counts, for the record."""

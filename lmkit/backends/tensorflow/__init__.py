@@ -1,0 +1,69 @@
+"""TensorFlow, with Keras for the models."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow loads; its notes are not for our users
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import tensorflow as tf
+
+from lmkit.backends.tensorflow import checkpoints, models
+from lmkit.backends.tensorflow.training import TensorFlowTrainer
+from lmkit.errors import MissingPackage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmkit.data.preparation import Dataset
+    from lmkit.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import MLP, Weights
+
+if keras.backend.backend() != "tensorflow":
+    raise MissingPackage(
+        f"Keras is set to compute with {keras.backend.backend()}, expected tensorflow; set KERAS_BACKEND=tensorflow"
+    )
+
+
+class TensorFlowBackend:
+    """TensorFlow behind the interface of ``lmkit.backends.base``."""
+
+    name = "tensorflow"
+
+    def build(self, model: MLP, inputs: int, outputs: int, precision: str) -> keras.Model:
+        """A ``keras.Model``, its weights not yet set."""
+        return models.build(model, inputs, outputs, precision)
+
+    def weights(self, model: keras.Model) -> Weights:
+        """A copy of the weights under the shared names."""
+        return checkpoints.weights(model)
+
+    def set_weights(self, model: keras.Model, weights: Weights) -> None:
+        """Sets the weights."""
+        checkpoints.set_weights(model, weights)
+
+    def trainer(self, model: keras.Model, experiment: Experiment, dataset: Dataset, loss: LossName) -> TensorFlowTrainer:
+        """A trainer for ``model``."""
+        return TensorFlowTrainer(model, experiment, dataset, loss)
+
+    def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
+        """Logits (rows, outputs) of prepared rows, dropout off."""
+        return model(tf.constant(X, dtype=model.compute_dtype), training=False).numpy()
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, devices and thread counts."""
+        gpus = tf.config.list_physical_devices("GPU")
+        return {
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "device": "cuda:0" if gpus else "cpu",
+            "device_name": tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else "",
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
+        }
+
+
+backend = TensorFlowBackend()

@@ -1,0 +1,48 @@
+"""Weights and training state as NumPy arrays, under the names and in the layout that all backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from lmkit.specs.models import Weights
+
+
+def named(model: keras.Model) -> dict[str, keras.Variable]:
+    """Shared name → variable. Keras keeps a kernel as (inputs, outputs), which is the shared layout."""
+    return {f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.trainable_weights}
+
+
+def random_states(model: keras.Model) -> list[keras.Variable]:
+    """The states from which dropout draws, one a layer."""
+    return [v for v in model.non_trainable_variables if v.dtype == "uint32"]
+
+
+def weights(model: keras.Model) -> Weights:
+    """A copy of the weights."""
+    return {name: np.array(v.numpy()) for name, v in named(model).items()}
+
+
+def set_weights(model: keras.Model, values: Weights) -> None:
+    """Sets the weights."""
+    for name, variable in named(model).items():
+        variable.assign(values[name])
+
+
+def state(model: keras.Model, memory: Mapping[str, tf.Variable]) -> Weights:
+    """The optimizer's memory, and the random states of dropout, as arrays."""
+    arrays = {name: np.array(v.numpy()) for name, v in memory.items()}
+    return arrays | {f"random.{i}": np.array(v.numpy()) for i, v in enumerate(random_states(model))}
+
+
+def restore(model: keras.Model, memory: Mapping[str, tf.Variable], arrays: Weights) -> None:
+    """Takes up a ``state``."""
+    for name, variable in memory.items():
+        variable.assign(arrays[name])
+    for i, variable in enumerate(random_states(model)):
+        variable.assign(arrays[f"random.{i}"])

@@ -1,0 +1,198 @@
+"""The training loop in TensorFlow: many steps inside one function, the rows gathered in the graph, every loss returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lmkit.backends.base import Steps
+from lmkit.backends.tensorflow import checkpoints
+
+if TYPE_CHECKING:
+    from lmkit.data.preparation import Dataset
+    from lmkit.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import Weights
+
+CALL = 512
+"""Steps that one call takes at most: the length of its vectors of rates and losses, fixed so that it compiles once."""
+
+COMPILE_FROM = 5_000
+"""Steps from which compiling the call (some seconds) pays. By number, not by time: a repeated run must decide alike."""
+
+# Each takes targets and logits of a batch and returns the loss of each row.
+_LOSSES: dict[LossName, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "binary_crossentropy": lambda y, z: tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=z)[:, 0],
+    "categorical_crossentropy": lambda y, z: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z),
+    "mean_squared_error": lambda y, z: tf.reduce_mean(tf.square(z - y), axis=1),
+}
+
+
+class Update:
+    """An optimizer's rule over resource variables, by TensorFlow's own fused operations.
+
+    Keras's optimizers add ε to the uncorrected root and fold the learning rate into the velocity; these mean what
+    ``lmkit.specs.optimizers`` writes, which is also what PyTorch does.
+    """
+
+    def __init__(self, spec: Any, variables: Sequence[tf.Variable], names: Sequence[str]) -> None:
+        self.spec = spec
+        self.variables = list(variables)
+        slots = {"sgd": ("velocity",) if getattr(spec, "momentum", 0) else ()}.get(spec.name, ("mean", "square"))
+        self.slots = [[tf.Variable(tf.zeros_like(v), trainable=False) for _ in slots] for v in variables]
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.memory = {"step": self.step} | {
+            f"{name}/{slot}": v
+            for name, kept in zip(names, self.slots, strict=True)
+            for slot, v in zip(slots, kept, strict=True)
+        }
+
+    def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor) -> None:
+        """One step θ ← θ − …, at learning rate ``rate``."""
+        spec, ops = self.spec, tf.raw_ops
+        t = tf.cast(self.step.assign_add(1), rate.dtype)
+        for v, g, slots in zip(self.variables, gradients, self.slots, strict=True):
+            if spec.name == "sgd" and not slots:
+                ops.ResourceApplyGradientDescent(var=v.handle, alpha=rate, delta=g)
+            elif spec.name == "sgd":
+                ops.ResourceApplyMomentum(
+                    var=v.handle,
+                    accum=slots[0].handle,
+                    lr=rate,
+                    grad=g,
+                    momentum=tf.constant(spec.momentum, v.dtype),
+                    use_nesterov=spec.nesterov,
+                )
+            else:
+                beta1, beta2 = tf.constant(spec.beta1, v.dtype), tf.constant(spec.beta2, v.dtype)
+                power1, power2 = tf.pow(beta1, t), tf.pow(beta2, t)
+                if getattr(spec, "weight_decay", 0):
+                    v.assign_sub(v * (rate * tf.constant(spec.weight_decay, v.dtype)))
+                ops.ResourceApplyAdam(
+                    var=v.handle,
+                    m=slots[0].handle,
+                    v=slots[1].handle,
+                    beta1_power=power1,
+                    beta2_power=power2,
+                    lr=rate,
+                    beta1=beta1,
+                    beta2=beta2,
+                    # the operation adds ε to √v, the rule to √v̂ = √(v/(1−β₂ᵗ))
+                    epsilon=tf.constant(spec.epsilon, v.dtype) * tf.sqrt(1 - power2),
+                    grad=g,
+                )
+
+
+class TensorFlowTrainer:
+    """A model, its optimizer and its data. One ``tf.function`` takes any number of steps up to ``CALL``."""
+
+    def __init__(self, model: keras.Model, experiment: Experiment, dataset: Dataset, loss: LossName) -> None:
+        training = experiment.training
+        self.model = model
+        self.device = "cuda:0" if tf.config.list_physical_devices("GPU") else "cpu"
+        self.loss_of = _LOSSES[loss]
+        self.batch_size = experiment.data.batch_size
+        self.clip_norm = training.clip_norm
+        self.every_norm = training.gradient_norm is not None or training.clip_norm is not None
+        self.parts = {
+            name: tuple(tf.constant(a) for a in getattr(dataset, name)) for name in ("training", "validation", "test")
+        }
+        rows = len(dataset.training.X)
+        self.per_epoch = -(-rows // self.batch_size)
+        self.last_size = rows - (self.per_epoch - 1) * self.batch_size
+        self.call = min(CALL, self.per_epoch)
+        named = checkpoints.named(model)
+        self.variables = [v.value for v in named.values()]
+        self.update = Update(training.optimizer, self.variables, list(named))
+        total = min(training.epochs * self.per_epoch, training.steps or training.epochs * self.per_epoch)
+        self.compiled = {"on": True, "off": False}.get(training.compile, total >= COMPILE_FROM)
+        self.order: tf.Tensor = tf.zeros((self.per_epoch, self.batch_size), tf.int32)
+        for i, variable in enumerate(checkpoints.random_states(model)):
+            variable.assign(np.array([experiment.seed, i], dtype=variable.dtype))
+        self._take = tf.function(self._steps, jit_compile=self.compiled, autograph=False)
+        self._forward = tf.function(lambda x: model(x, training=False), autograph=False)
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Begins an epoch in which the training rows come in ``order``."""
+        padded = np.zeros(self.per_epoch * self.batch_size, dtype=np.int32)
+        padded[: len(order)] = order  # the last batch may be smaller: its rows beyond the end count nothing
+        self.order = tf.constant(padded.reshape(self.per_epoch, self.batch_size))
+
+    def advance(self, first: int, rates: np.ndarray) -> Steps:
+        """Takes ``len(rates)`` steps from batch ``first`` on."""
+        taken = []
+        for begin in range(0, len(rates), self.call):
+            some = rates[begin : begin + self.call]
+            padded = np.zeros(self.call, dtype=self.parts["training"][0].dtype.as_numpy_dtype)
+            padded[: len(some)] = some
+            numbers = np.array([first + begin, len(some)], dtype=np.int32)
+            taken.append(self._take(self.order, tf.constant(padded), tf.constant(numbers)).numpy()[:, : len(some)])
+        loss, norm = np.concatenate(taken, axis=1).astype(np.float64)
+        return Steps(loss, norm)
+
+    def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
+        """The gradient for every weight over training ``rows``, dropout off."""
+        X, Y = self.parts["training"]
+        with tf.GradientTape() as tape:
+            z = self.model(tf.gather(X, rows), training=False)
+            loss = tf.reduce_mean(self.loss_of(tf.gather(Y, rows), z))
+        found = tape.gradient(loss, self.variables)
+        names = checkpoints.named(self.model)
+        return {name: None if g is None else g.numpy() for name, g in zip(names, found, strict=True)}
+
+    def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
+        """Logits (rows, outputs) of one part, or of its first rows, dropout off."""
+        X = self.parts[part][0][:rows]
+        return np.concatenate([self._forward(X[i : i + 8192]).numpy() for i in range(0, len(X), 8192)])
+
+    def state(self) -> Weights:
+        """The optimizer's memory and the random states."""
+        return checkpoints.state(self.model, self.update.memory)
+
+    def restore(self, state: Weights) -> None:
+        """Takes up a ``state``."""
+        checkpoints.restore(self.model, self.update.memory, state)
+
+    def _steps(self, order: tf.Tensor, rates: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """``numbers[1]`` steps from batch ``numbers[0]`` of ``order``: (2, call) of losses and gradient norms."""
+        first, count = numbers[0], numbers[1]
+        X, Y = self.parts["training"]
+        dtype = rates.dtype
+
+        def step(i: tf.Tensor, told: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            rows = tf.gather(order, first + i)
+            x, y = tf.gather(X, rows), tf.gather(Y, rows)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(self.variables)
+                loss = self._mean(self.loss_of(y, self.model(x, training=True)), first + i)
+            gradients = tape.gradient(loss, self.variables)
+            if self.every_norm:
+                norm = tf.linalg.global_norm(gradients)
+            else:
+                norm = tf.cond(
+                    tf.equal(i + 1, count),
+                    lambda: tf.linalg.global_norm(gradients),
+                    lambda: tf.constant(np.nan, dtype),
+                )
+            if self.clip_norm is not None:
+                # PyTorch's rule, to the letter: the 1e-6 is in its published clip_grad_norm_
+                scale = tf.minimum(tf.constant(self.clip_norm, dtype) / (norm + 1e-6), 1)
+                gradients = [g * scale for g in gradients]
+            self.update.apply(gradients, tf.gather(rates, i))
+            return i + 1, told.write(i, tf.stack([loss, norm]))
+
+        told = tf.TensorArray(dtype, size=self.call, element_shape=(2,))
+        _, told = tf.while_loop(lambda i, _: i < count, step, (tf.constant(0), told), parallel_iterations=1)
+        return tf.transpose(told.stack())
+
+    def _mean(self, losses: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """The mean over a batch's own rows, without those that fill up the last one."""
+        if self.last_size == self.batch_size:
+            return tf.reduce_mean(losses)
+        size = tf.where(tf.equal(batch, self.per_epoch - 1), self.last_size, self.batch_size)
+        kept = tf.where(tf.range(self.batch_size) < size, losses, tf.zeros_like(losses))
+        return tf.reduce_sum(kept) / tf.cast(size, losses.dtype)

@@ -1,0 +1,64 @@
+"""PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lmkit.backends.torch import checkpoints, models
+from lmkit.backends.torch.training import TorchTrainer, device
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmkit.data.preparation import Dataset
+    from lmkit.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import MLP, Weights
+
+
+class TorchBackend:
+    """PyTorch behind the interface of ``lmkit.backends.base``."""
+
+    name = "torch"
+
+    def build(self, model: MLP, inputs: int, outputs: int, precision: str) -> torch.nn.Module:
+        """An ``nn.Module``, its weights not yet set."""
+        return models.build(model, inputs, outputs).to(device(), getattr(torch, precision))
+
+    def weights(self, model: torch.nn.Module) -> Weights:
+        """A copy of the weights under the shared names."""
+        return checkpoints.weights(model)
+
+    def set_weights(self, model: torch.nn.Module, weights: Weights) -> None:
+        """Sets the weights."""
+        checkpoints.set_weights(model, weights)
+
+    def trainer(self, model: torch.nn.Module, experiment: Experiment, dataset: Dataset, loss: LossName) -> TorchTrainer:
+        """A trainer for ``model``."""
+        return TorchTrainer(model, experiment, dataset, loss)
+
+    def predict(self, model: torch.nn.Module, X: np.ndarray) -> np.ndarray:
+        """Logits (rows, outputs) of prepared rows, dropout off."""
+        reference = next(model.parameters())
+        training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                return model(torch.as_tensor(X).to(reference)).cpu().numpy()
+        finally:
+            model.train(training)
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, devices and thread counts."""
+        place = device()
+        return {
+            "torch": torch.__version__,
+            "device": str(place),
+            "device_name": torch.cuda.get_device_name(place) if place.type == "cuda" else "",
+            "threads": torch.get_num_threads(),
+        }
+
+
+backend = TorchBackend()

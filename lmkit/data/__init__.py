@@ -1,0 +1,1 @@
+"""From an experiment's data to arrays and batches."""

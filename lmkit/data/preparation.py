@@ -1,0 +1,265 @@
+"""Tables made into arrays: split, filled, scaled, one-hot; fitted on the training part alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lmkit.data.sources import Table, check_sizes, load, part_sizes
+from lmkit.errors import DataError
+from lmkit.specs.data import DataSpec, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+class Part(NamedTuple):
+    """One part of the data.
+
+    Attributes:
+        X: (rows, features), prepared.
+        y: (rows, 1) for binary and regression, (rows,) numbers of classes for multiclass.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What was fitted on the training part, as plain data, and how it is applied.
+
+    A number x becomes (x − shift) / scale after a missing one is replaced by ``fill``; a category becomes one
+    column a known category, all zero for one that was not seen in training.
+
+    Attributes:
+        task: what is predicted.
+        numbers: column → fill, shift, scale.
+        categories: column → fill and the known categories.
+        columns: the columns in the order in which they came.
+        classes: the target's values, class 0 first; empty for regression.
+        labels: what the classes are called.
+        target: shift and scale of the target, for regression.
+    """
+
+    task: Task
+    numbers: dict[str, dict[str, Any]]
+    categories: dict[str, dict[str, Any]]
+    columns: list[str]
+    classes: list[Any]
+    labels: list[str]
+    target: dict[str, float]
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the prepared features."""
+        return [*self.numbers, *(f"{n}={v}" for n, c in self.categories.items() for v in c["known"])]
+
+    @property
+    def outputs(self) -> int:
+        """Outputs that a model needs: one a class, one in all for two classes or a number."""
+        return len(self.classes) if self.task == "multiclass" else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the run's folder."""
+        return asdict(self)
+
+    def apply(self, X: Any) -> np.ndarray:
+        """Rows as they came → (rows, features) as the model takes them, float64.
+
+        Args:
+            X: a DataFrame with (at least) the columns trained on, or an array with exactly those, in order.
+
+        Raises:
+            DataError: columns are missing, or hold text where there were numbers.
+        """
+        import numpy as np
+        import pandas as pd
+
+        if not isinstance(X, pd.DataFrame):
+            X = np.atleast_2d(np.asarray(X))
+            if X.ndim != 2 or X.shape[1] != len(self.columns):
+                raise DataError(f"given rows of shape {X.shape}, expected (rows, {len(self.columns)}): {_few(self.columns)}")
+            X = pd.DataFrame(X, columns=self.columns)
+        X = X.rename(columns=str)
+        absent = [c for c in self.columns if c not in X.columns]
+        if absent:
+            raise DataError(f"the rows have no column {_few(absent)}; expected {_few(self.columns)}")
+        prepared = []
+        for name, fit in self.numbers.items():
+            try:
+                values = X[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            except (TypeError, ValueError):
+                raise DataError(f"column {name!r} holds text, expected numbers as in training") from None
+            gaps = np.isnan(values)
+            if gaps.any():
+                if fit["fill"] is None:
+                    raise DataError(f"column {name!r} misses {int(gaps.sum())} values, and training had no rule for them")
+                values = np.where(gaps, fit["fill"], values)
+            prepared.append(((values - fit["shift"]) / fit["scale"])[:, None])
+        for name, fit in self.categories.items():
+            texts = X[name].map(str, na_action="ignore").fillna(fit["fill"]).to_numpy(dtype=object)
+            prepared.append((texts[:, None] == np.array(fit["known"], dtype=object)[None, :]).astype(np.float64))
+        return np.hstack(prepared)
+
+    def encode(self, y: Any) -> np.ndarray:
+        """The target as the loss takes it: (rows, 1), or numbers of classes (rows,)."""
+        import numpy as np
+
+        if self.task == "regression":
+            return ((np.asarray(y, dtype=np.float64) - self.target["shift"]) / self.target["scale"])[:, None]
+        numbers = {value: i for i, value in enumerate(self.classes)}
+        classes = np.array([numbers[_plain(v)] for v in np.asarray(y)], dtype=np.int64)
+        return classes if self.task == "multiclass" else classes.astype(np.float64)[:, None]
+
+    def restore(self, y: np.ndarray) -> np.ndarray:
+        """The prepared target (rows, 1) or (rows,) → (rows,) as it came: the inverse of ``encode``."""
+        import numpy as np
+
+        if self.task == "regression":
+            return y[:, 0].astype(np.float64) * self.target["scale"] + self.target["shift"]
+        return np.array(self.classes)[y.reshape(-1).astype(int)]
+
+    def decode(self, logits: np.ndarray) -> np.ndarray:
+        """Logits (rows, outputs) → predictions (rows,): the target's own classes, or values in its own unit."""
+        import numpy as np
+
+        if self.task == "regression":
+            return logits[:, 0].astype(np.float64) * self.target["scale"] + self.target["shift"]
+        chosen = logits.argmax(axis=1) if self.task == "multiclass" else (logits[:, 0] > 0).astype(int)
+        return np.array(self.classes)[chosen]
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Logits (rows, outputs) → (rows, classes), each row summing to 1."""
+        import numpy as np
+        from scipy.special import expit, softmax
+
+        if self.task == "regression":
+            raise DataError("a regression has no classes to give probabilities of; use predict")
+        z = logits.astype(np.float64)
+        if self.task == "multiclass":
+            return np.asarray(softmax(z, axis=1))
+        return np.hstack([expit(-z), expit(z)])
+
+
+class Dataset(NamedTuple):
+    """The three parts, ready for a trainer."""
+
+    training: Part
+    validation: Part
+    test: Part
+    preprocessing: Preprocessing
+
+
+def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None = None) -> Dataset:
+    """The data of ``spec``, split by ``seed`` (stratified for classes) and prepared.
+
+    Args:
+        spec: what to load and how to prepare it.
+        seed: decides the split.
+        precision: dtype of the arrays, ``float32`` or ``float64``.
+        root: where the runs are, and data kept beside them.
+
+    Raises:
+        DataError: it cannot be trained on.
+    """
+    import numpy as np
+
+    table = load(spec, root)
+    check_sizes(spec, len(table.y))
+    rows = _split(spec, table, seed)
+    preprocessing = fit(spec, table, rows[0])
+    parts = []
+    for chosen in rows:
+        if len(chosen):
+            X = preprocessing.apply(table.X.iloc[chosen])
+            y = preprocessing.encode(table.y.iloc[chosen])
+        else:
+            X, y = np.empty((0, len(preprocessing.features))), np.empty((0,))
+        parts.append(Part(X.astype(precision), y if table.task == "multiclass" else y.astype(precision)))
+    return Dataset(*parts, preprocessing)
+
+
+def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:
+    """Fits what scales, fills and encodes on the training ``rows`` of ``table``, with scikit-learn."""
+    import numpy as np
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+
+    X, y = table.X.iloc[rows], table.y.iloc[rows]
+    text = [c for c in X.columns if X[c].dtype == object]
+    numeric = [c for c in X.columns if c not in text]
+    fills = spec.missing in ("mean", "median", "most_frequent")
+    numbers: dict[str, dict[str, Any]] = {}
+    if numeric:
+        values = X[numeric].to_numpy(dtype=np.float64)
+        fill: list[float | None] = [None] * len(numeric)
+        if fills:
+            imputer = SimpleImputer(strategy=spec.missing, keep_empty_features=True).fit(values)
+            fill, values = imputer.statistics_.tolist(), imputer.transform(values)
+        shift, scale = np.zeros(len(numeric)), np.ones(len(numeric))
+        if spec.scale == "standard":
+            scaler = StandardScaler().fit(values)
+            shift, scale = scaler.mean_, scaler.scale_
+        elif spec.scale == "minmax":
+            bounds = MinMaxScaler().fit(values)
+            shift, scale = bounds.data_min_, 1 / bounds.scale_
+        numbers = {
+            str(n): {"fill": f, "shift": float(m), "scale": float(s)}
+            for n, f, m, s in zip(numeric, fill, shift, scale, strict=True)
+        }
+    categories = {}
+    for name in text:
+        column = X[[name]].dropna()
+        known = [str(v) for v in OneHotEncoder().fit(column).categories_[0]]
+        usual = SimpleImputer(strategy="most_frequent").fit(column).statistics_[0] if fills else ""
+        categories[str(name)] = {"fill": str(usual), "known": known}
+    classes = [] if table.task == "regression" else [_plain(v) for v in sorted(table.y.unique())]
+    target = {"shift": 0.0, "scale": 1.0}
+    if table.task == "regression" and spec.scale_target:
+        scaler = StandardScaler().fit(y.to_numpy(dtype=np.float64)[:, None])
+        target = {"shift": float(scaler.mean_[0]), "scale": float(scaler.scale_[0])}
+    labels = [table.labels.get(v, str(v)) for v in classes]
+    return Preprocessing(table.task, numbers, categories, [str(c) for c in X.columns], classes, labels, target)
+
+
+def batch_order(seed: int, epoch: int, rows: int) -> np.ndarray:
+    """The order (rows,) of the training rows in ``epoch`` (counted from 0), the same for every framework."""
+    import numpy as np
+
+    return np.random.default_rng([seed, 1, epoch]).permutation(rows)
+
+
+def _split(spec: DataSpec, table: Table, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of training, validation and test."""
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    sizes = part_sizes(spec, len(table.y))
+    rest, parts = np.arange(len(table.y)), {}
+    for name in ("test", "validation"):
+        parts[name] = rest[:0]
+        if sizes[name]:
+            classes = table.y.iloc[rest] if table.task != "regression" else None
+            try:
+                rest, parts[name] = train_test_split(rest, test_size=sizes[name], random_state=seed, stratify=classes)
+            except ValueError:
+                counts = table.y.value_counts()
+                raise DataError(
+                    f"the classes cannot be split evenly into {', '.join(f'{v} {k}' for k, v in sizes.items())} rows: "
+                    f"the smallest class, {counts.index[-1]!r}, has {counts.iloc[-1]}; give each class more rows, "
+                    "or write data: {validation: 0} or {test: 0}"
+                ) from None
+    return rest, parts["validation"], parts["test"]
+
+
+def _plain(value: Any) -> Any:
+    """A class as JSON can hold it."""
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f", … ({len(names)} in all)" if len(names) > 6 else "")

@@ -1,0 +1,252 @@
+"""Where data comes from: each source → one table of features and a target, checked before any work starts."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lmkit.data.store import stored_path
+from lmkit.errors import DataError, nearest
+from lmkit.specs.data import BUNDLED, FILES, STORED, DataSpec, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+class Table(NamedTuple):
+    """Data as it came, before it is split and scaled.
+
+    Attributes:
+        X: (rows, columns) features.
+        y: (rows,) target.
+        task: what is predicted.
+        labels: what the classes are called, where the source knows.
+    """
+
+    X: pd.DataFrame
+    y: pd.Series[float]
+    task: Task
+    labels: dict[object, str]
+
+
+def load(spec: DataSpec, root: str | Path | None = None) -> Table:
+    """The table of ``spec``'s source; ``root`` is where the runs, and data kept beside them, are.
+
+    Raises:
+        DataError: the source does not exist or cannot be trained on; the message says why and what to do.
+    """
+    if spec.source in BUNDLED:
+        return _bundled(spec)
+    frame = _read(spec, root)
+    target = spec.target or ("y" if spec.source.lower().endswith(".npz") else None)
+    where = _shown(spec.source)
+    if target is None:
+        raise DataError(
+            f"data.target: {where} needs the column to predict; write data: {{target: …}} "
+            f"{nearest('target', frame.columns)}"
+        )
+    if target not in frame.columns:
+        raise DataError(f"data.target: {where} has no column {target!r}; {nearest(target, frame.columns)}")
+    for field in ("drop", "categorical"):
+        for name in getattr(spec, field):
+            if name not in frame.columns:
+                raise DataError(f"data.{field}: {where} has no column {name!r}; {nearest(name, frame.columns)}")
+    if frame.empty:
+        raise DataError(f"data.source: {where} has no rows")
+    X, y = frame.drop(columns=[target, *spec.drop]), frame[target]
+    if X.shape[1] == 0:
+        raise DataError(f"data.source: {where} has no column besides the target {target!r}")
+    if y.isna().any():
+        raise DataError(
+            f"data.target: {target!r} is missing in {int(y.isna().sum())} of {len(y)} rows of {where}; "
+            "a row without a target cannot be trained on: take those rows out"
+        )
+    task = _task(spec, y, where)
+    X, y = _missing(spec, _typed(X, spec, where), y, where)
+    if task != "regression" and y.nunique() < 2:
+        raise DataError(f"data.target: {target!r} holds one class only ({y.iloc[0]!r}); two or more are needed")
+    return Table(X, y, task, {})
+
+
+def check_sizes(spec: DataSpec, rows: int) -> None:
+    """Checks that the parts are not empty and that a batch is no larger than the training part.
+
+    Raises:
+        DataError: they are.
+    """
+    sizes = part_sizes(spec, rows)
+    for part, size in sizes.items():
+        share = getattr(spec, part, 1)
+        if share and size < 1:
+            raise DataError(f"data.{part}: {rows} rows are too few for a part of {share:g}; give more rows, or {part}: 0")
+    if spec.batch_size > sizes["training"]:
+        raise DataError(
+            f"data.batch_size: given {spec.batch_size}, but only {sizes['training']} of {rows} rows are left to train "
+            f"on; write at most {sizes['training']}"
+        )
+
+
+def part_sizes(spec: DataSpec, rows: int) -> dict[str, int]:
+    """Rows of each part, as the split will make them."""
+    import math
+
+    test = math.ceil(rows * spec.test - 1e-9)
+    validation = math.ceil(rows * spec.validation - 1e-9)
+    return {"training": rows - test - validation, "validation": validation, "test": test}
+
+
+def _bundled(spec: DataSpec) -> Table:
+    import pandas as pd
+
+    bunch = getattr(importlib.import_module("sklearn.datasets"), f"load_{spec.source}")(as_frame=True)
+    if spec.target is not None:
+        raise DataError(f"data.target: {spec.source} has a target of its own; leave target out")
+    for field in ("drop", "categorical"):
+        for name in getattr(spec, field):
+            if name not in bunch.data.columns:
+                raise DataError(f"data.{field}: {spec.source} has no column {name!r}; {nearest(name, bunch.data.columns)}")
+    task = BUNDLED[spec.source].task
+    names = [str(n) for n in getattr(bunch, "target_names", [])] if task != "regression" else []
+    X = pd.DataFrame(bunch.data).drop(columns=list(spec.drop))
+    for name in spec.categorical:
+        X[name] = X[name].astype(str)
+    return Table(X, pd.Series(bunch.target), task, dict(enumerate(names)))
+
+
+def _read(spec: DataSpec, root: str | Path | None) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    if spec.source.startswith(STORED):
+        path = stored_path(spec.source, root)
+        if not path.is_file():
+            raise DataError(f"data.source: {spec.source} is not kept beside these runs; hand the data over again")
+        return pd.read_parquet(path)
+    path = Path(spec.source).expanduser()
+    if not spec.is_file:
+        raise DataError(
+            f"data.source: given {spec.source!r}, {nearest(spec.source, BUNDLED)}; or a file that ends in {', '.join(FILES)}"
+        )
+    if not path.is_file():
+        raise DataError(f"data.source: there is no file {spec.source!r}; the current folder is {str(Path.cwd())!r}")
+    try:
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path)
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return _from_arrays(dict(arrays), spec)
+    except DataError:
+        raise
+    except pd.errors.EmptyDataError:
+        raise DataError(f"data.source: {spec.source!r} has no rows") from None
+    except Exception as error:
+        raise DataError(f"data.source: {spec.source!r} cannot be read: {error}") from None
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], spec: DataSpec) -> pd.DataFrame:
+    import pandas as pd
+
+    target = spec.target or "y"
+    if "X" not in arrays or target not in arrays:
+        raise DataError(
+            f"data.source: {spec.source!r} holds the arrays {', '.join(arrays) or 'none'}; "
+            f"expected X (rows, features) and {target} (rows,)"
+        )
+    X, y = arrays["X"], arrays[target]
+    if X.ndim != 2 or y.reshape(-1).shape[0] != X.shape[0]:
+        raise DataError(
+            f"data.source: {spec.source!r} holds X of shape {X.shape} and {target} of shape {y.shape}; "
+            "expected (rows, features) and (rows,)"
+        )
+    return pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]).assign(**{target: y.reshape(-1)})
+
+
+def _task(spec: DataSpec, y: pd.Series[float], where: str) -> Task:
+    """What is predicted: as configured, else by what the target holds."""
+    import pandas as pd
+
+    numeric = pd.api.types.is_numeric_dtype(y) and not pd.api.types.is_bool_dtype(y)
+    classes = y.nunique()
+    if spec.task == "regression" and not numeric:
+        raise DataError(f"data.task: regression needs numbers, and the target of {where} holds text such as {y.iloc[0]!r}")
+    if spec.task == "binary" and classes > 2:
+        raise DataError(f"data.task: given binary, but the target of {where} holds {classes} classes; write multiclass")
+    if spec.task == "multiclass" and classes == 2:
+        raise DataError(f"data.task: given multiclass, but the target of {where} holds two classes; write binary")
+    if spec.task != "auto":
+        return spec.task
+    if numeric and ((y % 1 != 0).any() or classes > max(20, 0.05 * len(y))):
+        return "regression"
+    return "binary" if classes <= 2 else "multiclass"
+
+
+def _typed(X: pd.DataFrame, spec: DataSpec, where: str) -> pd.DataFrame:
+    """Numbers as floats, categories as text; text among numbers is refused."""
+    import numpy as np
+    import pandas as pd
+
+    columns = {}
+    for name in X.columns:
+        column = X[name]
+        if name in spec.categorical:
+            columns[name] = column.map(str, na_action="ignore").astype(object)
+        elif pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            columns[name] = column.astype(np.float64)
+            infinite = int(np.isinf(columns[name]).sum())
+            if infinite:
+                raise DataError(f"column {name!r} of {where} holds {infinite} infinite values; numbers are needed")
+        elif pd.api.types.is_datetime64_any_dtype(column):
+            raise DataError(f"column {name!r} of {where} holds dates; make numbers of them, or write data: {{drop: [{name}]}}")
+        else:
+            columns[name] = _text(column, name, where)
+    return pd.DataFrame(columns)
+
+
+def _text(column: pd.Series[str], name: str, where: str) -> pd.Series[str]:
+    """A column of text as categories, unless it is numbers with text among them, or names of single rows."""
+    import pandas as pd
+
+    present = column.dropna().map(str)
+    stray = present[pd.to_numeric(present, errors="coerce").isna()]
+    if 0 < len(stray) < 0.5 * len(present):
+        raise DataError(
+            f"column {name!r} of {where} holds text in {len(stray)} of {len(present)} numbers, first {stray.iloc[0]!r} "
+            f"in row {stray.index[0]}; mend it, or write data: {{categorical: [{name}]}} or {{drop: [{name}]}}"
+        )
+    if present.nunique() > max(20, 0.5 * len(present)):
+        raise DataError(
+            f"column {name!r} of {where} holds {present.nunique()} different texts in {len(present)} rows, too many to "
+            f"learn from as categories; write data: {{drop: [{name}]}}"
+        )
+    return column.map(str, na_action="ignore").astype(object)
+
+
+def _missing(
+    spec: DataSpec, X: pd.DataFrame, y: pd.Series[float], where: str
+) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """Applies the policy for missing values as far as it concerns rows."""
+    gaps = X.isna().sum()
+    gaps = gaps[gaps > 0]
+    if gaps.empty:
+        return X, y
+    if spec.missing == "error":
+        raise DataError(
+            f"{where} misses {int(gaps.sum())} values ({', '.join(f'{n}: {c}' for n, c in gaps.items())}); "
+            "say what to do: data: {missing: drop}, or mean, median, most_frequent"
+        )
+    if spec.missing == "drop":
+        whole = X.notna().all(axis=1)
+        if not whole.any():
+            raise DataError(f"every row of {where} misses a value; write data: {{missing: median}}, or drop columns")
+        return X[whole].reset_index(drop=True), y[whole].reset_index(drop=True)
+    empty = [str(n) for n in X.columns if X[n].isna().all()]
+    if empty:
+        raise DataError(f"column {empty[0]!r} of {where} is empty; write data: {{drop: [{', '.join(empty)}]}}")
+    return X, y
+
+
+def _shown(source: str) -> str:
+    return "the data" if source.startswith(STORED) else repr(source)

@@ -1,0 +1,84 @@
+"""The process that forks workers: ``python -m lmkit.executors.forkserver FRAMEWORK``, one job a line on its input.
+
+It imports the framework but never computes with it, so that no thread and no GPU is held when it forks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+PRELOAD = {"torch": ("torch", "torch._dynamo"), "tensorflow": ("tensorflow", "keras")}
+"""What a worker would spend its first seconds on importing."""
+
+PRELOAD_ALWAYS = ("sklearn.datasets", "sklearn.impute", "sklearn.metrics", "sklearn.model_selection", "scipy.special")
+
+
+def main(framework: str) -> None:
+    """Serves jobs until the input ends."""
+    loaded = False
+    for line in sys.stdin:
+        job = json.loads(line)
+        if not loaded:
+            loaded = True
+            _preload(framework)
+        if not hasattr(os, "fork"):
+            _work(job)
+        elif os.fork() == 0:
+            os.setsid()
+            try:
+                _work(job)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(0)  # nothing of the server's own is to be run down here
+
+
+def _preload(framework: str) -> None:
+    """Imports what workers need. What fails here fails in the worker again, and is written down there."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in (*PRELOAD_ALWAYS, *PRELOAD.get(framework, ()), "lmkit.loop", f"lmkit.backends.{framework}"):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            print(f"{name}: {error}", file=sys.stderr)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers; the system takes them away
+
+
+def _work(job: dict[str, Any]) -> None:
+    """Becomes the worker of one run."""
+    from lmkit.loop import train
+    from lmkit.runfolder import RunFolder, process
+
+    folder = RunFolder(job["folder"])
+    # from here on whoever watches asks for this process, not for the server
+    folder.write_status(replace(folder.status(), heartbeat=time.time(), **process()))
+    try:
+        log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    if Path(job["cwd"]).is_dir():
+        os.chdir(job["cwd"])
+    train(folder)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,280 @@
+"""The experiment: data, model and training in one typed, validated, immutable configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from lmkit.errors import ConfigError, nearest
+from lmkit.specs.base import Spec
+from lmkit.specs.data import Data, DataSpec
+from lmkit.specs.losses import resolve_loss
+from lmkit.specs.models import MLP, Model
+from lmkit.specs.plain import dump_yaml, load_yaml, plain
+from lmkit.specs.training import TrainingSpec
+
+TAGS = ("name", "family")
+"""The fields that choose which kind of part it is."""
+
+
+class Experiment(Spec):
+    """Everything that is needed to repeat a run: name, framework, seed, data, model and training.
+
+    Parts are given as mappings, or as one word where the defaults will do.
+
+    Raises:
+        ConfigError: for each problem the path, what was given, what was expected.
+
+    >>> experiment = Experiment(data="digits", model={"family": "mlp", "hidden": [64]})
+    >>> experiment.override({"training.optimizer.lr": 0.1}).training.optimizer.lr
+    0.1
+    >>> Experiment.from_yaml(experiment.to_yaml()) == experiment
+    True
+    """
+
+    name: Annotated[str, Field(max_length=64)] = ""
+    """What runs are called; empty: made from the data and the model."""
+    framework: Literal["torch", "tensorflow"] = "torch"
+    """Which framework trains."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Decides the split, the first weights and the order of the data."""
+    data: Data = DataSpec()
+    """What to train on."""
+    model: Model = MLP()
+    """What is trained."""
+    training: TrainingSpec = TrainingSpec()
+    """How it is trained, and when training ends."""
+
+    def __init__(self, **values: Any) -> None:
+        values = plain({k: v.model_dump() if isinstance(v, Spec) else v for k, v in values.items()})
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_problem(e, values) for e in error.errors()) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name(cls, values: Any) -> Any:
+        """An experiment without a name is called after its data and model."""
+        if not isinstance(values, dict) or values.get("name"):
+            return values
+        return {**values, "name": made_name(values.get("data"), values.get("model"))}
+
+    @model_validator(mode="after")
+    def _check(self) -> Experiment:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) or ".." in self.name:
+            raise ValueError(
+                f"name: given {self.name!r}, expected letters, digits, '.', '_' and '-', the first a letter or digit"
+            )
+        if self.training.early_stopping and self.data.validation == 0:
+            raise ValueError(
+                "training.early_stopping: watches the validation loss, and data.validation is 0; "
+                "write data: {validation: 0.2}"
+            )
+        known = self.data.bundled
+        if known:
+            task = known.task if self.data.task == "auto" else self.data.task
+            if task != known.task:
+                raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
+            try:
+                resolve_loss(self.training.loss, task)
+            except ConfigError as error:
+                raise ValueError(error.problems[0]) from None
+        return self
+
+    # -- to and from ------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole configuration as plain values."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The whole configuration as YAML."""
+        return dump_yaml(self.to_dict())
+
+    def to_json(self) -> str:
+        """The whole configuration as JSON."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
+        """The experiment that a mapping describes; missing parts take their defaults."""
+        if not isinstance(values, Mapping):
+            raise ConfigError([f"given {values!r}, expected a mapping such as {{data: digits, model: mlp}}"])
+        unknown = [k for k in values if not isinstance(k, str)]
+        if unknown:
+            raise ConfigError([f"{unknown[0]!r}: expected a name as key"])
+        return cls(**values)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Experiment:
+        """The experiment that a YAML (or JSON) text describes."""
+        try:
+            values = load_yaml(text)
+        except yaml.YAMLError as error:
+            where = getattr(error, "problem_mark", None)
+            line = f"line {where.line + 1}: " if where else ""
+            raise ConfigError([f"{line}not YAML: {getattr(error, 'problem', None) or error}"]) from None
+        return cls.from_dict({} if values is None else values)
+
+    from_json = from_yaml
+
+    @classmethod
+    def load(cls, path: str | Path) -> Experiment:
+        """The experiment in a .yaml or .json file."""
+        path = Path(path)
+        if not path.is_file():
+            raise ConfigError([f"there is no file {str(path)!r}; expected an experiment as YAML or JSON"])
+        return cls.from_yaml(path.read_text(encoding="utf-8"))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the experiment to a .yaml or .json file."""
+        path = Path(path)
+        path.write_text(self.to_json() if path.suffix == ".json" else self.to_yaml(), encoding="utf-8")
+
+    # -- changes ----------------------------------------------------------------------------------
+
+    def override(self, changes: Mapping[str, Any]) -> Experiment:
+        """A copy with some paths changed, such as ``{"training.optimizer.lr": 0.1}``.
+
+        The last part of a path is enough where only one path ends in it (``lr``, ``epochs``, ``hidden``).
+        Changing which kind a part is (``training.optimizer.name``) gives it that kind's own defaults.
+
+        Raises:
+            ConfigError: a path does not exist, is ambiguous, or its value is not allowed.
+        """
+        resolved = {self._resolve(path): value for path, value in changes.items()}
+        values = self.to_dict()
+        for path in sorted(resolved, key=lambda p: (p.count("."), p.rsplit(".", 1)[-1] not in TAGS)):
+            *parents, last = path.split(".")
+            part = values
+            for parent in parents:
+                inner = part.get(parent)
+                part[parent] = part = inner if isinstance(inner, dict) else {}
+            value = resolved[path]
+            if last in TAGS and parents and part.get(last) != value:
+                part.clear()
+            part[last] = value
+        if "name" not in resolved and self.name == made_name(self.data.source, self.model.family):
+            values["name"] = ""  # a name that was made is made anew
+        return Experiment.from_dict(values)
+
+    def _resolve(self, path: str) -> str:
+        """The whole path that ``path`` names."""
+        known = list(paths(self))
+        if path in known or "." in path or path in Experiment.model_fields:
+            return path
+        ends = [k for k in known if k.rsplit(".", 1)[-1] == path]
+        if len(ends) == 1:
+            return ends[0]
+        if ends:
+            raise ConfigError([f"{path}: more than one path ends so; write one of {', '.join(ends)}"])
+        raise ConfigError([f"{path}: no such path; {nearest(path, dict.fromkeys(k.rsplit('.', 1)[-1] for k in known))}"])
+
+    def __str__(self) -> str:
+        return self.to_yaml()
+
+
+def made_name(data: Any, model: Any) -> str:
+    """The name of an experiment that was given none: its data and its model.
+
+    >>> made_name({"source": "tables/my prices.csv"}, "mlp:wide")
+    'my-prices-mlp'
+    """
+    source = (data.get("source") if isinstance(data, Mapping) else data) or "breast_cancer"
+    family = (model.get("family") if isinstance(model, Mapping) else model) or "mlp"
+    words = f"{Path(str(source)).stem.partition(':')[0]}-{str(family).partition(':')[0]}".replace("_", "-")
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", words).strip("-.")[:64] or "run"
+
+
+def paths(part: Spec, prefix: str = "") -> Iterator[str]:
+    """Every path of ``part``, such as ``training.optimizer.lr``, groups before their members."""
+    for name in type(part).model_fields:
+        yield prefix + name
+        value = getattr(part, name)
+        if isinstance(value, Spec):
+            yield from paths(value, f"{prefix}{name}.")
+
+
+# -- messages -------------------------------------------------------------------------------------
+
+
+def _problem(error: ErrorDetails, values: Any) -> str:
+    """One validation error as a sentence: path, what was given, what was expected."""
+    path, spec, at = [], Experiment, values
+    for place in error["loc"]:
+        if isinstance(at, Mapping) and place not in at and place in (at.get(t) for t in TAGS):
+            continue  # the tag of a union, which nobody wrote
+        if isinstance(place, str) and place in (s.model_fields.get("name", _NONE).default for s in _members(spec, path)):
+            continue
+        path.append(str(place))
+        at = at.get(place) if isinstance(at, Mapping) else None
+    where = ".".join(path)
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        owner = _spec_at(path[:-1], values)
+        return f"{where}: unknown key; {nearest(path[-1], owner.model_fields if owner else ())}"
+    if kind == "union_tag_invalid":
+        tag = context["discriminator"].strip("'")
+        choices = [c.strip(" '") for c in context["expected_tags"].split(",")]
+        return f"{where}.{tag}: given {context['tag']!r}, {nearest(context['tag'], choices)}"
+    if kind == "union_tag_not_found":
+        return f"{where}: expected {context['discriminator']} to say which kind it is; given {given!r}"
+    if kind == "literal_error":
+        choices = [c.strip(" '") for c in context["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: given {given!r}, {nearest(str(given), choices)}"
+    if kind == "value_error":
+        text = str(context["error"])
+        return text if not where or text.startswith(where) else f"{where}: {text}"
+    if kind in ("model_type", "model_attributes_type"):
+        owner = _spec_at(path, values)
+        return f"{where}: given {given!r}, expected a mapping of {', '.join(owner.model_fields) if owner else 'fields'}"
+    expected = re.sub(r"^Input should be ", "", error["msg"])
+    return f"{where}: given {given!r}, expected {expected}"
+
+
+_NONE = type("_None", (), {"default": None})
+
+
+def _members(spec: Any, path: list[str]) -> list[type[Spec]]:
+    """The kinds of part that may stand at ``path``."""
+    annotation: Any = spec
+    for name in path:
+        found = [s.model_fields[name].annotation for s in _specs(annotation) if name in s.model_fields]
+        if not found:
+            return []
+        annotation = found[0]
+    members = _specs(annotation)
+    return members if len(members) > 1 else []
+
+
+def _specs(annotation: Any) -> list[type[Spec]]:
+    """The parts that an annotation admits."""
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return [annotation]
+    if get_origin(annotation) is Annotated:
+        return _specs(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, type(int | str)):
+        return [s for a in get_args(annotation) for s in _specs(a)]
+    return []
+
+
+def _spec_at(path: list[str], values: Any) -> type[Spec] | None:
+    """The kind of part at ``path``, chosen by its tag where there are several."""
+    spec: type[Spec] = Experiment
+    for name in path:
+        if name not in spec.model_fields:
+            return None
+        values = values.get(name) if isinstance(values, Mapping) else None
+        members = _specs(spec.model_fields[name].annotation)
+        if not members:
+            return None
+        tags = [values.get(t) for t in TAGS] if isinstance(values, Mapping) else [values]
+        spec = next((s for s in members if any(s.model_fields[t].default in tags for t in TAGS if t in s.model_fields)), members[0])
+    return spec

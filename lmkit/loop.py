@@ -1,0 +1,466 @@
+"""The loop of training that every framework shares: epochs, ends, checkpoints, controls; all of it in the run's folder.
+
+The loop asks a trainer for as many steps at a time as take a twentieth of a second, writes down what they were, and looks
+whether anybody asked for something. So nothing is written, drawn or decided inside a step.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from lmkit.backends import get_backend
+from lmkit.data.metrics import part_metrics
+from lmkit.data.preparation import batch_order, prepare
+from lmkit.errors import LmkitError
+from lmkit.runfolder import RunFolder, Status, process
+from lmkit.specs.losses import resolve_loss
+
+if TYPE_CHECKING:
+    from lmkit.specs.models import Weights
+
+CHUNK_SECONDS = 0.05
+"""How long a call of the trainer lasts at most: a pause takes effect within it, or within one step."""
+
+FLUSH_SECONDS = 0.2
+"""How often numbers are written at most."""
+
+STATUS_SECONDS = 0.5
+HEARTBEAT_SECONDS = 2.0
+TRAINING_ROWS = 10_000
+"""Metrics of the training part are taken on its first so many rows, to stay cheap."""
+
+
+@dataclass
+class Progress:
+    """Where training stands: with the weights and the optimizer, all that is needed to go on."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    rate: float = 0.0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    rows_seen: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    last_norm: float = math.nan
+
+
+class _End(Exception):
+    """Training ends: as ``state``, because of ``reason``."""
+
+    def __init__(self, state: str, reason: str) -> None:
+        self.state, self.reason = state, reason
+
+
+class Diverged(LmkitError):
+    """The loss is no longer a number."""
+
+
+def train(folder: RunFolder) -> None:
+    """Trains the run in ``folder``, from its last checkpoint where there is one, and leaves the outcome there.
+
+    It raises nothing that went wrong with the run: that is the state ``failed``, with its reason.
+    """
+    reserve = folder.path / ".reserve"
+    try:
+        reserve.write_bytes(b"\0" * 65536)  # so that a full disk still has room to say so
+    except OSError as error:
+        return _fail(folder, reserve, error)
+    try:
+        Loop(folder).run()
+    except Exception as error:
+        _fail(folder, reserve, error)
+    finally:
+        reserve.unlink(missing_ok=True)
+
+
+def _fail(folder: RunFolder, reserve: Path, error: Exception) -> None:
+    """Writes down that the run failed, and why."""
+    reason = str(error) if isinstance(error, LmkitError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"cannot write to {str(folder.path)!r}: {error.strerror}; make room or permit it, then `lmkit resume`"
+    reserve.unlink(missing_ok=True)
+    if not isinstance(error, LmkitError):
+        traceback.print_exception(error)
+    try:
+        folder.write_status(replace(folder.status(), state="failed", reason=reason, heartbeat=time.time()))
+        folder.events.append("failed", reason=reason, step=folder.status().step)
+    except OSError:
+        print(f"failed, and the folder cannot be written: {reason}", file=sys.stderr)
+
+
+class Loop:
+    """One worker's pass over one run."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.experiment = folder.experiment
+        self.status = Status(state="running", host=socket.gethostname(), **process())
+        self.lock = threading.Lock()
+        self.interrupted = ""
+        self.control_offset = 0
+        self.pending: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.flushed = self.shown = self.saved = time.monotonic()
+        self.best: Weights | None = None
+        self.best_saved = True
+
+    # -- from start to end ------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Trains to an end and writes it down."""
+        self._show()
+        stopper = threading.Event()
+        heart = threading.Thread(target=self._beat, args=(stopper,), daemon=True)
+        heart.start()
+        restore_signals = self._catch_signals()
+        try:
+            end = self._train()
+        finally:
+            stopper.set()
+            heart.join()
+            restore_signals()
+        metrics = self._metrics("test")
+        self._predictions()
+        self.folder.events.append(
+            "finished", state=end.state, reason=end.reason, step=self.at.step, epoch=self.at.epoch, metrics=metrics
+        )
+        self._show(state=end.state, reason=end.reason, metrics=metrics, seconds_left=0.0)
+
+    def _train(self) -> _End:
+        self._set_up()
+        try:
+            while True:
+                if self.at.epoch >= self.experiment.training.epochs:
+                    raise _End("completed", "")
+                self._epoch()
+        except _End as end:
+            self._flush()
+            if self.early and self.early.restore_best and self.best is not None and end.state == "completed":
+                self.backend.set_weights(self.model, self.best)
+            self._checkpoint()
+            return end
+        except BaseException:
+            self._flush()
+            raise
+
+    def _set_up(self) -> None:
+        """Data, model and trainer; the checkpoint, where there is one."""
+        spec = self.experiment
+        training = spec.training
+        root = self.folder.path.parent
+        self.backend = get_backend(spec.framework)
+        self.data = prepare(spec.data, spec.seed, training.precision, root)
+        self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
+        inputs, outputs = self.data.training.X.shape[1], self.data.preprocessing.outputs
+        self.model = self.backend.build(spec.model, inputs, outputs, training.precision)
+        self.backend.set_weights(self.model, spec.model.initial_weights(inputs, outputs, spec.seed))
+        self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)
+        self.rows = len(self.data.training.X)
+        self.per_epoch = math.ceil(self.rows / spec.data.batch_size)
+        self.total = min(training.epochs * self.per_epoch, training.steps or 10**18)
+        self.early = training.early_stopping
+        self.at = Progress(rate=training.optimizer.lr)
+        self.chunk = 1
+        self.folder.write_json("preprocessing.json", self.data.preprocessing.to_dict())
+        self.folder.write_json("environment.json", environment(self.backend.environment()))
+        _, self.control_offset = self.folder.control.read(quiet=True)
+        saved = self.folder.load_checkpoint("last")
+        again = any(e.type == "started" for e in self.folder.events.read()[0])
+        if saved:
+            weights, memory, state = saved
+            self.backend.set_weights(self.model, weights)
+            self.trainer.restore(memory)
+            self.at = Progress(**{k: math.nan if v is None else v for k, v in state.items()})
+            best = self.folder.load_checkpoint("best")
+            self.best = best[0] if best else None
+        else:
+            self._check_gradients()
+        if again:
+            self.folder.events.append("resumed", step=self.at.step, epoch=self.at.epoch, pid=os.getpid())
+            self.folder.metrics.append({"resumed": self.at.step})
+        else:
+            self.folder.events.append("started", pid=os.getpid(), host=socket.gethostname(), device=self.trainer.device)
+        self._show(device=self.trainer.device, epochs=training.epochs, steps=self.total, epoch=self.at.epoch + 1)
+
+    def _check_gradients(self) -> None:
+        """Refuses a training step that never sees the model: every weight must have a part in the loss."""
+        gradients = self.trainer.gradients(np.arange(min(self.rows, self.experiment.data.batch_size)))
+        blind = [name for name, g in gradients.items() if g is None]
+        if blind or all(not np.any(g) for g in gradients.values()):
+            raise LmkitError(
+                f"the loss does not depend on {', '.join(blind) or 'any weight of the model'}: nothing would be learned; "
+                "compute the loss from the model's own output"
+            )
+
+    def _epoch(self) -> None:
+        """The rest of the epoch that training stands in."""
+        at, training = self.at, self.experiment.training
+        self.trainer.epoch(batch_order(self.experiment.seed, at.epoch, self.rows))
+        while at.batch < self.per_epoch:
+            self._obey()
+            if at.step >= self.total:
+                raise _End("completed", f"after {at.step} steps")
+            if training.seconds is not None and at.seconds >= training.seconds:
+                raise _End("completed", f"after {training.seconds:g} seconds")
+            self._advance(min(self.chunk, self.per_epoch - at.batch, self.total - at.step))
+        self._end_epoch()
+
+    def _advance(self, n: int) -> None:
+        """Takes ``n`` steps and writes down what they were."""
+        at, spec = self.at, self.experiment
+        numbers = np.arange(at.step, at.step + n)
+        rates = at.rate * spec.training.schedule.factors(numbers, self.per_epoch, self.total)
+        began = time.monotonic()
+        steps = self.trainer.advance(at.batch, rates)
+        took = time.monotonic() - began
+        sizes = np.full(n, spec.data.batch_size)
+        if at.batch + n == self.per_epoch:
+            sizes[-1] = self.rows - (self.per_epoch - 1) * spec.data.batch_size
+        bad = np.flatnonzero(~np.isfinite(steps.loss))
+        self.pending.append((at.step + 1, steps.loss, rates, steps.gradient_norm))
+        at.seconds += took
+        at.step += n
+        at.batch += n
+        at.loss_sum += float(np.dot(steps.loss, sizes))
+        at.rows_seen += int(sizes.sum())
+        at.last_norm = float(steps.gradient_norm[-1])
+        if len(bad):
+            raise Diverged(
+                f"the loss is {steps.loss[bad[0]]} at step {numbers[bad[0]] + 1}, epoch {at.epoch + 1}: training diverged; "
+                f"lower the learning rate (now {rates[bad[0]]:g}), or write training: {{clip_norm: 1.0}}"
+            )
+        self._pace(n, took)
+        now = time.monotonic()
+        if now - self.flushed >= FLUSH_SECONDS:
+            self._flush()
+        if now - self.shown >= STATUS_SECONDS:
+            self._show()
+        wanted = spec.training.gradient_norm
+        if wanted is not None and at.last_norm < wanted:
+            raise _End("completed", f"the gradient's norm {at.last_norm:.3g} fell below {wanted:g}")
+        if now - self.saved >= spec.training.checkpoint_seconds:
+            self._checkpoint()
+
+    def _pace(self, n: int, took: float) -> None:
+        """Chooses how many steps the next call takes, and how fast training goes."""
+        each = took / n
+        wanted = max(1, int(CHUNK_SECONDS / max(each, 1e-7)))
+        self.chunk = min(wanted, 4 * self.chunk, 4096)  # grows gently: the first steps include compilation
+        if self.at.step > n:
+            rate = self.status.steps_per_second
+            self.status = replace(self.status, steps_per_second=1 / each if rate is None else 0.8 * rate + 0.2 / each)
+
+    def _end_epoch(self) -> None:
+        """Validation, the epoch's line in the log, and the ends that are looked at after an epoch."""
+        at, training = self.at, self.experiment.training
+        row = {"loss": at.loss_sum / at.rows_seen, **self._metrics("training", skip_loss=True)}
+        row |= {f"val_{k}": v for k, v in self._metrics("validation").items()}
+        at.epoch, at.batch, at.loss_sum, at.rows_seen = at.epoch + 1, 0, 0.0, 0
+        rate = at.rate * float(training.schedule.factors(np.array([at.step - 1]), self.per_epoch, self.total)[0])
+        norm = at.last_norm if math.isfinite(at.last_norm) else None
+        self._flush()
+        self.folder.events.append(
+            "epoch", epoch=at.epoch, step=at.step, seconds=round(at.seconds, 4), lr=rate, gradient_norm=norm, **row
+        )
+        watched = row.get("val_loss", row["loss"])
+        if watched < at.best_loss - (self.early.min_delta if self.early else 0.0):
+            at.best_loss, at.best_epoch = watched, at.epoch
+            self.best, self.best_saved = self.backend.weights(self.model), False
+        if training.target_loss is not None and watched <= training.target_loss:
+            raise _End("completed", f"the loss {watched:.4g} reached {training.target_loss:g}")
+        if self.early and at.epoch - at.best_epoch >= self.early.patience:
+            raise _End("completed", f"no better validation loss since epoch {at.best_epoch}")
+
+    def _metrics(self, part: str, skip_loss: bool = False) -> dict[str, float]:
+        """Loss and metrics of one part of the data."""
+        X, y = getattr(self.data, part)
+        if not len(X):
+            return {}
+        logits = self.trainer.outputs(part, TRAINING_ROWS if part == "training" else None)
+        return part_metrics(self.loss, logits, y[: len(logits)], self.data.preprocessing, skip_loss=skip_loss)
+
+    def _predictions(self) -> None:
+        """Keeps what the model says of the test part, for the charts of whoever reads the run."""
+        import pandas as pd
+
+        if not len(self.data.test.X):
+            return
+        known = self.data.preprocessing
+        frame = pd.DataFrame(
+            {
+                "target": known.restore(self.data.test.y),
+                "prediction": known.decode(self.trainer.outputs("test")),
+            }
+        )
+        frame.to_parquet(self.folder.path / "predictions.parquet", index=False)
+
+    # -- what is written --------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Writes the steps since the last flush as one block."""
+        self.flushed = time.monotonic()
+        if not self.pending:
+            return
+        first = self.pending[0][0]
+        loss, rates, norms = (np.concatenate([p[i] for p in self.pending]) for i in (1, 2, 3))
+        self.pending = []
+        block: dict[str, Any] = {"step": first, "loss": loss.tolist()}
+        block["lr"] = float(rates[0]) if np.all(rates == rates[0]) else rates.tolist()
+        block["gradient_norm"] = norms.tolist() if np.isfinite(norms).any() else None
+        self.folder.metrics.append(block)
+
+    def _show(self, **changes: Any) -> None:
+        """Replaces the status."""
+        self.shown = time.monotonic()
+        at = getattr(self, "at", None)
+        with self.lock:
+            status = replace(self.status, heartbeat=time.time(), memory=psutil.Process().memory_info().rss, **changes)
+            if at is not None:
+                rate = status.steps_per_second
+                status = replace(
+                    status,
+                    step=at.step,
+                    seconds=round(at.seconds, 4),
+                    epoch=min(at.epoch + 1, self.experiment.training.epochs),
+                    samples_per_second=rate and rate * self.experiment.data.batch_size,
+                    seconds_left=changes.get("seconds_left", rate and (self.total - at.step) / rate),
+                )
+            self.status = status
+            self.folder.write_status(status)
+
+    def _beat(self, stopper: threading.Event) -> None:
+        """Gives a sign of life while a step, or a compilation, takes long."""
+        while not stopper.wait(HEARTBEAT_SECONDS):
+            with self.lock:
+                try:
+                    self.folder.write_status(replace(self.status, heartbeat=time.time()))
+                except OSError:
+                    pass  # the loop meets the same error and says so
+
+    def _checkpoint(self) -> None:
+        """Writes where training stands, and the best weights so far."""
+        self._flush()
+        self.saved = time.monotonic()
+        state = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in asdict(self.at).items()}
+        state["best_loss"] = self.at.best_loss if math.isfinite(self.at.best_loss) else 1e308
+        if self.best is not None and not self.best_saved:
+            self.folder.save_checkpoint("best", self.best, {}, {"epoch": self.at.best_epoch, "loss": self.at.best_loss})
+            self.best_saved = True
+        self.folder.save_checkpoint("last", self.backend.weights(self.model), self.trainer.state(), state)
+        self.folder.events.append("checkpoint", step=self.at.step, epoch=self.at.epoch)
+
+    # -- what people ask for ----------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        """Does what was asked for since the last look; waits while paused."""
+        paused = False
+        while True:
+            for line in self._commands():
+                verb = line.get("command")
+                if verb == "stop":
+                    raise _End("stopped", "on request")
+                if verb == "pause" and not paused:
+                    paused = True
+                    self._checkpoint()
+                    self.folder.events.append("paused", step=self.at.step)
+                    self._show(state="paused")
+                elif verb == "resume" and paused:
+                    paused = False
+                    self.folder.events.append("continued", step=self.at.step)
+                    self._show(state="running")
+                elif verb == "learning_rate":
+                    old, self.at.rate = self.at.rate, float(line["value"])
+                    self.folder.events.append("learning_rate", step=self.at.step, old=old, value=self.at.rate)
+                elif verb == "checkpoint":
+                    self._checkpoint()
+                elif verb == "note":
+                    self.folder.events.append("note", step=self.at.step, text=str(line.get("text", "")))
+            if self.interrupted:
+                raise _End("stopped", self.interrupted)
+            if not paused:
+                return
+            time.sleep(0.05)
+
+    def _commands(self) -> list[dict[str, Any]]:
+        try:
+            if os.stat(self.folder.control.path).st_size <= self.control_offset:
+                return []
+        except FileNotFoundError:
+            return []
+        lines, self.control_offset = self.folder.control.read(self.control_offset, quiet=True)
+        return lines
+
+    def _catch_signals(self) -> Any:
+        """SIGTERM and Ctrl-C end training in good order; returns what restores the old handling."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+
+        def note(number: int, _: Any) -> None:
+            self.interrupted = signal.Signals(number).name
+
+        old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return lambda: [signal.signal(s, h) for s, h in old.items()]
+
+
+def environment(backend: dict[str, Any]) -> dict[str, Any]:
+    """What a run was made with: versions, hardware, git commit, the command."""
+    packages = ("lmkit", "numpy", "pandas", "scikit-learn", "torch", "tensorflow", "keras", "safetensors")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "cpu": _cpu(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "backend": backend,
+        "git_commit": _git_commit(),
+        "command": os.environ.get("LMKIT_COMMAND") or shlex.join(sys.argv),
+        "folder": str(Path.cwd()),
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    """The processor's name, and its abilities that matter to int8 arithmetic."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {"name": platform.processor() or platform.machine(), "abilities": []}
+    fields = dict(line.split("\t: ", 1) for line in text.split("\n\n")[0].splitlines() if "\t: " in line)
+    flags = set(fields.get("flags", "").split())
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
+    return {
+        "name": fields.get("model name", platform.machine()).strip(),
+        "abilities": [f for f in wanted if f in flags],
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        out = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return out.stdout.strip() or None if out.returncode == 0 else None

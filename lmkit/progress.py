@@ -1,0 +1,99 @@
+"""What a run prints while it trains: one line an epoch, with a bar, the rate and the time left."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TextIO
+
+from lmkit.events import Event
+from lmkit.runfolder import RunFolder, Status
+
+LINES = 200
+"""A run of more epochs prints every so many, so that a notebook stays small."""
+
+HEARTBEAT_SECONDS = 30.0
+WIDTH = 20
+
+
+class Reporter:
+    """Prints what is new in a run's folder at each look."""
+
+    def __init__(self, folder: RunFolder, file: TextIO) -> None:
+        self.folder = folder
+        self.file = file
+        self.offset = 0
+        self.spoke = time.monotonic()
+        self.every = max(1, -(-folder.experiment.training.epochs // LINES))
+        self.skipped: str | None = None
+
+    def look(self, last: bool = False) -> None:
+        """Prints a line for each new epoch and for what else happened."""
+        status = self.folder.status()
+        events, self.offset = self.folder.events.read(self.offset)
+        for event in events:
+            if event.type == "epoch":
+                line = epoch_line(event, self.folder, status)
+                if event.data["epoch"] % self.every == 0 or event.data["epoch"] == 1:
+                    self._say(line)
+                    self.skipped = None
+                else:
+                    self.skipped = line
+            elif event.type in _SENTENCES:
+                self._say(_SENTENCES[event.type].format(**event.data))
+        if last:
+            if self.skipped:
+                self._say(self.skipped)
+            self._say(end_line(status))
+        elif time.monotonic() - self.spoke > HEARTBEAT_SECONDS and status.live:
+            self._say(f"  … {status.state}, epoch {status.epoch}/{status.epochs}, step {status.step}/{status.steps}")
+
+    def _say(self, line: str) -> None:
+        self.spoke = time.monotonic()
+        print(line, file=self.file, flush=True)
+
+
+_SENTENCES = {
+    "started": "training on {device}",
+    "resumed": "resumed after step {step}",
+    "paused": "paused after step {step}",
+    "continued": "continued after step {step}",
+    "learning_rate": "learning rate {old:g} → {value:g} after step {step}",
+    "note": "note at step {step}: {text}",
+}
+
+
+def epoch_line(event: Event, folder: RunFolder, status: Status) -> str:
+    """``epoch 12/50 ━━━━━───── loss 0.1234 · val_loss 0.2345 · … 1,234 steps/s, 3 s left``."""
+    data, epochs = event.data, folder.experiment.training.epochs
+    done = round(WIDTH * data["epoch"] / epochs)
+    shown = {k: v for k, v in data.items() if k in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2")}
+    numbers = "  ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
+    rate = data["step"] / data["seconds"] if data["seconds"] else 0
+    left = f"{time_text((status.steps - data['step']) / rate)} left" if rate and status.steps else ""
+    pace = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
+    width = len(str(epochs))
+    return f"epoch {data['epoch']:>{width}}/{epochs} {'━' * done}{'─' * (WIDTH - done)}  {numbers}  {pace}  {left}".rstrip()
+
+
+def end_line(status: Status) -> str:
+    """How a run ended, and what it scored on the test part."""
+    numbers = "  ".join(f"{k} {v:.4f}" for k, v in (status.metrics or {}).items())
+    words: list[Any] = [status.state, f"({status.reason})" if status.reason else ""]
+    words += [f"after {status.step} steps in {time_text(status.seconds)}", f"— test: {numbers}" if numbers else ""]
+    return " ".join(w for w in words if w)
+
+
+def time_text(seconds: float) -> str:
+    """A duration as people say it.
+
+    >>> [time_text(s) for s in (0.42, 42, 130, 7300)]
+    ['0.4 s', '42 s', '2 min 10 s', '2 h 01 min']
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

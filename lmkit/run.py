@@ -1,0 +1,409 @@
+"""Run, the person's handle on a run's folder: train, attach, watch, steer, resume, read, predict."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lmkit.backends import get_backend, require
+from lmkit.errors import ConfigError, DataError, RunFailed, RunStateError
+from lmkit.events import Event, history, steps
+from lmkit.executors import InlineExecutor, WorkerExecutor
+from lmkit.experiment import Experiment
+from lmkit.progress import Reporter
+from lmkit.runfolder import RunFolder, Status, find_run, run_folders
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from lmkit.data.preparation import Preprocessing
+
+EAGER_BYTES = 64 * 2**20
+"""Files up to this size are read and checked before a worker is started; larger ones by the worker."""
+
+
+class Run:
+    """One run. What it tells comes from its folder, so any number of people may hold it, anywhere.
+
+    Attributes:
+        folder: the run's folder.
+
+    >>> import lmkit as lk
+    >>> run = lk.train(lk.Experiment(data="wine"), wait=True)  # doctest: +SKIP
+    >>> run.metrics["accuracy"]  # doctest: +SKIP
+    1.0
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, by which ``attach`` finds it."""
+        return self.folder.name
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The configuration that it was started with."""
+        return self.folder.experiment
+
+    @property
+    def status(self) -> Status:
+        """State, progress, rate, heartbeat: where it stands now."""
+        return self.folder.status()
+
+    @property
+    def state(self) -> str:
+        """pending, running, paused, completed, stopped, failed, or lost."""
+        return self.status.state
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened so far."""
+        return self.folder.events.read(quiet=False)[0]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: epoch, step, seconds, lr, loss, accuracy, …, val_loss, val_accuracy, …"""
+        return history(self.events)
+
+    @property
+    def steps(self) -> pd.DataFrame:
+        """One row a step: step (counted from 1), loss, lr, gradient_norm (where it was taken)."""
+        return steps(self.folder.metrics.read()[0])
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware, git commit and command that it was made with."""
+        return self.folder.read_json("environment.json") or {}
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What was fitted on the training part."""
+        from lmkit.data.preparation import Preprocessing
+
+        values = self.folder.read_json("preprocessing.json")
+        if values is None:
+            raise RunStateError(f"{self.name} has not prepared its data yet; run.wait() first")
+        return Preprocessing(**values)
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Waits until it has ended, in whatever state; returns itself.
+
+        Raises:
+            TimeoutError: it still lives after ``timeout`` seconds.
+        """
+        return self.wait_for(timeout=timeout)
+
+    def wait_for(self, *states: str, timeout: float | None = None) -> Run:
+        """Waits until its state is one of ``states``, or it has ended; returns itself.
+
+        Raises:
+            TimeoutError: neither after ``timeout`` seconds.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        pause = 0.02
+        while (status := self.status).live and status.state not in states:
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"{self.name} is still {status.state} after {timeout:g} seconds")
+            time.sleep(pause)
+            pause = min(0.25, pause * 1.2)
+        return self
+
+    def watch(self, file: TextIO | None = None) -> Run:
+        """Prints one line an epoch, and a sign of life between long ones, until it has ended.
+
+        Raises:
+            RunFailed: it failed, or its worker vanished.
+        """
+        reporter = Reporter(self.folder, file or sys.stdout)
+        while self.status.live:
+            reporter.look()
+            time.sleep(0.1)
+        reporter.look(last=True)
+        self._ended("watched to its end")
+        return self
+
+    def _ended(self, wanted: str) -> Status:
+        """The status after the end; refuses a run that did not get there."""
+        status = self.wait().status
+        if status.state in ("failed", "lost"):
+            again = "" if status.state == "failed" and "diverged" in status.reason else f"; go on: lmkit resume {self.name}"
+            raise RunFailed(f"{self.name} cannot be {wanted}: it {_became(status)}{again}")
+        return status
+
+    # -- results ----------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Loss and metrics on the test part. Waits for the end."""
+        return dict(self._ended("measured").metrics or {})
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """The test part: ``target`` and ``prediction``, as classes or in the target's own unit. Waits for the end."""
+        import pandas as pd
+
+        self._ended("asked for predictions")
+        path = self.path / "predictions.parquet"
+        return pd.read_parquet(path) if path.is_file() else pd.DataFrame({"target": [], "prediction": []})
+
+    def load_model(self, which: str = "last") -> Any:
+        """The model in its framework, with the weights of checkpoint ``last`` or ``best``.
+
+        Raises:
+            RunStateError: there is no such checkpoint (yet).
+        """
+        saved = self.folder.load_checkpoint(which)
+        if saved is None:
+            raise RunStateError(f"{self.name} has no checkpoint {which!r} yet; it is {self.state}")
+        spec, preprocessing = self.experiment, self.preprocessing
+        backend = get_backend(spec.framework)
+        model = backend.build(
+            spec.model, len(preprocessing.features), preprocessing.outputs, spec.training.precision
+        )
+        backend.set_weights(model, saved[0])
+        return model
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained model in its framework, an ``nn.Module`` or a ``keras.Model``. Waits for the end."""
+        self._ended("loaded")
+        return self.load_model("last")
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predictions (rows,) for rows as they came: classes of the target, or values in its unit. Waits for the end.
+
+        Args:
+            X: a DataFrame, or an array (rows, columns), with the columns trained on.
+        """
+        return self.preprocessing.decode(self._logits(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (rows, classes), classes in the order of ``run.preprocessing.classes``. Waits for the end."""
+        return self.preprocessing.probabilities(self._logits(X))
+
+    def _logits(self, X: Any) -> np.ndarray:
+        model = self.model
+        prepared = self.preprocessing.apply(X).astype(self.experiment.training.precision)
+        return get_backend(self.experiment.framework).predict(model, prepared)
+
+    # -- steering ---------------------------------------------------------------------------------
+
+    def pause(self) -> Run:
+        """Asks the worker to wait after a checkpoint."""
+        return self._ask("pause")
+
+    def stop(self) -> Run:
+        """Asks the worker to end after a checkpoint; ``resume`` goes on from there."""
+        return self._ask("stop")
+
+    def checkpoint(self) -> Run:
+        """Asks the worker for a checkpoint."""
+        return self._ask("checkpoint")
+
+    def note(self, text: str) -> Run:
+        """Writes a note into the run's log, at the step it has come to."""
+        return self._ask("note", text=text)
+
+    def set_learning_rate(self, value: float) -> Run:
+        """Asks the worker to go on at another learning rate (which its schedule then multiplies)."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            raise ConfigError([f"learning rate: given {value!r}, expected a number greater than 0"])
+        return self._ask("learning_rate", value=float(value))
+
+    def resume(self) -> Run:
+        """Goes on: wakes a paused worker, or starts a new one from the last checkpoint.
+
+        Raises:
+            RunStateError: it is running already, or has completed.
+        """
+        state = self.state
+        if state == "paused":
+            self.folder.command("resume")
+            return self
+        if state in ("running", "pending"):
+            raise RunStateError(f"{self.name} is {state} already; watch it: lmkit watch {self.name}")
+        if state == "completed":
+            raise RunStateError(f"{self.name} has completed; train anew: lk.train(run.experiment.override({{'epochs': …}}))")
+        require(self.experiment.framework)
+        self.folder.claim()
+        self.__dict__.pop("model", None)
+        WorkerExecutor().start(self.folder)
+        return self
+
+    def _ask(self, verb: str, **arguments: Any) -> Run:
+        status = self.status
+        if not status.live:
+            raise RunStateError(f"{self.name} cannot do that: it {_became(status)}")
+        self.folder.command(verb, **arguments)
+        return self
+
+    # -- how it shows itself ----------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.summary()}>"
+
+    def summary(self) -> str:
+        """One line: state, epoch, and the last or final numbers."""
+        status = self.status
+        numbers = status.metrics or {}
+        told = ", ".join(f"{'test ' if numbers else ''}{k} {v:.4g}" for k, v in numbers.items())
+        where = f"epoch {status.epoch}/{status.epochs}, step {status.step}" if status.step else ""
+        return ", ".join(t for t in (status.state, where, told, status.reason) if t)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {
+            "application/vnd.lmkit.run+json": {"run": str(self.path), "name": self.name, "state": self.state},
+            "text/plain": repr(self),
+        }
+
+
+def _became(status: Status) -> str:
+    said = {"completed": "has completed", "stopped": "was stopped", "failed": "failed", "lost": "was lost"}
+    return said.get(status.state, f"is {status.state}") + (f" ({status.reason})" if status.reason else "")
+
+
+def train(
+    experiment: Experiment | Mapping[str, Any] | str | Path | None = None,
+    *,
+    data: Any = None,
+    inline: bool = False,
+    wait: bool = False,
+    runs: str | Path | None = None,
+    **changes: Any,
+) -> Run:
+    """Starts training in a detached worker and returns at once.
+
+    Args:
+        experiment: an Experiment, a mapping, or the path of a .yaml file; none: the defaults.
+        data: data in memory to train on instead: (X, y) of arrays, a DataFrame (with ``target=…``) or
+            (DataFrame, "target"). A copy is kept beside the runs, once per content. Or the name of a source.
+        inline: train in this process, before returning: for a debugger, or a model that cannot be sent.
+        wait: return only once it has ended.
+        runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
+        **changes: parts of the experiment to change, such as ``epochs=3``, ``lr=0.1`` or ``model="mlp:wide"``.
+
+    Raises:
+        ConfigError: the experiment cannot be.
+        DataError: the data cannot be trained on.
+        MissingPackage: its framework is not installed.
+
+    >>> import lmkit as lk
+    >>> run = lk.train(data="digits", model="mlp:small", epochs=5)  # doctest: +SKIP
+    """
+    if isinstance(experiment, str | Path):
+        spec = Experiment.load(experiment)
+    elif experiment is None:
+        spec = Experiment()
+    else:
+        spec = experiment if isinstance(experiment, Experiment) else Experiment.from_dict(experiment)
+    if isinstance(data, str):
+        changes["data.source"] = data
+    elif data is not None:
+        from lmkit.data.store import keep
+
+        changes |= {f"data.{k}": v for k, v in keep(data, runs).items()}
+    if changes:
+        spec = spec.override(changes)
+    require(spec.framework)
+    check_data(spec, runs)
+    folder = RunFolder.create(spec, runs)
+    (InlineExecutor() if inline else WorkerExecutor()).start(folder)
+    run = Run(folder)
+    return run.wait() if wait else run
+
+
+def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
+    """Refuses, before anything starts, data that cannot be trained on as configured.
+
+    Of a bundled set everything is known beforehand; a file is read here if it is small.
+
+    Raises:
+        DataError, ConfigError: it cannot; the message says why and what to do.
+    """
+    from lmkit.data.sources import check_sizes, load
+    from lmkit.specs.losses import resolve_loss
+
+    spec = experiment.data
+    if spec.bundled:
+        check_sizes(spec, spec.bundled.rows)
+        return
+    path = Path(spec.source).expanduser()
+    if spec.is_file and path.is_file() and path.stat().st_size > EAGER_BYTES:
+        return
+    table = load(spec, runs)
+    check_sizes(spec, len(table.y))
+    resolve_loss(experiment.training.loss, table.task)
+
+
+def attach(name: str | Path = "last", *, runs: str | Path | None = None) -> Run:
+    """The run with this name, prefix or short id, or the ``last`` one started.
+
+    Raises:
+        RunNotFound: none, or more than one, has it.
+    """
+    return Run(find_run(name, runs))
+
+
+def _run(run: Run | str | Path, runs: str | Path | None) -> Run:
+    return run if isinstance(run, Run) else attach(run, runs=runs)
+
+
+def watch(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:
+    """Prints a line an epoch of a run until it has ended."""
+    return _run(run, runs).watch()
+
+
+def pause(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:
+    """Asks a run to wait after a checkpoint."""
+    return _run(run, runs).pause()
+
+
+def stop(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:
+    """Asks a run to end after a checkpoint."""
+    return _run(run, runs).stop()
+
+
+def resume(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:
+    """Goes on with a paused, stopped, failed or lost run, from where it came to."""
+    return _run(run, runs).resume()
+
+
+def runs(root: str | Path | None = None) -> pd.DataFrame:
+    """The runs under ``root`` (default: $LMKIT_RUNS or ./runs), the newest first, as a DataFrame."""
+    import pandas as pd
+
+    rows = []
+    for folder in reversed(run_folders(root)):
+        spec, status = folder.experiment, folder.status()
+        rows.append(
+            {
+                "name": folder.name,
+                "state": status.state,
+                "framework": spec.framework,
+                "data": spec.data.source,
+                "model": spec.model.family,
+                "epoch": status.epoch,
+                "step": status.step,
+                "seconds": status.seconds,
+                **{f"test_{k}": v for k, v in (status.metrics or {}).items()},
+                "path": str(folder.path),
+            }
+        )
+    columns = ["name", "state", "framework", "data", "model", "epoch", "step", "seconds", "path"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)

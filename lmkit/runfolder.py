@@ -1,0 +1,299 @@
+"""A run's folder, the only protocol between who trains and who watches.
+
+    runs/<UTC time>-<name>-<short id>/
+      experiment.yaml     the whole configuration
+      environment.json    versions, hardware, git commit, the command
+      preprocessing.json  what was fitted on the training part
+      status.json         state, process, heartbeat; replaced atomically
+      metrics.jsonl       numbers of every step, in blocks
+      events.jsonl        what happened
+      control.jsonl       what people asked for
+      checkpoints/        last/ and best/
+      log.txt             what the worker printed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from lmkit.errors import RunNotFound, RunStateError, nearest
+from lmkit.events import EventLog, JsonLines
+from lmkit.experiment import Experiment
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray]
+
+LIVE = ("pending", "running", "paused")
+"""The states in which a worker works, or waits."""
+
+LOST_AFTER = 15.0
+"""Seconds without a heartbeat after which a worker on another machine counts as vanished."""
+
+STATUS = "status.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a run stands.
+
+    Attributes:
+        state: pending, running, paused, completed, stopped, failed, or lost (its worker vanished).
+        epoch, epochs: the epoch being trained, counted from 1, and how many there will be at most.
+        step, steps: steps done, and how many there will be at most.
+        steps_per_second, samples_per_second: the rate, over the last second or so.
+        seconds: time trained so far.
+        seconds_left: what is left at this rate.
+        heartbeat: when the worker last gave a sign of life, in seconds since 1970.
+        pid, pid_started, host: the worker's process, when it started, and its machine.
+        memory: the worker's resident memory in bytes.
+        device: where the tensors lie.
+        reason: why the run ended, where it did not simply complete.
+        metrics: measured on the test part, once the run has ended.
+    """
+
+    state: str = "pending"
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    steps_per_second: float | None = None
+    samples_per_second: float | None = None
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    heartbeat: float = 0.0
+    pid: int = 0
+    pid_started: float = 0.0
+    host: str = ""
+    memory: int = 0
+    device: str = ""
+    reason: str = ""
+    metrics: dict[str, float] | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done, 0 to 1."""
+        return 1.0 if self.state == "completed" else self.step / self.steps if self.steps else 0.0
+
+    @property
+    def live(self) -> bool:
+        """Whether a worker works on it, or waits."""
+        return self.state in LIVE
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second."""
+        return self.steps_per_second
+
+
+class RunFolder:
+    """One run's folder, for the worker that writes it and for whoever watches."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self.metrics = JsonLines(self.path / "metrics.jsonl")
+        self.events = EventLog(self.path / "events.jsonl")
+        self.control = JsonLines(self.path / "control.jsonl")
+        self.log = self.path / "log.txt"
+        self.checkpoints = self.path / "checkpoints"
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, by which a run is found."""
+        return self.path.name
+
+    @property
+    def experiment(self) -> Experiment:
+        """The configuration that the run was started with."""
+        return Experiment.load(self.path / "experiment.yaml")
+
+    @classmethod
+    def create(cls, experiment: Experiment, root: str | Path | None = None) -> RunFolder:
+        """A new folder for ``experiment`` under ``root`` (default: $LMKIT_RUNS or ./runs)."""
+        root = runs_root(root)
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        folder = cls(root / f"{stamp}-{experiment.name}-{secrets.token_hex(3)}")
+        try:
+            (folder.path / "checkpoints").mkdir(parents=True)
+            experiment.save(folder.path / "experiment.yaml")
+        except OSError as error:
+            raise RunStateError(
+                f"no run can be kept under {str(root)!r}: {error.strerror}; "
+                "name another folder: runs='…', --runs … or LMKIT_RUNS=…"
+            ) from None
+        folder.write_status(Status(heartbeat=time.time(), host=socket.gethostname(), **process()))
+        return folder
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replaces a file of the folder, all of it or nothing."""
+        aside = self.path / f".{name}.{os.getpid()}.{secrets.token_hex(2)}"
+        try:
+            aside.write_text(json.dumps(value, indent=2, default=str), encoding="utf-8")
+            aside.replace(self.path / name)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def read_json(self, name: str) -> Any:
+        """The content of a file of the folder, None where there is none."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+
+    # -- status -----------------------------------------------------------------------------------
+
+    def write_status(self, status: Status) -> None:
+        """Replaces the status."""
+        self.write_json(STATUS, asdict(status))
+
+    def status(self) -> Status:
+        """The status, with a worker that vanished told as ``lost``."""
+        known = {f.name for f in fields(Status)}
+        status = Status(**{k: v for k, v in (self.read_json(STATUS) or {}).items() if k in known})
+        if status.live and _vanished(status):
+            return replace(status, state="lost", reason="its worker vanished without a word")
+        return status
+
+    def claim(self) -> None:
+        """Takes the folder for one more worker, so that of two who resume at once only one does.
+
+        Raises:
+            RunStateError: somebody else took it.
+        """
+        attempts = sum(1 for e in self.events.read()[0] if e.type in ("started", "resumed"))
+        mark = self.path / f".claim-{attempts}"
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            holder = self.status()
+            if holder.live or time.time() - mark.stat().st_mtime < LOST_AFTER:
+                raise RunStateError(f"{self.name} is being resumed by somebody else right now") from None
+            os.utime(mark)  # whoever claimed it died before the first event
+        self.write_status(replace(self.status(), state="pending", reason="", heartbeat=time.time(), **process()))
+
+    # -- control ----------------------------------------------------------------------------------
+
+    def command(self, verb: str, **arguments: Any) -> None:
+        """Asks the worker for something: pause, resume, stop, learning_rate, checkpoint, note."""
+        self.control.append({"time": round(time.time(), 3), "by": os.getpid(), "command": verb, **arguments})
+
+    # -- checkpoints ------------------------------------------------------------------------------
+
+    def save_checkpoint(self, kind: str, weights: Arrays, optimizer: Arrays, state: dict[str, Any]) -> None:
+        """Writes ``checkpoints/<kind>`` beside the old one and then puts it in its place."""
+        from safetensors.numpy import save_file
+
+        new, old, place = (self.checkpoints / n for n in (f".{kind}-new", f".{kind}-old", kind))
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        try:
+            save_file(weights, new / "weights.safetensors")
+            if optimizer:
+                save_file(optimizer, new / "optimizer.safetensors")
+            (new / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            for file in new.iterdir():
+                with file.open("rb") as f:
+                    os.fsync(f.fileno())
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)
+        new.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def load_checkpoint(self, kind: str) -> tuple[Arrays, Arrays, dict[str, Any]] | None:
+        """Weights, optimizer and state of ``checkpoints/<kind>``; None where there is none."""
+        from safetensors.numpy import load_file
+
+        # a worker that died between two renames leaves the old one aside
+        for place in (self.checkpoints / kind, self.checkpoints / f".{kind}-old"):
+            if (place / "state.json").is_file():
+                optimizer = place / "optimizer.safetensors"
+                return (
+                    load_file(place / "weights.safetensors"),
+                    load_file(optimizer) if optimizer.is_file() else {},
+                    json.loads((place / "state.json").read_text(encoding="utf-8")),
+                )
+        return None
+
+
+def process(pid: int | None = None) -> dict[str, Any]:
+    """A process as status.json knows it: pids are used again, so its start time stands beside."""
+    pid = pid or os.getpid()
+    return {"pid": pid, "pid_started": psutil.Process(pid).create_time()}
+
+
+def _vanished(status: Status) -> bool:
+    if status.host != socket.gethostname():
+        return time.time() - status.heartbeat > LOST_AFTER
+    try:
+        worker = psutil.Process(status.pid)
+        return abs(worker.create_time() - status.pid_started) > 2 or worker.status() == psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ValueError):
+        return True
+
+
+def runs_root(root: str | Path | None = None) -> Path:
+    """Where runs are kept: ``root``, else $LMKIT_RUNS, else ./runs."""
+    return Path(root or os.environ.get("LMKIT_RUNS") or "runs").expanduser().absolute()
+
+
+def run_folders(root: str | Path | None = None) -> list[RunFolder]:
+    """The runs under ``root``, oldest first."""
+    found = sorted(p.parent for p in runs_root(root).glob("*/experiment.yaml"))
+    return [RunFolder(p) for p in found]
+
+
+def find_run(name: str | Path, root: str | Path | None = None) -> RunFolder:
+    """The run that a name, a prefix, a short id, ``last``, or the path of its folder stands for.
+
+    Raises:
+        RunNotFound: none or more than one does.
+    """
+    text = str(name)
+    if ".." in Path(text).parts:
+        raise RunNotFound(f"given {text!r}: expected a run's name, not a path with '..' in it; `lmkit runs` lists them")
+    if os.sep in text:
+        if (Path(text) / "experiment.yaml").is_file():
+            return RunFolder(text)
+        raise RunNotFound(f"{text!r} is no run's folder: it holds no experiment.yaml; `lmkit runs` lists the runs")
+    folders = run_folders(root)
+    where = f"under {str(runs_root(root))!r}"
+    if not folders:
+        raise RunNotFound(f"given {text!r}, but there are no runs {where}; start one: `lmkit run train`, or --runs DIR")
+    if text == "last":
+        return max(folders, key=lambda f: (f.path / "experiment.yaml").stat().st_mtime_ns)
+    if not text:
+        raise RunNotFound("given an empty name, expected a run's name; `lmkit runs` lists them")
+    for matches in (
+        [f for f in folders if text == f.name],
+        [f for f in folders if text == f.name.rsplit("-", 1)[-1]],
+        [f for f in folders if text == _bare(f.name)],
+        [f for f in folders if f.name.startswith(text) or _bare(f.name).startswith(text)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = "\n  ".join(f.name for f in matches[-10:])
+            raise RunNotFound(f"{text!r} is {len(matches)} runs {where}; write more of the name:\n  {names}")
+    raise RunNotFound(f"there is no run {text!r} {where}; {nearest(text, [f.name for f in folders[-10:]])}")
+
+
+def _bare(folder: str) -> str:
+    """The experiment's name in a folder's name: without the time and the short id."""
+    return folder.split("-", 2)[-1].rsplit("-", 1)[0]
