@@ -11,8 +11,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmkit import charts
-    from lmkit.batch.templates import run_template, templates
+    from lmkit import charts, tables
+    from lmkit.batch.execution import run_template
+    from lmkit.batch.templates import templates
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         TemplateError,
     )
     from lmkit.experiment import Experiment
-    from lmkit.report import page
+    from lmkit.reports import report
     from lmkit.run import Run, attach, pause, resume, runs, stop, train, watch
 
 __version__ = "0.1.0"
@@ -39,10 +40,11 @@ _HOMES = {
     "pause": "lmkit.run",
     "resume": "lmkit.run",
     "stop": "lmkit.run",
-    "run_template": "lmkit.batch.templates",
+    "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
-    "page": "lmkit.report",
+    "report": "lmkit.reports",
     "charts": "",
+    "tables": "",
     "LmkitError": "lmkit.errors",
     "ConfigError": "lmkit.errors",
     "DataError": "lmkit.errors",
@@ -67,12 +69,13 @@ __all__ = [
     "TemplateError",
     "attach",
     "charts",
-    "page",
     "pause",
+    "report",
     "resume",
     "run_template",
     "runs",
     "stop",
+    "tables",
     "templates",
     "train",
     "watch",

@@ -47,12 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(chosen: argparse.Namespace) -> int:
     """Executes a template."""
-    from lmkit.batch.templates import run_template
+    from lmkit.batch.execution import run_template
 
     given = _file(chosen.file) if chosen.file else {}
-    done = run_template(
-        chosen.template, given, typed=dict(chosen.parameter), output=chosen.output, runs=chosen.runs
-    )
+    done = run_template(chosen.template, given, typed=dict(chosen.parameter), output=chosen.output, runs=chosen.runs)
     first = lmkit.attach(done.runs[0]) if done.runs else None
     if chosen.json:
         _json(
@@ -137,6 +135,13 @@ def note(chosen: argparse.Namespace) -> int:
 def set_learning_rate(chosen: argparse.Namespace) -> int:
     """Changes a run's learning rate."""
     return _steer(chosen, lambda r: r.set_learning_rate(parse_value(chosen.value)))
+
+
+def report(chosen: argparse.Namespace) -> int:
+    """Writes a run, or an executed notebook, as a page."""
+    path = lmkit.report(chosen.run, chosen.output, runs=chosen.runs)
+    _json({"report": str(path)}) if chosen.json else print(f"report    {path}")
+    return DONE
 
 
 def templates(chosen: argparse.Namespace) -> int:
@@ -271,6 +276,12 @@ def _parser() -> argparse.ArgumentParser:
             as_json(added)
     verbs.choices["note"].add_argument("text", metavar="TEXT")
     verbs.choices["set-learning-rate"].add_argument("value", metavar="VALUE")
+    added = verb(report, "write a run, or an executed notebook, as one page that renders anywhere")
+    added.add_argument("run", metavar="RUN", help="a run's name, or: last; or an executed .ipynb file")
+    added.add_argument(
+        "-o", dest="output", metavar="OUT", help="an .html or .ipynb file (default: in the run's folder)"
+    )
+    as_json(added)
     as_json(verb(templates, "list the templates and their parameters"))
     return parser
 

@@ -175,7 +175,9 @@ class Experiment(Spec):
             return ends[0]
         if ends:
             raise ConfigError([f"{path}: more than one path ends so; write one of {', '.join(ends)}"])
-        raise ConfigError([f"{path}: no such path; {nearest(path, dict.fromkeys(k.rsplit('.', 1)[-1] for k in known))}"])
+        raise ConfigError(
+            [f"{path}: no such path; {nearest(path, dict.fromkeys(k.rsplit('.', 1)[-1] for k in known))}"]
+        )
 
     def __str__(self) -> str:
         return self.to_yaml()
@@ -211,7 +213,9 @@ def _problem(error: ErrorDetails, values: Any) -> str:
     for place in error["loc"]:
         if isinstance(at, Mapping) and place not in at and place in (at.get(t) for t in TAGS):
             continue  # the tag of a union, which nobody wrote
-        if isinstance(place, str) and place in (s.model_fields.get("name", _NONE).default for s in _members(spec, path)):
+        if isinstance(place, str) and place in (
+            s.model_fields.get("name", _NONE).default for s in _members(spec, path)
+        ):
             continue
         path.append(str(place))
         at = at.get(place) if isinstance(at, Mapping) else None
@@ -276,5 +280,8 @@ def _spec_at(path: list[str], values: Any) -> type[Spec] | None:
         if not members:
             return None
         tags = [values.get(t) for t in TAGS] if isinstance(values, Mapping) else [values]
-        spec = next((s for s in members if any(s.model_fields[t].default in tags for t in TAGS if t in s.model_fields)), members[0])
+        spec = next(
+            (s for s in members if any(s.model_fields[t].default in tags for t in TAGS if t in s.model_fields)),
+            members[0],
+        )
     return spec

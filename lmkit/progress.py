@@ -38,8 +38,8 @@ class Reporter:
                     self.skipped = None
                 else:
                     self.skipped = line
-            elif event.type in _SENTENCES:
-                self._say(_SENTENCES[event.type].format(**event.data))
+            elif said := sentence(event):
+                self._say(said)
         if last:
             if self.skipped:
                 self._say(self.skipped)
@@ -60,6 +60,11 @@ _SENTENCES = {
     "learning_rate": "learning rate {old:g} → {value:g} after step {step}",
     "note": "note at step {step}: {text}",
 }
+
+
+def sentence(event: Event) -> str:
+    """An event in words; empty for one that is told otherwise (the epochs, the end) or is of no interest."""
+    return _SENTENCES.get(event.type, "").format(**event.data)
 
 
 def epoch_line(event: Event, folder: RunFolder, status: Status) -> str:

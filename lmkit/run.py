@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lmkit.backends import get_backend, require
-from lmkit.errors import ConfigError, DataError, RunFailed, RunStateError
+from lmkit.errors import ConfigError, RunFailed, RunStateError
 from lmkit.events import Event, history, steps
 from lmkit.executors import InlineExecutor, WorkerExecutor
 from lmkit.experiment import Experiment
@@ -142,7 +142,9 @@ class Run:
         """The status after the end; refuses a run that did not get there."""
         status = self.wait().status
         if status.state in ("failed", "lost"):
-            again = "" if status.state == "failed" and "diverged" in status.reason else f"; go on: lmkit resume {self.name}"
+            again = (
+                "" if status.state == "failed" and "diverged" in status.reason else f"; go on: lmkit resume {self.name}"
+            )
             raise RunFailed(f"{self.name} cannot be {wanted}: it {_became(status)}{again}")
         return status
 
@@ -173,9 +175,7 @@ class Run:
             raise RunStateError(f"{self.name} has no checkpoint {which!r} yet; it is {self.state}")
         spec, preprocessing = self.experiment, self.preprocessing
         backend = get_backend(spec.framework)
-        model = backend.build(
-            spec.model, len(preprocessing.features), preprocessing.outputs, spec.training.precision
-        )
+        model = backend.build(spec.model, len(preprocessing.features), preprocessing.outputs, spec.training.precision)
         backend.set_weights(model, saved[0])
         return model
 
@@ -239,7 +239,9 @@ class Run:
         if state in ("running", "pending"):
             raise RunStateError(f"{self.name} is {state} already; watch it: lmkit watch {self.name}")
         if state == "completed":
-            raise RunStateError(f"{self.name} has completed; train anew: lk.train(run.experiment.override({{'epochs': …}}))")
+            raise RunStateError(
+                f"{self.name} has completed; train anew: lk.train(run.experiment.override({{'epochs': …}}))"
+            )
         require(self.experiment.framework)
         self.folder.claim()
         self.__dict__.pop("model", None)

@@ -1,15 +1,15 @@
 """A run's folder, the only protocol between who trains and who watches.
 
-    runs/<UTC time>-<name>-<short id>/
-      experiment.yaml     the whole configuration
-      environment.json    versions, hardware, git commit, the command
-      preprocessing.json  what was fitted on the training part
-      status.json         state, process, heartbeat; replaced atomically
-      metrics.jsonl       numbers of every step, in blocks
-      events.jsonl        what happened
-      control.jsonl       what people asked for
-      checkpoints/        last/ and best/
-      log.txt             what the worker printed
+runs/<UTC time>-<name>-<short id>/
+  experiment.yaml     the whole configuration
+  environment.json    versions, hardware, git commit, the command
+  preprocessing.json  what was fitted on the training part
+  status.json         state, process, heartbeat; replaced atomically
+  metrics.jsonl       numbers of every step, in blocks
+  events.jsonl        what happened
+  control.jsonl       what people asked for
+  checkpoints/        last/ and best/
+  log.txt             what the worker printed
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from lmkit.specs.data import DataSpec, Task
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
 
 class Part(NamedTuple):
@@ -81,7 +80,9 @@ class Preprocessing:
         if not isinstance(X, pd.DataFrame):
             X = np.atleast_2d(np.asarray(X))
             if X.ndim != 2 or X.shape[1] != len(self.columns):
-                raise DataError(f"given rows of shape {X.shape}, expected (rows, {len(self.columns)}): {_few(self.columns)}")
+                raise DataError(
+                    f"given rows of shape {X.shape}, expected (rows, {len(self.columns)}): {_few(self.columns)}"
+                )
             X = pd.DataFrame(X, columns=self.columns)
         X = X.rename(columns=str)
         absent = [c for c in self.columns if c not in X.columns]
@@ -96,7 +97,9 @@ class Preprocessing:
             gaps = np.isnan(values)
             if gaps.any():
                 if fit["fill"] is None:
-                    raise DataError(f"column {name!r} misses {int(gaps.sum())} values, and training had no rule for them")
+                    raise DataError(
+                        f"column {name!r} misses {int(gaps.sum())} values, and training had no rule for them"
+                    )
                 values = np.where(gaps, fit["fill"], values)
             prepared.append(((values - fit["shift"]) / fit["scale"])[:, None])
         for name, fit in self.categories.items():

@@ -80,7 +80,9 @@ def check_sizes(spec: DataSpec, rows: int) -> None:
     for part, size in sizes.items():
         share = getattr(spec, part, 1)
         if share and size < 1:
-            raise DataError(f"data.{part}: {rows} rows are too few for a part of {share:g}; give more rows, or {part}: 0")
+            raise DataError(
+                f"data.{part}: {rows} rows are too few for a part of {share:g}; give more rows, or {part}: 0"
+            )
     if spec.batch_size > sizes["training"]:
         raise DataError(
             f"data.batch_size: given {spec.batch_size}, but only {sizes['training']} of {rows} rows are left to train "
@@ -106,7 +108,9 @@ def _bundled(spec: DataSpec) -> Table:
     for field in ("drop", "categorical"):
         for name in getattr(spec, field):
             if name not in bunch.data.columns:
-                raise DataError(f"data.{field}: {spec.source} has no column {name!r}; {nearest(name, bunch.data.columns)}")
+                raise DataError(
+                    f"data.{field}: {spec.source} has no column {name!r}; {nearest(name, bunch.data.columns)}"
+                )
     task = BUNDLED[spec.source].task
     names = [str(n) for n in getattr(bunch, "target_names", [])] if task != "regression" else []
     X = pd.DataFrame(bunch.data).drop(columns=list(spec.drop))
@@ -171,7 +175,9 @@ def _task(spec: DataSpec, y: pd.Series[float], where: str) -> Task:
     numeric = pd.api.types.is_numeric_dtype(y) and not pd.api.types.is_bool_dtype(y)
     classes = y.nunique()
     if spec.task == "regression" and not numeric:
-        raise DataError(f"data.task: regression needs numbers, and the target of {where} holds text such as {y.iloc[0]!r}")
+        raise DataError(
+            f"data.task: regression needs numbers, and the target of {where} holds text such as {y.iloc[0]!r}"
+        )
     if spec.task == "binary" and classes > 2:
         raise DataError(f"data.task: given binary, but the target of {where} holds {classes} classes; write multiclass")
     if spec.task == "multiclass" and classes == 2:
@@ -199,7 +205,9 @@ def _typed(X: pd.DataFrame, spec: DataSpec, where: str) -> pd.DataFrame:
             if infinite:
                 raise DataError(f"column {name!r} of {where} holds {infinite} infinite values; numbers are needed")
         elif pd.api.types.is_datetime64_any_dtype(column):
-            raise DataError(f"column {name!r} of {where} holds dates; make numbers of them, or write data: {{drop: [{name}]}}")
+            raise DataError(
+                f"column {name!r} of {where} holds dates; make numbers of them, or write data: {{drop: [{name}]}}"
+            )
         else:
             columns[name] = _text(column, name, where)
     return pd.DataFrame(columns)
@@ -224,9 +232,7 @@ def _text(column: pd.Series[str], name: str, where: str) -> pd.Series[str]:
     return column.map(str, na_action="ignore").astype(object)
 
 
-def _missing(
-    spec: DataSpec, X: pd.DataFrame, y: pd.Series[float], where: str
-) -> tuple[pd.DataFrame, pd.Series[float]]:
+def _missing(spec: DataSpec, X: pd.DataFrame, y: pd.Series[float], where: str) -> tuple[pd.DataFrame, pd.Series[float]]:
     """Applies the policy for missing values as far as it concerns rows."""
     gaps = X.isna().sum()
     gaps = gaps[gaps > 0]

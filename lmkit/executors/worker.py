@@ -28,7 +28,7 @@ class WorkerExecutor:
         job = {
             "folder": str(folder.path),
             "cwd": str(Path.cwd()),
-            "environment": dict(os.environ) | {"LMKIT_COMMAND": shlex.join(sys.argv)},
+            "environment": {"LMKIT_COMMAND": shlex.join(sys.argv), **os.environ},
         }
         framework = folder.experiment.framework
         line = json.dumps(job).encode() + b"\n"

@@ -46,7 +46,9 @@ class TensorFlowBackend:
         """Sets the weights."""
         checkpoints.set_weights(model, weights)
 
-    def trainer(self, model: keras.Model, experiment: Experiment, dataset: Dataset, loss: LossName) -> TensorFlowTrainer:
+    def trainer(
+        self, model: keras.Model, experiment: Experiment, dataset: Dataset, loss: LossName
+    ) -> TensorFlowTrainer:
         """A trainer for ``model``."""
         return TensorFlowTrainer(model, experiment, dataset, loss)
 

@@ -25,9 +25,7 @@ def mlp(spec: MLP, inputs: int, outputs: int, precision: str) -> keras.Model:
         layers.append(keras.layers.Dense(width, name=f"dense_{i}", dtype=precision))
         if i < len(spec.hidden):
             layers.append(
-                keras.layers.Activation(
-                    _ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision
-                )
+                keras.layers.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)
             )
             if spec.dropout:
                 layers.append(keras.layers.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision))

@@ -1,165 +1,16 @@
-"""What is read afterwards: tables of a run, and an executed notebook as a page that needs nothing else."""
+"""An executed notebook as one HTML page that needs nothing else: no script, no network."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmkit.errors import MissingPackage, TemplateError
 
-if TYPE_CHECKING:
-    from lmkit.run import Run
-
 INSTALL = "python -m pip install 'lmkit[batch]'"
 """What installs the packages that notebooks are executed and rendered with."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table that shows itself as script-free HTML and as aligned text.
-
-    Attributes:
-        title: what it is.
-        columns: the names of the columns.
-        rows: cells; numbers are right-aligned and shown with four significant digits, None is shown as –.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-    @property
-    def text(self) -> str:
-        """The table as aligned text."""
-        cells = [self.columns, *([_cell(c) for c in row] for row in self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        right = [self._numeric(i) for i in range(len(self.columns))]
-        lines = [
-            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
-            for row in cells
-        ]
-        return "\n".join([self.title, lines[0], "-" * len(lines[0]), *lines[1:]])
-
-    @property
-    def html(self) -> str:
-        """The table as HTML: no script, no link, no style but the alignment."""
-        right = [self._numeric(i) for i in range(len(self.columns))]
-
-        def line(tag: str, row: Sequence[Any]) -> str:
-            cells = "".join(
-                f'<{tag} style="text-align: {"right" if r else "left"}">{html.escape(_cell(c))}</{tag}>'
-                for c, r in zip(row, right, strict=True)
-            )
-            return f"<tr>{cells}</tr>"
-
-        body = "\n".join(line("td", row) for row in self.rows)
-        return (
-            f"<table>\n<caption>{html.escape(self.title)}</caption>\n"
-            f"<thead>{line('th', self.columns)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        )
-
-    def _numeric(self, column: int) -> bool:
-        cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(isinstance(c, int | float) and not isinstance(c, bool) for c in cells)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/html": self.html, "text/plain": self.text}
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-# -- tables of a run ------------------------------------------------------------------------------
-
-MEANINGS = {
-    "loss": "{loss}, mean over the rows; what was minimized",
-    "accuracy": "share of rows predicted right",
-    "auc": "area under the ROC curve; 0.5 is chance, 1 is perfect",
-    "mae": "mean absolute error, in the unit of the target",
-    "r2": "share of the variance explained; 1 is perfect, 0 is as good as the mean",
-}
-
-
-def metrics(run: Run) -> Table:
-    """Loss and metrics of the three parts of the data, with what each means. Waits for the end of the run.
-
-    Raises:
-        RunFailed: the run did not get that far.
-    """
-    from lmkit.specs.losses import resolve_loss
-
-    test = run.metrics
-    history = run.history
-    last: Mapping[str, Any] = history.iloc[-1].to_dict() if len(history) else {}
-    loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ")
-    rows = [
-        (name, last.get(name), last.get(f"val_{name}"), test.get(name), meaning.format(loss=loss))
-        for name, meaning in MEANINGS.items()
-        if name in test or name in last
-    ]
-    columns = ("metric", "training, last epoch", "validation, last epoch", "test", "meaning")
-    return Table(f"Metrics of {run.name}", columns, tuple(rows))
-
-
-def configuration(source: Any) -> Table:
-    """Every path of an experiment, or of a run's, and its value: what ``override`` and ``-p`` take.
-
-    Args:
-        source: a Run or an Experiment.
-    """
-    experiment = getattr(source, "experiment", source)
-    rows = tuple((path, _written(value)) for path, value in _leaves(experiment.to_dict()))
-    return Table(f"Configuration of {experiment.name}", ("path", "value"), rows)
-
-
-def environment(run: Run) -> Table:
-    """What the run was made with: versions, hardware, git commit, command."""
-    known = run.environment
-    cpu = known.get("cpu") or {}
-    backend = known.get("backend") or {}
-    memory = known.get("memory_bytes")
-    device = " ".join(str(backend[k]) for k in ("device", "device_name") if backend.get(k))
-    abilities = ", ".join(cpu.get("abilities") or ())
-    rows = [
-        ("Python", known.get("python")),
-        *((name, version) for name, version in (known.get("packages") or {}).items()),
-        ("platform", known.get("platform")),
-        ("processor", f"{cpu.get('name')}, {known.get('cores')} cores" + (f" ({abilities})" if abilities else "")),
-        ("memory", f"{memory / 2**30:.1f} GiB" if memory else None),
-        ("device trained on", device or None),
-        ("git commit", known.get("git_commit")),
-        ("command", known.get("command")),
-    ]
-    return Table(f"Environment of {run.name}", ("what", "value"), tuple((k, v) for k, v in rows if v))
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
-    return found
-
-
-def _written(value: Any) -> str:
-    """A value of a configuration as it is written in YAML."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_written(v) for v in value)}]"
-    return f"{value}"
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:  # NaN is the one value that differs from itself
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-# -- the page -------------------------------------------------------------------------------------
 
 SHOWN = ("image/png", "image/jpeg", "text/html", "text/markdown", "text/latex", "text/plain")
 """The kinds of output a page holds, the best first."""
@@ -201,8 +52,9 @@ code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace }
 p code, li code, td code { background: var(--soft); padding: .1em .3em; border-radius: 4px; font-size: .88em }
 table { display: block; overflow-x: auto; border-collapse: collapse; margin: 1rem 0; font-size: .9rem }
 caption { text-align: left; font-weight: 600; padding: .3rem 0 }
-th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--rule); font-variant-numeric: tabular-nums;
-  vertical-align: top; overflow-wrap: anywhere }
+th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--rule); font-variant-numeric: tabular-nums;
+  vertical-align: top; white-space: nowrap }
+td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12rem }
 details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
 """
 
@@ -312,6 +164,49 @@ def _harmless(body: str) -> str:
 
 _ATTRIBUTES = {"alt", "align", "class", "colspan", "id", "open", "rowspan", "scope", "style", "title", "width"}
 _TAGS = set(
-    "a b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img kbd li ol p pre s small span "
-    "strong sub summary sup table tbody td tfoot th thead tr u ul".split()
+    [
+        "a",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "code",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "kbd",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "s",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "u",
+        "ul",
+    ]
 )

@@ -1,0 +1,60 @@
+"""What a run was made with: versions, hardware, git commit, the command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def environment(backend: dict[str, Any]) -> dict[str, Any]:
+    """What a run was made with: versions, hardware, git commit, the command."""
+    packages = ("lmkit", "numpy", "pandas", "scikit-learn", "torch", "tensorflow", "keras", "safetensors")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "cpu": _cpu(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "backend": backend,
+        "git_commit": _git_commit(),
+        "command": os.environ.get("LMKIT_COMMAND") or shlex.join(sys.argv),
+        "folder": str(Path.cwd()),
+    }
+
+
+def _cpu() -> dict[str, Any]:
+    """The processor's name, and its abilities that matter to int8 arithmetic."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {"name": platform.processor() or platform.machine(), "abilities": []}
+    fields = dict(line.split("\t: ", 1) for line in text.split("\n\n")[0].splitlines() if "\t: " in line)
+    flags = set(fields.get("flags", "").split())
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
+    return {
+        "name": fields.get("model name", platform.machine()).strip(),
+        "abilities": [f for f in wanted if f in flags],
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        out = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return out.stdout.strip() or None if out.returncode == 0 else None

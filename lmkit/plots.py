@@ -1,0 +1,301 @@
+"""Plots: plain data, drawn as an interactive plotly figure and as a static picture.
+
+    lines, points, a matrix: plain numbers ──> plotly figure   for JupyterLab
+                                           └──> PNG             for everywhere else
+
+A chart in a notebook carries both, and a text that says the same; together about 20 to 50 KB.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+"""Told apart with any colour vision (Okabe and Ito, 2008)."""
+
+MATRIX_NUMBERS = 20
+"""Up to so many classes a confusion matrix has its counts written in."""
+
+PALETTE, MATRIX_PALETTE = 32, 128
+"""Colours of the picture: a matrix has shades to keep apart."""
+
+WIDTH, HEIGHT = 720, 340
+"""Of the picture in CSS pixels."""
+
+SHARPNESS = 1.5
+"""Pixels of the picture for each of those: sharp on a fine screen, and still small."""
+
+
+class Series(NamedTuple):
+    """One line or cloud of points.
+
+    Attributes:
+        name: what the legend calls it; the same name in two panels is one entry.
+        x, y: the numbers.
+        colour: as #rrggbb.
+        style: a line, a dashed line, points, a faint line behind the others, or a guide without a legend.
+    """
+
+    name: str
+    x: list[float]
+    y: list[float]
+    colour: str
+    style: Literal["line", "dashed", "points", "faint", "guide"] = "line"
+
+
+class Plot(NamedTuple):
+    """Series over common axes; ``y_range`` is what to show of them, in the unit of y."""
+
+    x_title: str
+    y_title: str
+    series: tuple[Series, ...]
+    log: bool = False
+    y_range: tuple[float, float] | None = None
+
+
+class Matrix(NamedTuple):
+    """Counts by true class (rows) and predicted class (columns)."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Something to look at, as plain data that is drawn where it is shown.
+
+    Attributes:
+        title: what it is.
+        panels: the plain data, one panel beside the other.
+        text: what it shows, in words.
+    """
+
+    title: str
+    panels: tuple[Plot | Matrix, ...]
+    text: str
+
+    @cached_property
+    def figure(self) -> Any:
+        """The chart as a ``plotly.graph_objects.Figure``."""
+        return _plotly(self)
+
+    def png(self) -> bytes:
+        """The chart as a PNG on white."""
+        return self._png
+
+    @cached_property
+    def _png(self) -> bytes:
+        return _picture(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Figure, picture and text; no text/html, which would hide the picture where scripts do not run."""
+        return {
+            "application/vnd.plotly.v1+json": json.loads(self.figure.to_json()),
+            "image/png": base64.b64encode(self.png()).decode(),
+            "text/plain": self.text,
+        }, {"image/png": {"width": WIDTH}}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+# -- plotly ---------------------------------------------------------------------------------------
+
+FONT = "Helvetica, Arial, sans-serif"
+INK, RULE = "#333333", "#E5E5E5"
+
+
+def _plotly(chart: Chart) -> Any:
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=1, cols=len(chart.panels), horizontal_spacing=0.12, figure=go.Figure())
+    named: set[str] = set()
+    for column, panel in enumerate(chart.panels, start=1):
+        if isinstance(panel, Matrix):
+            _plotly_matrix(figure, panel)
+            continue
+        for series in panel.series:
+            figure.add_trace(_trace(series, first=series.name not in named), row=1, col=column)
+            named.add(series.name)
+        # a plotly range on a log axis is in powers of ten
+        shown = [math.log10(v) for v in panel.y_range] if panel.log and panel.y_range else panel.y_range
+        figure.update_xaxes(title_text=panel.x_title, row=1, col=column)
+        figure.update_yaxes(
+            title_text=panel.y_title, type="log" if panel.log else "linear", range=shown, row=1, col=column
+        )
+    lines = {"showline": True, "linecolor": GREY, "gridcolor": RULE, "zeroline": False, "automargin": True}
+    figure.update_xaxes(**lines)
+    figure.update_yaxes(**lines)
+    figure.update_layout(
+        template="none",
+        height=HEIGHT + 60 if isinstance(chart.panels[0], Plot) else _matrix_height(chart.panels[0]),
+        title={"text": chart.title, "x": 0.02, "font": {"size": 15}},
+        font={"family": FONT, "size": 12, "color": INK},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        margin={"l": 60, "r": 20, "t": 80, "b": 50},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+    )
+    return figure
+
+
+def _trace(series: Series, first: bool) -> Any:
+    import plotly.graph_objects as go
+
+    common = {
+        "x": series.x,
+        "y": series.y,
+        "name": series.name,
+        "legendgroup": series.name,
+        "showlegend": first and series.style != "guide",
+        "opacity": 0.6 if series.style in ("faint", "points") else 1.0,
+    }
+    if series.style == "points":
+        return go.Scatter(**common, mode="markers", marker={"color": series.colour, "size": 6})
+    dash = "dash" if series.style in ("dashed", "guide") else "solid"
+    width = 1 if series.style in ("faint", "guide") else 2
+    mode = "lines+markers" if len(series.x) == 1 else "lines"
+    return go.Scatter(**common, mode=mode, line={"color": series.colour, "width": width, "dash": dash})
+
+
+def _plotly_matrix(figure: Any, matrix: Matrix) -> None:
+    import plotly.graph_objects as go
+
+    # numbered positions, for two classes may share a label once it is shortened
+    ticks = {"tickvals": list(range(len(matrix.labels))), "ticktext": list(matrix.labels)}
+    figure.add_trace(
+        go.Heatmap(
+            z=_shares(matrix),
+            customdata=matrix.counts,
+            text=matrix.counts if len(matrix.labels) <= MATRIX_NUMBERS else None,
+            texttemplate="%{text}" if len(matrix.labels) <= MATRIX_NUMBERS else None,
+            colorscale=[[0, "#FFFFFF"], [1, BLUE]],
+            zmin=0,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            colorbar={"title": {"text": "share of the true class"}, "tickformat": ".0%"},
+            hovertemplate="true: %{y}<br>predicted: %{x}<br>%{customdata} rows, %{z:.1%}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
+    figure.update_xaxes(title_text="predicted class", constrain="domain", **ticks)
+    figure.update_yaxes(title_text="true class", autorange="reversed", scaleanchor="x", **ticks)
+
+
+def _matrix_height(panel: Matrix) -> int:
+    return min(640, 280 + 20 * len(panel.labels))
+
+
+def _shares(matrix: Matrix) -> list[list[float]]:
+    """Each row as shares of its sum: what the colour tells, whatever the sizes of the classes."""
+    return [[round(c / max(1, sum(row)), 3) for c in row] for row in matrix.counts]
+
+
+# -- the picture ----------------------------------------------------------------------------------
+
+
+def _picture(chart: Chart) -> bytes:
+    """The chart as a palettised PNG, drawn by matplotlib's own Figure: pyplot would keep it, and wants a display."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    matrix = next((p for p in chart.panels if isinstance(p, Matrix)), None)
+    height = _matrix_height(matrix) if matrix else HEIGHT
+    with rc_context({"font.size": 8.5, "font.family": "sans-serif", "axes.unicode_minus": True}):
+        figure = Figure(
+            figsize=(WIDTH / 100, height / 100), dpi=100 * SHARPNESS, facecolor="white", layout="constrained"
+        )
+        axes = figure.subplots(1, len(chart.panels), squeeze=False)[0]
+        entries: dict[str, Any] = {}
+        for ax, panel in zip(axes, chart.panels, strict=True):
+            if isinstance(panel, Matrix):
+                _draw_matrix(ax, panel)
+            else:
+                _draw(ax, panel, entries)
+        heading = {"fontsize": 10.5, "color": INK}
+        if len(entries) > 1:
+            columns = 4 if max(len(name) for name in entries) < 24 else 2
+            legend = figure.legend(
+                entries.values(), entries, loc="outside upper left", ncols=columns, frameon=False, alignment="left"
+            )
+            legend.set_title(chart.title, prop={"size": heading["fontsize"]})
+        else:
+            figure.suptitle(chart.title, x=0.01, ha="left", **heading)
+        raw = io.BytesIO()
+        figure.savefig(raw, format="png")
+    small = io.BytesIO()
+    Image.open(raw).convert("RGB").quantize(MATRIX_PALETTE if matrix else PALETTE, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
+    return small.getvalue()
+
+
+def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
+    for depth, series in enumerate(panel.series):
+        if series.style == "points":
+            look: dict[str, Any] = {
+                "linestyle": "",
+                "marker": "o",
+                "markersize": 3.5,
+                "markeredgewidth": 0,
+                "alpha": 0.6,
+            }
+        else:
+            look = {
+                "linewidth": 0.7 if series.style in ("faint", "guide") else 1.5,
+                "linestyle": "--" if series.style in ("dashed", "guide") else "-",
+                "alpha": 0.6 if series.style == "faint" else 1.0,
+                "marker": "o" if len(series.x) == 1 else None,
+            }
+        (drawn,) = ax.plot(series.x, series.y, color=series.colour, zorder=2 + depth, **look)
+        if series.style != "guide":
+            entries.setdefault(series.name, drawn)
+    if panel.log:
+        ax.set_yscale("log")
+    if panel.y_range:
+        ax.set_ylim(*panel.y_range)
+    ax.set_xlabel(panel.x_title, color=INK)
+    ax.set_ylabel(panel.y_title, color=INK)
+    ax.grid(color=RULE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=INK, length=3)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(GREY)
+
+
+def _draw_matrix(ax: Any, matrix: Matrix) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    n = len(matrix.labels)
+    shares = _shares(matrix)
+    image = ax.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ["white", BLUE], N=32), vmin=0, vmax=1)
+    long = max(len(label) for label in matrix.labels) > 3 and n > 4
+    ax.set_xticks(range(n), matrix.labels, rotation=45 if long else 0, ha="right" if long else "center")
+    ax.set_yticks(range(n), matrix.labels)
+    ax.set_xlabel("predicted class", color=INK)
+    ax.set_ylabel("true class", color=INK)
+    ax.tick_params(length=0, colors=INK)
+    ax.spines[:].set_color(GREY)
+    if n <= MATRIX_NUMBERS:
+        for i, row in enumerate(matrix.counts):
+            for j, count in enumerate(row):
+                ink = "white" if shares[i][j] > 0.55 else INK if count else "#B0B0B0"
+                ax.text(j, i, f"{count}", ha="center", va="center", color=ink, fontsize=8.5 if n <= 10 else 7)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, format=lambda v, _: f"{v:.0%}")
+    bar.set_label("share of the true class", color=INK)
+    bar.outline.set_edgecolor(GREY)

@@ -1,0 +1,138 @@
+"""Tables of a run: small, script-free, the same in a notebook, on a page and in a terminal."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmkit.progress import sentence, time_text
+
+if TYPE_CHECKING:
+    from lmkit.run import Run
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table that shows itself as script-free HTML and as aligned text.
+
+    Attributes:
+        title: what it is.
+        columns: the names of the columns.
+        rows: cells; numbers are right-aligned and shown with four significant digits, None is shown as –.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @property
+    def text(self) -> str:
+        """The table as aligned text."""
+        cells = [self.columns, *([_cell(c) for c in row] for row in self.rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
+        right = [self._numeric(i) for i in range(len(self.columns))]
+        lines = [
+            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+            for row in cells
+        ]
+        return "\n".join([self.title, lines[0], "-" * len(lines[0]), *lines[1:]])
+
+    @property
+    def html(self) -> str:
+        """The table as HTML: no script, no link, no style but the alignment."""
+        right = [self._numeric(i) for i in range(len(self.columns))]
+
+        def line(tag: str, row: Sequence[Any]) -> str:
+            cells = "".join(
+                f'<{tag} style="text-align: {"right" if r else "left"}">{html.escape(_cell(c))}</{tag}>'
+                for c, r in zip(row, right, strict=True)
+            )
+            return f"<tr>{cells}</tr>"
+
+        body = "\n".join(line("td", row) for row in self.rows)
+        return (
+            f"<table>\n<caption>{html.escape(self.title)}</caption>\n"
+            f"<thead>{line('th', self.columns)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        )
+
+    def _numeric(self, column: int) -> bool:
+        cells = [row[column] for row in self.rows if row[column] is not None]
+        return bool(cells) and all(isinstance(c, int | float) and not isinstance(c, bool) for c in cells)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.html, "text/plain": self.text}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+# -- tables of a run ------------------------------------------------------------------------------
+
+MEANINGS = {
+    "loss": "{loss}, mean over the rows; what was minimized",
+    "accuracy": "share of rows predicted right",
+    "auc": "area under the ROC curve; 0.5 is chance, 1 is perfect",
+    "mae": "mean absolute error, in the unit of the target",
+    "r2": "share of the variance explained; 1 is perfect, 0 is as good as the mean",
+}
+
+
+def metrics(run: Run) -> Table:
+    """Loss and metrics of the three parts of the data, with what each means. Waits for the end of the run.
+
+    Of a run that failed it shows what was measured until then.
+    """
+    from lmkit.specs.losses import resolve_loss
+
+    test = run.wait().status.metrics or {}
+    history = run.history
+    last: Mapping[str, Any] = history.iloc[-1].to_dict() if len(history) else {}
+    loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ")
+    rows = [
+        (name, last.get(name), last.get(f"val_{name}"), test.get(name), meaning.format(loss=loss))
+        for name, meaning in MEANINGS.items()
+        if name in test or name in last
+    ]
+    columns = ("metric", "training, last epoch", "validation, last epoch", "test", "meaning")
+    return Table(f"Metrics of {run.name}", columns, tuple(rows))
+
+
+def events(run: Run) -> Table:
+    """What happened in the run, besides its epochs: when, after which step, what."""
+    shown = [(e, sentence(e)) for e in run.events]
+    began = shown[0][0].time if shown else 0.0
+    rows = [(time_text(e.time - began), e.data.get("step", 0), said) for e, said in shown if said]
+    status = run.status
+    rows.append(
+        (time_text(max(0.0, status.heartbeat - began)), status.step, " ".join((status.state, status.reason)).strip())
+    )
+    return Table(f"Events of {run.name}", ("after", "step", "what"), tuple(rows))
+
+
+def environment(run: Run) -> Table:
+    """What the run was made with: versions, hardware, git commit, command."""
+    known = run.environment
+    cpu = known.get("cpu") or {}
+    backend = known.get("backend") or {}
+    memory = known.get("memory_bytes")
+    device = " ".join(str(backend[k]) for k in ("device", "device_name") if backend.get(k))
+    abilities = ", ".join(cpu.get("abilities") or ())
+    rows = [
+        ("Python", known.get("python")),
+        *((name, version) for name, version in (known.get("packages") or {}).items()),
+        ("platform", known.get("platform")),
+        ("processor", f"{cpu.get('name')}, {known.get('cores')} cores" + (f" ({abilities})" if abilities else "")),
+        ("memory", f"{memory / 2**30:.1f} GiB" if memory else None),
+        ("device trained on", device or None),
+        ("git commit", known.get("git_commit")),
+        ("command", known.get("command")),
+    ]
+    return Table(f"Environment of {run.name}", ("what", "value"), tuple((k, v) for k, v in rows if v))
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:  # NaN is the one value that differs from itself
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
