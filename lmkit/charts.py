@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError
@@ -126,16 +127,16 @@ def residuals(run: Run) -> Chart:
     if run.preprocessing.task != "regression":
         raise DataError(f"{run.name} predicts classes, which have no residuals; use charts.confusion_matrix(run)")
     table = _test_part(run)
-    truth, guess = (table[c].to_numpy(dtype=np.float64) for c in ("target", "prediction"))
-    left = guess - truth
-    largest = int(np.abs(left).argmax())
+    targets, predictions = (table[c].to_numpy(dtype=np.float64) for c in ("target", "prediction"))
+    errors = predictions - targets
+    largest = int(np.abs(errors).argmax())
     text = (
-        f"Residuals of the test part, in the unit of the target. {len(left)} rows; mean absolute error "
-        f"{np.abs(left).mean():.4g}; mean of prediction minus truth {left.mean():.4g}; the largest error is "
-        f"{left[largest]:.4g}, at a true value of {truth[largest]:.4g}."
+        f"Residuals of the test part, in the unit of the target. {len(errors)} rows; mean absolute error "
+        f"{np.abs(errors).mean():.4g}; mean of prediction minus truth {errors.mean():.4g}; the largest error is "
+        f"{errors[largest]:.4g}, at a true value of {targets[largest]:.4g}."
     )
-    shown = _sample(left, SCATTER_POINTS)
-    truth, guess, left = (_rounded(v[shown]) for v in (truth, guess, left))
+    shown = _sample(errors, SCATTER_POINTS)
+    truth, guess, left = (_rounded(v[shown]) for v in (targets, predictions, errors))
     ends = [min(*truth, *guess), max(*truth, *guess)]
     panels = (
         Plot(
@@ -179,7 +180,7 @@ def decimate(x: Any, y: Any, points: int) -> tuple[list[float], list[float]]:
     if len(y) > points:
         edges = np.linspace(0, len(y), max(1, (points - 2) // 2) + 1).astype(int)
         kept = {0, len(y) - 1}
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             kept |= {start + int(y[start:end].argmin()), start + int(y[start:end].argmax())}
         chosen = sorted(kept)
         x, y = x[chosen], y[chosen]
@@ -227,7 +228,7 @@ def _curve_words(run: Run, history: pd.DataFrame, metric: str) -> str:
         if column in history:
             words.append(f"{name} {first[column]:.4g} → {last[column]:.4g}")
     if "val_loss" in history and history["val_loss"].notna().any():
-        best = history.loc[history["val_loss"].idxmin()]
+        best = history.iloc[history["val_loss"].argmin()]
         words.append(f"lowest validation loss {best['val_loss']:.4g} in epoch {int(best['epoch'])}")
     return "; ".join(words) + "."
 

@@ -123,7 +123,10 @@ class Experiment(Spec):
             raise ConfigError([f"{line}not YAML: {getattr(error, 'problem', None) or error}"]) from None
         return cls.from_dict({} if values is None else values)
 
-    from_json = from_yaml
+    @classmethod
+    def from_json(cls, text: str) -> Experiment:
+        """The experiment that a JSON text describes."""
+        return cls.from_yaml(text)  # JSON is YAML too
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
@@ -209,13 +212,12 @@ def paths(part: Spec, prefix: str = "") -> Iterator[str]:
 
 def _problem(error: ErrorDetails, values: Any) -> str:
     """One validation error as a sentence: path, what was given, what was expected."""
-    path, spec, at = [], Experiment, values
+    path: list[str] = []
+    at = values
     for place in error["loc"]:
         if isinstance(at, Mapping) and place not in at and place in (at.get(t) for t in TAGS):
             continue  # the tag of a union, which nobody wrote
-        if isinstance(place, str) and place in (
-            s.model_fields.get("name", _NONE).default for s in _members(spec, path)
-        ):
+        if place in (s.model_fields["name"].default for s in _members(path) if "name" in s.model_fields):
             continue
         path.append(str(place))
         at = at.get(place) if isinstance(at, Mapping) else None
@@ -243,12 +245,9 @@ def _problem(error: ErrorDetails, values: Any) -> str:
     return f"{where}: given {given!r}, expected {expected}"
 
 
-_NONE = type("_None", (), {"default": None})
-
-
-def _members(spec: Any, path: list[str]) -> list[type[Spec]]:
+def _members(path: list[str]) -> list[type[Spec]]:
     """The kinds of part that may stand at ``path``."""
-    annotation: Any = spec
+    annotation: Any = Experiment
     for name in path:
         found = [s.model_fields[name].annotation for s in _specs(annotation) if name in s.model_fields]
         if not found:

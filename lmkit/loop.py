@@ -1,11 +1,12 @@
 """The loop of training that every framework shares: epochs, ends, checkpoints, controls; all of it in the run's folder.
 
-The loop asks a trainer for as many steps at a time as take a twentieth of a second, writes down what they were, and looks
-whether anybody asked for something. So nothing is written, drawn or decided inside a step.
+The loop asks a trainer for as many steps at a time as take a twentieth of a second, writes down what they were, and
+looks whether anybody asked for something. So nothing is written, drawn or decided inside a step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -185,7 +186,8 @@ class Loop:
             weights, memory, state = saved
             self.backend.set_weights(self.model, weights)
             self.trainer.restore(memory)
-            self.at = Progress(**{k: math.nan if v is None else v for k, v in state.items()})
+            place: dict[str, Any] = {k: math.nan if v is None else v for k, v in state.items()}
+            self.at = Progress(**place)
             best = self.folder.load_checkpoint("best")
             self.best = best[0] if best else None
         else:
@@ -203,8 +205,8 @@ class Loop:
         blind = [name for name, g in gradients.items() if g is None]
         if blind or all(not np.any(g) for g in gradients.values()):
             raise LmkitError(
-                f"the loss does not depend on {', '.join(blind) or 'any weight of the model'}: nothing would be learned; "
-                "compute the loss from the model's own output"
+                f"the loss does not depend on {', '.join(blind) or 'any weight of the model'}: nothing would be "
+                "learned; compute the loss from the model's own output"
             )
 
     def _epoch(self) -> None:
@@ -241,8 +243,9 @@ class Loop:
         at.last_norm = float(steps.gradient_norm[-1])
         if len(bad):
             raise Diverged(
-                f"the loss is {steps.loss[bad[0]]} at step {numbers[bad[0]] + 1}, epoch {at.epoch + 1}: training diverged; "
-                f"lower the learning rate (now {rates[bad[0]]:g}), or write training: {{clip_norm: 1.0}}"
+                f"the loss is {steps.loss[bad[0]]} at step {numbers[bad[0]] + 1}, epoch {at.epoch + 1}: "
+                f"training diverged; lower the learning rate (now {rates[bad[0]]:g}), "
+                "or write training: {clip_norm: 1.0}"
             )
         self._pace(n, took)
         now = time.monotonic()
@@ -346,11 +349,8 @@ class Loop:
     def _beat(self, stopper: threading.Event) -> None:
         """Gives a sign of life while a step, or a compilation, takes long."""
         while not stopper.wait(HEARTBEAT_SECONDS):
-            with self.lock:
-                try:
-                    self.folder.write_status(replace(self.status, heartbeat=time.time()))
-                except OSError:
-                    pass  # the loop meets the same error and says so
+            with self.lock, contextlib.suppress(OSError):  # the loop meets the same error and says so
+                self.folder.write_status(replace(self.status, heartbeat=time.time()))
 
     def _checkpoint(self) -> None:
         """Writes where training stands, and the best weights so far."""
@@ -398,7 +398,7 @@ class Loop:
 
     def _commands(self) -> list[dict[str, Any]]:
         try:
-            if os.stat(self.folder.control.path).st_size <= self.control_offset:
+            if self.folder.control.path.stat().st_size <= self.control_offset:
                 return []
         except FileNotFoundError:
             return []

@@ -210,6 +210,7 @@ def _picture(chart: Chart) -> bytes:
     """The chart as a palettised PNG, drawn by matplotlib's own Figure: pyplot would keep it, and wants a display."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
     from PIL import Image
 
     matrix = next((p for p in chart.panels if isinstance(p, Matrix)), None)
@@ -225,13 +226,13 @@ def _picture(chart: Chart) -> bytes:
                 _draw_matrix(ax, panel)
             else:
                 _draw(ax, panel, entries)
-        heading = {"fontsize": 10.5, "color": INK}
+        heading: dict[str, Any] = {"fontsize": 10.5, "color": INK}
         if len(entries) > 1:
             columns = 4 if max(len(name) for name in entries) < 24 else 2
             legend = figure.legend(
                 entries.values(), entries, loc="outside upper left", ncols=columns, frameon=False, alignment="left"
             )
-            legend.set_title(chart.title, prop={"size": heading["fontsize"]})
+            legend.set_title(chart.title, prop=FontProperties(size=heading["fontsize"]))
         else:
             figure.suptitle(chart.title, x=0.01, ha="left", **heading)
         raw = io.BytesIO()

@@ -77,7 +77,8 @@ def epoch_line(event: Event, folder: RunFolder, status: Status) -> str:
     left = f"{time_text((status.steps - data['step']) / rate)} left" if rate and status.steps else ""
     pace = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
     width = len(str(epochs))
-    return f"epoch {data['epoch']:>{width}}/{epochs} {'━' * done}{'─' * (WIDTH - done)}  {numbers}  {pace}  {left}".rstrip()
+    bar = "━" * done + "─" * (WIDTH - done)
+    return f"epoch {data['epoch']:>{width}}/{epochs} {bar}  {numbers}  {pace}  {left}".rstrip()
 
 
 def end_line(status: Status) -> str:

@@ -88,7 +88,7 @@ def metrics(run: Run) -> Table:
 
     test = run.wait().status.metrics or {}
     history = run.history
-    last: Mapping[str, Any] = history.iloc[-1].to_dict() if len(history) else {}
+    last: Mapping[Any, Any] = history.iloc[-1].to_dict() if len(history) else {}
     loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ")
     rows = [
         (name, last.get(name), last.get(f"val_{name}"), test.get(name), meaning.format(loss=loss))

@@ -57,9 +57,9 @@ def run_template(
 ) -> Execution:
     """Executes a template with papermill and makes the page beside it.
 
-    What the notebook prints appears at once on ``log``. The executed notebook ends in the folder of the run that it made,
-    as ``<template>.ipynb``, and the page beside it as ``report.html``. A cell that fails ends the execution: the notebook
-    up to there is kept, and ``error`` says why.
+    What the notebook prints appears at once on ``log``. The executed notebook ends in the folder of the run that it
+    made, as ``<template>.ipynb``, and the page beside it as ``report.html``. A cell that fails ends the execution: the
+    notebook up to there is kept, and ``error`` says why.
 
     Args:
         template: the name of a known template, or the path of a notebook.
@@ -104,10 +104,10 @@ def run_template(
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(notebook, place)
     state, reason = _outcome(made)
-    error = f"{place}: {problem or reason}" if problem or reason else ""
+    why = f"{place}: {problem or reason}" if problem or reason else ""
     in_run = len(made) == 1 and not output
     report = _page(place, place.with_name("report.html") if in_run else place.with_suffix(".html"))
-    return Execution(place, report, made, "failed" if problem and state == "completed" else state, error)
+    return Execution(place, report, made, "failed" if problem and state == "completed" else state, why)
 
 
 def _need_packages() -> None:
@@ -160,13 +160,13 @@ def _kernel_manager(environment: Mapping[str, str]) -> type:
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
-    class Kernels(KernelSpecManager):  # type: ignore[misc]
+    class Kernels(KernelSpecManager):
         """Knows no kernel but ipykernel's own, whose Python is ``sys.executable``."""
 
         def _kernel_dirs_default(self) -> list[str]:
             return []
 
-    class ThisPython(AsyncKernelManager):  # type: ignore[misc]
+    class ThisPython(AsyncKernelManager):
         """Starts it."""
 
         def _kernel_spec_manager_default(self) -> KernelSpecManager:

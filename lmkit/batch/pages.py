@@ -115,7 +115,7 @@ def _printable(notebook: Any) -> Any:
     for cell in notebook.cells:
         if "outputs" not in cell:
             continue
-        shown = []
+        shown: list[Any] = []
         for output in cell.outputs:
             if "data" in output:
                 best = next((kind for kind in SHOWN if kind in output.data), None)
@@ -163,50 +163,8 @@ def _harmless(body: str) -> str:
 
 
 _ATTRIBUTES = {"alt", "align", "class", "colspan", "id", "open", "rowspan", "scope", "style", "title", "width"}
-_TAGS = set(
-    [
-        "a",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "code",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "kbd",
-        "li",
-        "ol",
-        "p",
-        "pre",
-        "s",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "u",
-        "ul",
-    ]
-)
+_TAGS = {
+    "a", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1",
+    "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "s", "small", "span",
+    "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul",
+}  # fmt: skip

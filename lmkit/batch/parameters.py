@@ -91,8 +91,8 @@ def _type(annotation: ast.expr, where: str) -> Any:
     """The type that an annotation stands for: built-in ones and those of ``typing``; nothing in it is called."""
     names = {t.__name__: t for t in (bool, int, float, str, list, dict, tuple)} | {"Path": Path, "typing": typing}
     names |= {n: getattr(typing, n) for n in ("Any", "Literal", "Optional", "Union", "Annotated")}
-    allowed = (ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant, ast.Tuple, ast.List, ast.Load, ast.Attribute,
-               ast.UnaryOp, ast.USub)  # fmt: skip
+    allowed = (ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant, ast.Tuple, ast.List, ast.Load,
+               ast.Attribute, ast.UnaryOp, ast.USub)  # fmt: skip
     text = ast.unparse(annotation)
     try:
         if not all(isinstance(n, allowed) for n in ast.walk(annotation)):

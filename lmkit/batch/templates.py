@@ -5,7 +5,8 @@ A template is a notebook with one cell tagged ``parameters`` that assigns litera
     epochs: int = 50  # passes over the training part
 
 A template that declares ``overrides: dict`` describes an experiment: its parameters that are called as a path of an
-``Experiment`` ends (``data``, ``epochs``, ``lr``, …) and the paths in ``overrides`` make it, and it is checked as a whole.
+``Experiment`` ends (``data``, ``epochs``, ``lr``, …) and the paths in ``overrides`` make it, and it is checked as a
+whole.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def read_template(template: str | Path) -> Template:
     path = known.get(str(template)) or Path(template).expanduser()
     if not path.is_file():
         raise TemplateError(
-            f"given {str(template)!r}, expected a template or the path of an .ipynb file; {nearest(str(template), known)}"
+            f"given {str(template)!r}, expected a template or the path of an .ipynb file; "
+            f"{nearest(str(template), known)}"
         )
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))

@@ -123,7 +123,7 @@ class Preprocessing:
 
         if self.task == "regression":
             return y[:, 0].astype(np.float64) * self.target["scale"] + self.target["shift"]
-        return np.array(self.classes)[y.reshape(-1).astype(int)]
+        return np.asarray(np.array(self.classes)[y.reshape(-1).astype(int)])
 
     def decode(self, logits: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) → predictions (rows,): the target's own classes, or values in its own unit."""
@@ -132,7 +132,7 @@ class Preprocessing:
         if self.task == "regression":
             return logits[:, 0].astype(np.float64) * self.target["scale"] + self.target["shift"]
         chosen = logits.argmax(axis=1) if self.task == "multiclass" else (logits[:, 0] > 0).astype(int)
-        return np.array(self.classes)[chosen]
+        return np.asarray(np.array(self.classes)[chosen])
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) → (rows, classes), each row summing to 1."""
@@ -182,7 +182,8 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
         else:
             X, y = np.empty((0, len(preprocessing.features))), np.empty((0,))
         parts.append(Part(X.astype(precision), y if table.task == "multiclass" else y.astype(precision)))
-    return Dataset(*parts, preprocessing)
+    training, validation, test = parts
+    return Dataset(training, validation, test, preprocessing)
 
 
 def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:

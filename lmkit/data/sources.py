@@ -131,7 +131,8 @@ def _read(spec: DataSpec, root: str | Path | None) -> pd.DataFrame:
     path = Path(spec.source).expanduser()
     if not spec.is_file:
         raise DataError(
-            f"data.source: given {spec.source!r}, {nearest(spec.source, BUNDLED)}; or a file that ends in {', '.join(FILES)}"
+            f"data.source: given {spec.source!r}, {nearest(spec.source, BUNDLED)}; "
+            f"or a file that ends in {', '.join(FILES)}"
         )
     if not path.is_file():
         raise DataError(f"data.source: there is no file {spec.source!r}; the current folder is {str(Path.cwd())!r}")

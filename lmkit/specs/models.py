@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict
@@ -47,7 +48,7 @@ class MLP(Spec):
         draw = np.random.default_rng([seed, 0])
         widths = self.widths(inputs, outputs)
         weights: Weights = {}
-        for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
             rectified = i < len(self.hidden) and self.activation in ("relu", "gelu")
             limit = math.sqrt(6 / fan_in if rectified else 6 / (fan_in + fan_out))
             weights[f"dense_{i}.kernel"] = draw.uniform(-limit, limit, (fan_in, fan_out))

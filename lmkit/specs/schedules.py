@@ -39,7 +39,7 @@ class Step(Spec):
         """The factor at each of ``steps`` (counted from 0), of ``total``."""
         import numpy as np
 
-        return np.power(self.factor, steps // (self.every * steps_per_epoch))
+        return np.asarray(np.power(self.factor, steps // (self.every * steps_per_epoch)))
 
 
 class Cosine(Spec):

@@ -1,4 +1,4 @@
-"""The training loop in TensorFlow: many steps inside one function, the rows gathered in the graph, every loss returned."""
+"""The training loop in TensorFlow: many steps in one function, the rows gathered in the graph, every loss returned."""
 
 from __future__ import annotations
 

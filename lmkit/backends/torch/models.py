@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -21,7 +22,7 @@ def mlp(spec: MLP, inputs: int, outputs: int) -> nn.Module:
     """Dense layers with an activation, and dropout, between them."""
     layers: dict[str, nn.Module] = {}
     widths = spec.widths(inputs, outputs)
-    for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
         layers[f"dense_{i}"] = nn.Linear(fan_in, fan_out)
         if i < len(spec.hidden):
             layers[f"{spec.activation}_{i}"] = _ACTIVATIONS[spec.activation]()
