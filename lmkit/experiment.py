@@ -22,6 +22,9 @@ from lmkit.specs.training import TrainingSpec
 TAGS = ("name", "family")
 """The fields that choose which kind of part it is."""
 
+WORDS = {"data": "source", "model": "family", "optimizer": "name", "schedule": "name"}
+"""Part → the field that one word stands for: ``optimizer: adam`` is ``optimizer: {name: adam}``."""
+
 
 class Experiment(Spec):
     """Everything that is needed to repeat a run: name, framework, seed, data, model and training.
@@ -51,7 +54,7 @@ class Experiment(Spec):
     training: TrainingSpec = TrainingSpec()
     """How it is trained, and when training ends."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         values = plain({k: v.model_dump() if isinstance(v, Spec) else v for k, v in values.items()})
         try:
             super().__init__(**values)
@@ -134,7 +137,11 @@ class Experiment(Spec):
         path = Path(path)
         if not path.is_file():
             raise ConfigError([f"there is no file {str(path)!r}; expected an experiment as YAML or JSON"])
-        return cls.from_yaml(path.read_text(encoding="utf-8"))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([f"the file {str(path)!r} cannot be read as text: {error}"]) from None
+        return cls.from_yaml(text)
 
     def save(self, path: str | Path) -> None:
         """Writes the experiment to a .yaml or .json file."""
@@ -146,7 +153,7 @@ class Experiment(Spec):
     def override(self, changes: Mapping[str, Any]) -> Experiment:
         """A copy with some paths changed, such as ``{"training.optimizer.lr": 0.1}``.
 
-        The last part of a path is enough where only one path ends in it (``lr``, ``epochs``, ``hidden``).
+        The end of a path is enough where only one path has it (``lr``, ``optimizer.lr``, ``hidden``).
         Changing which kind a part is (``training.optimizer.name``) gives it that kind's own defaults.
 
         Raises:
@@ -159,7 +166,9 @@ class Experiment(Spec):
             part = values
             for parent in parents:
                 inner = part.get(parent)
-                part[parent] = part = inner if isinstance(inner, dict) else {}
+                if isinstance(inner, str) and parent in WORDS:
+                    inner = {WORDS[parent]: inner}  # one word, given in the same call, and more of it
+                part[parent] = part = dict(inner) if isinstance(inner, Mapping) else {}
             value = resolved[path]
             if last in TAGS and parents and part.get(last) != value:
                 part.clear()
@@ -171,9 +180,10 @@ class Experiment(Spec):
     def _resolve(self, path: str) -> str:
         """The whole path that ``path`` names."""
         known = list(paths(self))
-        if path in known or "." in path or path in Experiment.model_fields:
+        head, dot, rest = path.partition(".")
+        if head in Experiment.model_fields:
             return path
-        ends = [k for k in known if k.rsplit(".", 1)[-1] == path]
+        ends = [k + dot + rest for k in known if k.rsplit(".", 1)[-1] == head]
         if len(ends) == 1:
             return ends[0]
         if ends:
@@ -225,7 +235,9 @@ def _problem(error: ErrorDetails, values: Any) -> str:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
         owner = _spec_at(path[:-1], values)
-        return f"{where}: unknown key; {nearest(path[-1], owner.model_fields if owner else ())}"
+        return (
+            f"{where}: unknown key{_kind(path[:-1], owner)}; {nearest(path[-1], owner.model_fields if owner else ())}"
+        )
     if kind == "union_tag_invalid":
         tag = context["discriminator"].strip("'")
         choices = [c.strip(" '") for c in context["expected_tags"].split(",")]
@@ -241,8 +253,13 @@ def _problem(error: ErrorDetails, values: Any) -> str:
     if kind in ("model_type", "model_attributes_type"):
         owner = _spec_at(path, values)
         return f"{where}: given {given!r}, expected a mapping of {', '.join(owner.model_fields) if owner else 'fields'}"
-    expected = re.sub(r"^Input should be ", "", error["msg"])
+    expected = "a list" if kind == "tuple_type" else re.sub(r"^(Input should be|String should have) ", "", error["msg"])
     return f"{where}: given {given!r}, expected {expected}"
+
+
+def _kind(path: list[str], owner: type[Spec] | None) -> str:
+    """Which kind of part it is, where there are several."""
+    return f" of {owner.model_fields['name'].default!r}" if owner and len(_members(path)) > 1 else ""
 
 
 def _members(path: list[str]) -> list[type[Spec]]:

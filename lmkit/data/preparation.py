@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.data.sources import Table, check_sizes, load, part_sizes
+from lmkit.data.sources import Table, category_names, check_sizes, load, part_sizes, plain_value
 from lmkit.errors import DataError
 from lmkit.specs.data import DataSpec, Task
 
@@ -103,7 +103,7 @@ class Preprocessing:
                 values = np.where(gaps, fit["fill"], values)
             prepared.append(((values - fit["shift"]) / fit["scale"])[:, None])
         for name, fit in self.categories.items():
-            texts = X[name].map(str, na_action="ignore").fillna(fit["fill"]).to_numpy(dtype=object)
+            texts = category_names(X[name]).fillna(fit["fill"]).to_numpy(dtype=object)
             prepared.append((texts[:, None] == np.array(fit["known"], dtype=object)[None, :]).astype(np.float64))
         return np.hstack(prepared)
 
@@ -114,7 +114,7 @@ class Preprocessing:
         if self.task == "regression":
             return ((np.asarray(y, dtype=np.float64) - self.target["shift"]) / self.target["scale"])[:, None]
         numbers = {value: i for i, value in enumerate(self.classes)}
-        classes = np.array([numbers[_plain(v)] for v in np.asarray(y)], dtype=np.int64)
+        classes = np.array([numbers[plain_value(v)] for v in np.asarray(y)], dtype=np.int64)
         return classes if self.task == "multiclass" else classes.astype(np.float64)[:, None]
 
     def restore(self, y: np.ndarray) -> np.ndarray:
@@ -214,19 +214,19 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:
             str(n): {"fill": f, "shift": float(m), "scale": float(s)}
             for n, f, m, s in zip(numeric, fill, shift, scale, strict=True)
         }
-    categories = {}
+    texts: dict[str, dict[str, Any]] = {}
     for name in text:
         column = X[[name]].dropna()
         known = [str(v) for v in OneHotEncoder().fit(column).categories_[0]]
         usual = SimpleImputer(strategy="most_frequent").fit(column).statistics_[0] if fills else ""
-        categories[str(name)] = {"fill": str(usual), "known": known}
-    classes = [] if table.task == "regression" else [_plain(v) for v in sorted(table.y.unique())]
+        texts[str(name)] = {"fill": str(usual), "known": known}
+    classes = [] if table.task == "regression" else [plain_value(v) for v in sorted(table.y.unique())]
     target = {"shift": 0.0, "scale": 1.0}
     if table.task == "regression" and spec.scale_target:
         scaler = StandardScaler().fit(y.to_numpy(dtype=np.float64)[:, None])
         target = {"shift": float(scaler.mean_[0]), "scale": float(scaler.scale_[0])}
     labels = [table.labels.get(v, str(v)) for v in classes]
-    return Preprocessing(table.task, numbers, categories, [str(c) for c in X.columns], classes, labels, target)
+    return Preprocessing(table.task, numbers, texts, [str(c) for c in X.columns], classes, labels, target)
 
 
 def batch_order(seed: int, epoch: int, rows: int) -> np.ndarray:
@@ -257,12 +257,6 @@ def _split(spec: DataSpec, table: Table, seed: int) -> tuple[np.ndarray, np.ndar
                     "or write data: {validation: 0} or {test: 0}"
                 ) from None
     return rest, parts["validation"], parts["test"]
-
-
-def _plain(value: Any) -> Any:
-    """A class as JSON can hold it."""
-    value = value.item() if hasattr(value, "item") else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _few(names: list[str]) -> str:

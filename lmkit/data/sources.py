@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.store import stored_path
 from lmkit.errors import DataError, nearest
@@ -37,6 +37,9 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Table:
     Raises:
         DataError: the source does not exist or cannot be trained on; the message says why and what to do.
     """
+    import numpy as np
+    import pandas as pd
+
     if spec.source in BUNDLED:
         return _bundled(spec)
     frame = _read(spec, root)
@@ -63,6 +66,8 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Table:
             f"data.target: {target!r} is missing in {int(y.isna().sum())} of {len(y)} rows of {where}; "
             "a row without a target cannot be trained on: take those rows out"
         )
+    if pd.api.types.is_float_dtype(y) and np.isinf(y).any():
+        raise DataError(f"data.target: {target!r} is infinite in {int(np.isinf(y).sum())} of {len(y)} rows of {where}")
     task = _task(spec, y, where)
     X, y = _missing(spec, _typed(X, spec, where), y, where)
     if task != "regression" and y.nunique() < 2:
@@ -115,7 +120,7 @@ def _bundled(spec: DataSpec) -> Table:
     names = [str(n) for n in getattr(bunch, "target_names", [])] if task != "regression" else []
     X = pd.DataFrame(bunch.data).drop(columns=list(spec.drop))
     for name in spec.categorical:
-        X[name] = X[name].astype(str)
+        X[name] = category_names(X[name])
     return Table(X, pd.Series(bunch.target), task, dict(enumerate(names)))
 
 
@@ -199,7 +204,7 @@ def _typed(X: pd.DataFrame, spec: DataSpec, where: str) -> pd.DataFrame:
     for name in X.columns:
         column = X[name]
         if name in spec.categorical:
-            columns[name] = column.map(str, na_action="ignore").astype(object)
+            columns[name] = category_names(column)
         elif pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
             columns[name] = column.astype(np.float64)
             infinite = int(np.isinf(columns[name]).sum())
@@ -230,7 +235,18 @@ def _text(column: pd.Series[str], name: str, where: str) -> pd.Series[str]:
             f"column {name!r} of {where} holds {present.nunique()} different texts in {len(present)} rows, too many to "
             f"learn from as categories; write data: {{drop: [{name}]}}"
         )
-    return column.map(str, na_action="ignore").astype(object)
+    return category_names(column)
+
+
+def category_names(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column's values as the names of categories: a whole number is the same one as an integer and as a float."""
+    return column.map(lambda v: str(plain_value(v)), na_action="ignore").astype(object)
+
+
+def plain_value(value: Any) -> Any:
+    """A class or a category as JSON can hold it."""
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _missing(spec: DataSpec, X: pd.DataFrame, y: pd.Series[float], where: str) -> tuple[pd.DataFrame, pd.Series[float]]:

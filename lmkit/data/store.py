@@ -32,13 +32,17 @@ def keep(data: Any, root: str | Path | None = None) -> dict[str, Any]:
     Raises:
         DataError: it is none of these, or the lengths differ.
     """
+    import numpy as np
+
     frame, target = _frame(data)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"data: given two columns called {twice[0]!r}, expected a name of its own for each")
     content = hashlib.sha256(repr([(str(c), str(t)) for c, t in frame.dtypes.items()]).encode())
     for column in frame.columns:
         values = frame[column]
-        content.update(
-            values.to_numpy().tobytes() if values.dtype.kind in "biuf" else "\0".join(map(repr, values)).encode()
-        )
+        numbers = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"
+        content.update(values.to_numpy().tobytes() if numbers else "\0".join(map(repr, values)).encode())
     digest = content.hexdigest()[:24]
     place = stored_path(STORED + digest, root)
     if not place.exists():
@@ -47,6 +51,9 @@ def keep(data: Any, root: str | Path | None = None) -> dict[str, Any]:
         try:
             frame.to_parquet(aside, index=False)
             aside.replace(place)
+        except (TypeError, ValueError) as error:  # what pyarrow raises for a column of several types
+            aside.unlink(missing_ok=True)
+            raise DataError(f"data: cannot be kept as a table: {error}") from None
         except BaseException:
             aside.unlink(missing_ok=True)
             raise

@@ -67,8 +67,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 def _expand(value: Any) -> Any:
     """``mlp``, ``mlp:textbook`` and ``{family: mlp, preset: textbook, …}`` become the fields they stand for."""
     if isinstance(value, str):
-        family, _, preset = value.partition(":")
-        value = {"family": family, **({"preset": preset} if preset else {})}
+        value = {"family": value}
+    if isinstance(value, dict) and isinstance(value.get("family"), str):
+        family, _, preset = value["family"].partition(":")
+        value = {**value, "family": family, **({"preset": preset} if preset else {})}
     if isinstance(value, dict) and "preset" in value:
         given = dict(value)
         name = f"{given.get('family', 'mlp')}:{given.pop('preset')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -17,6 +17,8 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused below
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is written twice", key_node.start_mark
@@ -25,20 +27,30 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1, which PyYAML reads, takes `1e-3` for text, `010` for eight and `1:30` for ninety.
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that a reader of YAML 1.1, or ours, would take for something else."""
+
+
+# YAML 1.1, which PyYAML reads, takes `1e-3` for text, `010` for eight, `1:30` for ninety, `on` for true and
+# `2024-01-01` for a date, which JSON has not. Here the words are those of YAML 1.2.
+_OURS = {
+    "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    "float": (
+        re.compile(
+            r"[-+]?([0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))$"
+            r"|\.(nan|NaN|NAN)$"
+        ),
+        "-+0123456789.",
+    ),
+    "int": (re.compile(r"[-+]?(0|[1-9][0-9]*)$"), "-+0123456789"),
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] not in (*_OURS, "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?([0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))$"
-        r"|\.(nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+for _tag, (_pattern, _first) in _OURS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
 
 
 def load_yaml(text: str) -> Any:
@@ -48,7 +60,8 @@ def load_yaml(text: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """The YAML text of a plain value, innermost collections on one line."""
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    text: str = yaml.dump(value, None, _Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    return text
 
 
 def parse_value(text: str) -> Any:
