@@ -19,8 +19,8 @@ def named(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def random_states(model: keras.Model) -> list[keras.Variable]:
-    """The states from which dropout draws, one a layer."""
-    return [v for v in model.non_trainable_variables if v.dtype == "uint32"]
+    """The states from which dropout draws, one a layer: a seed and a counter."""
+    return [layer.seed_generator.state for layer in model.layers if hasattr(layer, "seed_generator")]
 
 
 def weights(model: keras.Model) -> Weights:

@@ -112,7 +112,8 @@ class TensorFlowTrainer:
         self.compiled = {"on": True, "off": False}.get(training.compile, total >= COMPILE_FROM)
         self.order: tf.Tensor = tf.zeros((self.per_epoch, self.batch_size), tf.int32)
         for i, variable in enumerate(checkpoints.random_states(model)):
-            variable.assign(np.array([experiment.seed, i], dtype=variable.dtype))
+            seed = np.random.SeedSequence([experiment.seed, 2, i]).generate_state(1)[0]  # each layer draws its own
+            variable.assign(np.array([seed, 0], dtype=variable.dtype))
         self._take = tf.function(self._steps, jit_compile=self.compiled, autograph=False)
         self._forward = tf.function(lambda x: model(x, training=False), autograph=False)
 

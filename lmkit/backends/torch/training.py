@@ -123,8 +123,10 @@ class TorchTrainer:
         X, Y = self.parts["training"]
         chosen = torch.as_tensor(rows).to(self.place)
         self.model.eval()
-        self.loss(self.model(X[chosen]), Y[chosen]).backward()
+        loss = self.loss(self.model(X[chosen]), Y[chosen])
         self.model.train()
+        if loss.requires_grad:  # else no weight has a part in it
+            loss.backward()
         found: dict[str, np.ndarray | None] = {}
         for name, (parameter, turned) in checkpoints.named(self.model).items():
             gradient = None if parameter.grad is None else checkpoints.array(parameter.grad)
