@@ -77,7 +77,7 @@ def run(chosen: argparse.Namespace) -> int:
 def train(chosen: argparse.Namespace) -> int:
     """Trains what a file describes, without a notebook."""
     changes = {path: parse_value(value) for path, value in chosen.parameter}
-    started = lmkit.train(chosen.file, runs=chosen.runs, **changes)
+    started = lmkit.train(lmkit.Experiment.load(chosen.file).override(changes), runs=chosen.runs)
     print(f"run {started.path}", file=sys.stderr)
     try:
         _watch(started)
@@ -114,12 +114,12 @@ def pause(chosen: argparse.Namespace) -> int:
 
 def resume(chosen: argparse.Namespace) -> int:
     """Goes on with a run."""
-    return _steer(chosen, lambda r: r.resume(), ("running",))
+    return _steer(chosen, lambda r: r.resume(), ("running", "completed"))
 
 
 def stop(chosen: argparse.Namespace) -> int:
     """Asks a run to end, and waits until it has."""
-    return _steer(chosen, lambda r: r.stop(), ("stopped",))
+    return _steer(chosen, lambda r: r.stop(), ("stopped", "completed"))
 
 
 def checkpoint(chosen: argparse.Namespace) -> int:
@@ -181,13 +181,14 @@ def _outcome(ended: Run, as_json: bool) -> int:
 
 
 def _steer(chosen: argparse.Namespace, ask: Callable[[Run], Any], until: tuple[str, ...] = ()) -> int:
-    """Asks a run for something, and waits until its state tells that it was done."""
+    """Asks a run for something, and waits until its state tells whether it was done."""
     found = _attach(chosen)
     ask(found)
     if until:
         found.wait_for(*until)
+    status = found.status
     print(repr(found))
-    return DONE
+    return DONE if not until or status.state in until else NOT_COMPLETED
 
 
 def _result(of: Run) -> dict[str, Any]:

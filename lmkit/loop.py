@@ -7,11 +7,11 @@ looks whether anybody asked for something. So nothing is written, drawn or decid
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from lmkit.backends import get_backend
+from lmkit.backends import Steps, get_backend
 from lmkit.data.metrics import part_metrics
 from lmkit.data.preparation import batch_order, prepare
 from lmkit.environment import environment
@@ -39,6 +39,7 @@ CHUNK_SECONDS = 0.05
 FLUSH_SECONDS = 0.2
 """How often numbers are written at most."""
 
+RESERVE_BYTES = 65_536
 STATUS_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
 TRAINING_ROWS = 10_000
@@ -77,32 +78,23 @@ def train(folder: RunFolder) -> None:
 
     It raises nothing that went wrong with the run: that is the state ``failed``, with its reason.
     """
+    loop = Loop(folder)
     reserve = folder.path / ".reserve"
     try:
-        reserve.write_bytes(b"\0" * 65536)  # so that a full disk still has room to say so
-    except OSError as error:
-        return _fail(folder, reserve, error)
-    try:
-        Loop(folder).run()
-    except Exception as error:
-        _fail(folder, reserve, error)
-    finally:
-        reserve.unlink(missing_ok=True)
+        reserve.write_bytes(os.urandom(RESERVE_BYTES))  # so that a full disk still has room to say so
+        loop.run()
+    except BaseException as error:
+        _remove(reserve)
+        loop.fail(error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        _remove(reserve)
 
 
-def _fail(folder: RunFolder, reserve: Path, error: Exception) -> None:
-    """Writes down that the run failed, and why."""
-    reason = str(error) if isinstance(error, LmkitError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.strerror:
-        reason = f"cannot write to {str(folder.path)!r}: {error.strerror}; make room or permit it, then `lmkit resume`"
-    reserve.unlink(missing_ok=True)
-    if not isinstance(error, LmkitError):
-        traceback.print_exception(error)
-    try:
-        folder.write_status(replace(folder.status(), state="failed", reason=reason, heartbeat=time.time()))
-        folder.events.append("failed", reason=reason, step=folder.status().step)
-    except OSError:
-        print(f"failed, and the folder cannot be written: {reason}", file=sys.stderr)
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink(missing_ok=True)
 
 
 class Loop:
@@ -115,6 +107,7 @@ class Loop:
         self.lock = threading.Lock()
         self.interrupted = ""
         self.control_offset = 0
+        self.asked: list[dict[str, Any]] = []
         self.pending: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         self.flushed = self.shown = self.saved = time.monotonic()
         self.best: Weights | None = None
@@ -142,6 +135,24 @@ class Loop:
         )
         self._show(state=end.state, reason=end.reason, metrics=metrics, seconds_left=0.0)
 
+    def fail(self, error: BaseException) -> None:
+        """Writes down that the run failed, and why, and what was not written yet."""
+        reason = str(error) if isinstance(error, LmkitError) else f"{type(error).__name__}: {error}"
+        full = _cannot_write(error, self.folder)
+        if full:
+            reason = f"cannot write to {str(self.folder.path)!r}: {full}; make room or permit it, then `lmkit resume`"
+        if not isinstance(error, LmkitError):
+            traceback.print_exception(error)
+        if not full:
+            with contextlib.suppress(OSError):
+                self._flush()
+        try:
+            self._show(state="failed", reason=reason, seconds_left=None)
+            self.folder.events.append("failed", reason=reason, step=self.status.step)
+            self._flush()  # last, where there may be no room for it
+        except OSError:
+            raise error from None  # not even that: the worker vanishes, and whoever trains inline is told
+
     def _train(self) -> _End:
         self._set_up()
         try:
@@ -155,9 +166,6 @@ class Loop:
                 self.backend.set_weights(self.model, self.best)
             self._checkpoint()
             return end
-        except BaseException:
-            self._flush()
-            raise
 
     def _set_up(self) -> None:
         """Data, model and trainer; the checkpoint, where there is one."""
@@ -179,7 +187,9 @@ class Loop:
         self.chunk = 1
         self.folder.write_json("preprocessing.json", self.data.preprocessing.to_dict())
         self.folder.write_json("environment.json", environment(self.backend.environment()))
-        _, self.control_offset = self.folder.control.read(quiet=True)
+        asked, self.control_offset = self.folder.control.read(quiet=True)
+        resumed = max((i for i, line in enumerate(asked) if line.get("command") == "resume"), default=-1)
+        self.asked = asked[resumed + 1 :]
         saved = self.folder.load_checkpoint("last")
         again = any(e.type == "started" for e in self.folder.events.read()[0])
         if saved:
@@ -234,6 +244,9 @@ class Loop:
         if at.batch + n == self.per_epoch:
             sizes[-1] = self.rows - (self.per_epoch - 1) * spec.data.batch_size
         bad = np.flatnonzero(~np.isfinite(steps.loss))
+        if len(bad):  # what the trainer went on to do tells nothing
+            n = bad[0] + 1
+            numbers, rates, sizes, steps = numbers[:n], rates[:n], sizes[:n], Steps(*(column[:n] for column in steps))
         self.pending.append((at.step + 1, steps.loss, rates, steps.gradient_norm))
         at.seconds += took
         at.step += n
@@ -243,8 +256,8 @@ class Loop:
         at.last_norm = float(steps.gradient_norm[-1])
         if len(bad):
             raise Diverged(
-                f"the loss is {steps.loss[bad[0]]} at step {numbers[bad[0]] + 1}, epoch {at.epoch + 1}: "
-                f"training diverged; lower the learning rate (now {rates[bad[0]]:g}), "
+                f"the loss is {steps.loss[-1]} at step {at.step}, epoch {at.epoch + 1}: "
+                f"training diverged; lower the learning rate (now {rates[-1]:g}), "
                 "or write training: {clip_norm: 1.0}"
             )
         self._pace(n, took)
@@ -264,6 +277,8 @@ class Loop:
         each = took / n
         wanted = max(1, int(CHUNK_SECONDS / max(each, 1e-7)))
         self.chunk = min(wanted, 4 * self.chunk, 4096)  # grows gently: the first steps include compilation
+        if self.experiment.training.gradient_norm is not None:
+            self.chunk = 1  # the norm of every step may be the end
         if self.at.step > n:
             rate = self.status.steps_per_second
             self.status = replace(self.status, steps_per_second=1 / each if rate is None else 0.8 * rate + 0.2 / each)
@@ -321,11 +336,11 @@ class Loop:
             return
         first = self.pending[0][0]
         loss, rates, norms = (np.concatenate([p[i] for p in self.pending]) for i in (1, 2, 3))
-        self.pending = []
         block: dict[str, Any] = {"step": first, "loss": loss.tolist()}
         block["lr"] = float(rates[0]) if np.all(rates == rates[0]) else rates.tolist()
         block["gradient_norm"] = norms.tolist() if np.isfinite(norms).any() else None
         self.folder.metrics.append(block)
+        self.pending = []
 
     def _show(self, **changes: Any) -> None:
         """Replaces the status."""
@@ -386,6 +401,7 @@ class Loop:
                 elif verb == "learning_rate":
                     old, self.at.rate = self.at.rate, float(line["value"])
                     self.folder.events.append("learning_rate", step=self.at.step, old=old, value=self.at.rate)
+                    self._checkpoint()  # a resume goes on at it
                 elif verb == "checkpoint":
                     self._checkpoint()
                 elif verb == "note":
@@ -397,13 +413,13 @@ class Loop:
             time.sleep(0.05)
 
     def _commands(self) -> list[dict[str, Any]]:
-        try:
-            if self.folder.control.path.stat().st_size <= self.control_offset:
-                return []
-        except FileNotFoundError:
-            return []
-        lines, self.control_offset = self.folder.control.read(self.control_offset, quiet=True)
-        return lines
+        """What was asked for since the last call."""
+        asked, self.asked = self.asked, []
+        with contextlib.suppress(FileNotFoundError):
+            if self.folder.control.path.stat().st_size > self.control_offset:
+                lines, self.control_offset = self.folder.control.read(self.control_offset, quiet=True)
+                asked += lines
+        return asked
 
     def _catch_signals(self) -> Any:
         """SIGTERM and Ctrl-C end training in good order; returns what restores the old handling."""
@@ -415,3 +431,12 @@ class Loop:
 
         old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(s, h) for s, h in old.items()]
+
+
+def _cannot_write(error: BaseException, folder: RunFolder) -> str:
+    """Why the run's folder cannot be written, where that is what the error says; else nothing."""
+    if not isinstance(error, OSError):
+        return ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    here = isinstance(error.filename, str | os.PathLike) and Path(error.filename).is_relative_to(folder.path)
+    return error.strerror or str(error) if full or here else ""

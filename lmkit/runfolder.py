@@ -14,12 +14,16 @@ runs/<UTC time>-<name>-<short id>/
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,7 +131,8 @@ class RunFolder:
         folder = cls(root / f"{stamp}-{experiment.name}-{secrets.token_hex(3)}")
         try:
             (folder.path / "checkpoints").mkdir(parents=True)
-            experiment.save(folder.path / "experiment.yaml")
+            experiment.save(folder.path / ".experiment.yaml")  # a folder is a run from the moment it holds the whole
+            (folder.path / ".experiment.yaml").replace(folder.path / "experiment.yaml")
         except OSError as error:
             raise RunStateError(
                 f"no run can be kept under {str(root)!r}: {error.strerror}; "
@@ -161,11 +166,16 @@ class RunFolder:
 
     def status(self) -> Status:
         """The status, with a worker that vanished told as ``lost``."""
-        known = {f.name for f in fields(Status)}
-        status = Status(**{k: v for k, v in (self.read_json(STATUS) or {}).items() if k in known})
-        if status.live and _vanished(status):
-            return replace(status, state="lost", reason="its worker vanished without a word")
+        status = self._written_status()
+        while status.live and _vanished(status):
+            seen, status = status, self._written_status()
+            if seen == status:  # else the worker has just ended in good order, or another took over
+                return replace(status, state="lost", reason="its worker vanished without a word")
         return status
+
+    def _written_status(self) -> Status:
+        known = {f.name for f in fields(Status)}
+        return Status(**{k: v for k, v in (self.read_json(STATUS) or {}).items() if k in known})
 
     def claim(self) -> None:
         """Takes the folder for one more worker, so that of two who resume at once only one does.
@@ -173,36 +183,51 @@ class RunFolder:
         Raises:
             RunStateError: somebody else took it.
         """
-        attempts = sum(1 for e in self.events.read()[0] if e.type in ("started", "resumed"))
-        mark = self.path / f".claim-{attempts}"
-        try:
-            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            holder = self.status()
-            if holder.live or time.time() - mark.stat().st_mtime < LOST_AFTER:
-                raise RunStateError(f"{self.name} is being resumed by somebody else right now") from None
-            os.utime(mark)  # whoever claimed it died before the first event
-        self.write_status(replace(self.status(), state="pending", reason="", heartbeat=time.time(), **process()))
+        taken = RunStateError(f"{self.name} is being resumed by somebody else right now")
+        attempts = sum(1 for e in self.events.read()[0] if e.type in ("started", "resumed", "failed"))
+        with self._writing():
+            for again in itertools.count():
+                mark = self.path / f".claim-{attempts}-{again}"
+                try:
+                    mark.touch(exist_ok=False)
+                    break
+                except FileExistsError:
+                    holder, marked = self.status(), mark.stat().st_mtime
+                    # a claim is followed by a heartbeat, unless whoever made it died in between
+                    waiting = holder.heartbeat < marked and time.time() - marked < LOST_AFTER
+                    if holder.live or waiting:
+                        raise taken from None
+            if self.status().live:  # claimed by another, who has come further than this since we counted
+                mark.unlink()
+                raise taken
+            self.write_status(replace(self.status(), state="pending", reason="", heartbeat=time.time(), **process()))
 
     # -- control ----------------------------------------------------------------------------------
 
     def command(self, verb: str, **arguments: Any) -> None:
         """Asks the worker for something: pause, resume, stop, learning_rate, checkpoint, note."""
-        self.control.append({"time": round(time.time(), 3), "by": os.getpid(), "command": verb, **arguments})
+        with self._writing():
+            self.control.append({"time": round(time.time(), 3), "by": os.getpid(), "command": verb, **arguments})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Says in the project's own words that the folder cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise RunStateError(f"{str(self.path)!r} cannot be written: {error.strerror}") from None
 
     # -- checkpoints ------------------------------------------------------------------------------
 
     def save_checkpoint(self, kind: str, weights: Arrays, optimizer: Arrays, state: dict[str, Any]) -> None:
         """Writes ``checkpoints/<kind>`` beside the old one and then puts it in its place."""
-        from safetensors.numpy import save_file
-
         new, old, place = (self.checkpoints / n for n in (f".{kind}-new", f".{kind}-old", kind))
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         try:
-            save_file(weights, new / "weights.safetensors")
+            _save_arrays(weights, new / "weights.safetensors")
             if optimizer:
-                save_file(optimizer, new / "optimizer.safetensors")
+                _save_arrays(optimizer, new / "optimizer.safetensors")
             (new / "state.json").write_text(json.dumps(state), encoding="utf-8")
             for file in new.iterdir():
                 with file.open("rb") as f:
@@ -230,6 +255,19 @@ class RunFolder:
                     json.loads((place / "state.json").read_text(encoding="utf-8")),
                 )
         return None
+
+
+def _save_arrays(arrays: Arrays, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(arrays, path)
+    except SafetensorError as error:  # a full disk is an OSError everywhere else
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def process(pid: int | None = None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The process that forks workers: ``python -m lmkit.executors.forkserver FRAMEWORK``, one job a line on its input.
 
-It imports the framework but never computes with it, so that no thread and no GPU is held when it forks.
+It imports the framework but never computes with it, so that no thread of the framework and no GPU is held when it
+forks. It ends with its input, so with the process that it serves, however that one dies; the workers go on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lmkit.executors.worker import FORKS
+
 PRELOAD = {"torch": ("torch", "torch._dynamo"), "tensorflow": ("tensorflow", "keras")}
 """What a worker would spend its first seconds on importing."""
 
@@ -30,17 +33,39 @@ def main(framework: str) -> None:
         if not loaded:
             loaded = True
             _preload(framework)
-        if not hasattr(os, "fork"):
+        if FORKS:
+            _fork(job)
+        else:
             _work(job)
-        elif os.fork() == 0:
+
+
+def _fork(job: dict[str, Any]) -> None:
+    """Forks the worker of one run.
+
+    The worker begins once the status names it, so at every moment whoever watches asks for a process which, if it
+    died, will never train: the server, until then, or the worker. What goes wrong here ends the server.
+    """
+    from lmkit.runfolder import RunFolder, process
+
+    wait, go = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        try:
+            os.close(go)
             os.setsid()
-            try:
+            if os.read(wait, 1):
+                os.close(wait)
                 _work(job)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(0)  # nothing of the server's own is to be run down here
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(0)  # nothing of the server's own is to be run down here
+    os.close(wait)
+    folder = RunFolder(job["folder"])
+    folder.write_status(replace(folder.status(), heartbeat=time.time(), **process(worker)))
+    os.write(go, b".")
+    os.close(go)
 
 
 def _preload(framework: str) -> None:
@@ -58,11 +83,9 @@ def _preload(framework: str) -> None:
 def _work(job: dict[str, Any]) -> None:
     """Becomes the worker of one run."""
     from lmkit.loop import train
-    from lmkit.runfolder import RunFolder, process
+    from lmkit.runfolder import RunFolder
 
     folder = RunFolder(job["folder"])
-    # from here on whoever watches asks for this process, not for the server
-    folder.write_status(replace(folder.status(), heartbeat=time.time(), **process()))
     try:
         log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:

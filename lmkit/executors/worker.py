@@ -11,13 +11,58 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from lmkit.runfolder import RunFolder, process
 
-_servers: dict[str, subprocess.Popen[bytes]] = {}
+FORKS = sys.platform == "linux"
+"""Elsewhere the system's own libraries do not survive a fork, or there is none: a server becomes a worker, once."""
+
+READ_AT_IMPORT = ("CUDA", "KERAS_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TF_", "TORCH", "XLA_")
+"""Beginnings of the variables that are read while a framework loads: where one has changed, a new server is needed."""
+
+
+class _Server:
+    """A process that has a framework imported, or is about to."""
+
+    def __init__(self, framework: str, log: Path) -> None:
+        self.settings = _settings()
+        with log.open("ab") as errors:  # what keeps it from starting stands in the log of the run it was started for
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lmkit.executors.forkserver", framework],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C in the terminal, or a restart of the kernel, is not meant for it
+            )
+
+    @property
+    def serves(self) -> bool:
+        """Whether it takes another job."""
+        stdin = self.process.stdin
+        return stdin is not None and not stdin.closed and self.process.poll() is None and self.settings == _settings()
+
+    def send(self, line: bytes) -> None:
+        """Gives it a job; an OSError if it died."""
+        assert self.process.stdin is not None
+        while line:
+            line = line[os.write(self.process.stdin.fileno(), line) :]
+        if not FORKS:
+            self.close()  # it becomes the worker, once nothing more can come
+
+    def close(self) -> None:
+        """Lets it end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+
+_servers: dict[str, _Server] = {}
+_ended: list[_Server] = []
+_lock = threading.Lock()
 
 
 class WorkerExecutor:
@@ -32,35 +77,43 @@ class WorkerExecutor:
         }
         framework = folder.experiment.framework
         line = json.dumps(job).encode() + b"\n"
-        server = _server(framework)
-        folder.write_status(replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.pid)))
-        try:
-            _send(server, line)
-        except OSError:  # it was killed since the last run
-            _servers.pop(framework, None)
-            server = _server(framework)
-            folder.write_status(replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.pid)))
-            _send(server, line)
+        with _lock:
+            try:
+                self._hand_over(folder, _server(framework, folder.log), line)
+            except BrokenPipeError:  # it died just now
+                self._hand_over(folder, _server(framework, folder.log, anew=True), line)
+
+    def _hand_over(self, folder: RunFolder, server: _Server, line: bytes) -> None:
+        status = replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.process.pid))
+        folder.write_status(status)
+        server.send(line)
 
 
-def _send(server: subprocess.Popen[bytes], line: bytes) -> None:
-    assert server.stdin is not None
-    server.stdin.write(line)
-    server.stdin.flush()
-    if not hasattr(os, "fork"):
-        server.stdin.close()  # without fork the server itself becomes the worker, once nothing more can come
-
-
-def _server(framework: str) -> subprocess.Popen[bytes]:
-    """The server that has ``framework`` imported, or is about to."""
+def _server(framework: str, log: Path, anew: bool = False) -> _Server:
+    """The server for ``framework``: the one there is, or a new one."""
     server = _servers.get(framework)
-    if server is None or server.poll() is not None or server.stdin is None or server.stdin.closed:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "lmkit.executors.forkserver", framework],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in the terminal, or a restart of the kernel, is not meant for it
-        )
-        _servers[framework] = server
+    if server is None or anew or not server.serves:
+        if server is not None:
+            server.close()
+            _ended.append(server)
+        _ended[:] = [s for s in _ended if s.process.poll() is None]  # the rest is taken away by the poll
+        server = _servers[framework] = _Server(framework, log)
     return server
+
+
+def _forget() -> None:
+    """In a fork of this process: the servers are the parent's, and must not outlive it because of us."""
+    global _lock
+    _lock = threading.Lock()
+    for server in _servers.values():
+        server.close()
+        server.process.returncode = 0  # not ours to wait for
+    _servers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _settings() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT)}
