@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     )
     from lmkit.experiment import Experiment
     from lmkit.reports import report
-    from lmkit.run import Run, attach, pause, resume, runs, stop, train, watch
+    from lmkit.run import Run, Runs, attach, pause, resume, runs, stop, train, watch
+    from lmkit.widgets.display import monitor
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Experiment": "lmkit.experiment",
     "Run": "lmkit.run",
+    "Runs": "lmkit.run",
     "train": "lmkit.run",
     "attach": "lmkit.run",
     "runs": "lmkit.run",
@@ -43,6 +46,7 @@ _HOMES = {
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "report": "lmkit.reports",
+    "monitor": "lmkit.widgets.display",
     "charts": "",
     "tables": "",
     "LmkitError": "lmkit.errors",
@@ -66,9 +70,11 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunStateError",
+    "Runs",
     "TemplateError",
     "attach",
     "charts",
+    "monitor",
     "pause",
     "report",
     "resume",
@@ -93,3 +99,21 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+def _show(shown: Any) -> None:
+    """Shows runs in a notebook."""
+    from lmkit.widgets.display import show
+
+    show(shown)
+
+
+def _teach_ipython() -> None:
+    """Tells IPython, where we are imported in one, how runs show themselves; nothing is imported for it."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None:
+        for name in ("Run", "Runs"):
+            shell.display_formatter.ipython_display_formatter.for_type_by_name("lmkit.run", name, _show)
+
+
+_teach_ipython()

@@ -42,15 +42,20 @@ class JsonLines:
         finally:
             os.close(file)
 
-    def read(self, offset: int = 0, *, quiet: bool = False) -> tuple[list[dict[str, Any]], int]:
+    def read(
+        self, offset: int = 0, *, quiet: bool = False, limit: int | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
         """The objects from byte ``offset`` on, and the offset to read on from.
 
-        A last line that has no end yet is left for the next read.
+        A last line that has no end yet is left for the next read. With a ``limit`` it ends with the line that
+        exceeds so many bytes.
         """
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                text = file.read()
+                text = file.read(-1 if limit is None else limit)
+                if limit is not None and len(text) == limit:
+                    text += file.readline()
         except FileNotFoundError:
             return [], offset
         whole = text.rfind(b"\n") + 1

@@ -107,6 +107,7 @@ class Loop:
         self.lock = threading.Lock()
         self.interrupted = ""
         self.control_offset = 0
+        self.paced: int | None = None
         self.asked: list[dict[str, Any]] = []
         self.pending: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         self.flushed = self.shown = self.saved = time.monotonic()
@@ -273,15 +274,12 @@ class Loop:
             self._checkpoint()
 
     def _pace(self, n: int, took: float) -> None:
-        """Chooses how many steps the next call takes, and how fast training goes."""
+        """Chooses how many steps the next call takes."""
         each = took / n
         wanted = max(1, int(CHUNK_SECONDS / max(each, 1e-7)))
         self.chunk = min(wanted, 4 * self.chunk, 4096)  # grows gently: the first steps include compilation
         if self.experiment.training.gradient_norm is not None:
             self.chunk = 1  # the norm of every step may be the end
-        if self.at.step > n:
-            rate = self.status.steps_per_second
-            self.status = replace(self.status, steps_per_second=1 / each if rate is None else 0.8 * rate + 0.2 / each)
 
     def _end_epoch(self) -> None:
         """Validation, the epoch's line in the log, and the ends that are looked at after an epoch."""
@@ -344,8 +342,16 @@ class Loop:
 
     def _show(self, **changes: Any) -> None:
         """Replaces the status."""
-        self.shown = time.monotonic()
+        now = time.monotonic()
         at = getattr(self, "at", None)
+        if at is not None:
+            # by the clock on the wall, validation and all: that is what the time left depends on
+            done, took = at.step - (at.step if self.paced is None else self.paced), now - self.shown
+            if done > 0 and took >= STATUS_SECONDS / 2:
+                rate, old = done / took, self.status.steps_per_second
+                self.status = replace(self.status, steps_per_second=rate if old is None else 0.7 * old + 0.3 * rate)
+            self.paced = at.step
+        self.shown = now
         with self.lock:
             status = replace(self.status, heartbeat=time.time(), memory=psutil.Process().memory_info().rss, **changes)
             if at is not None:

@@ -73,7 +73,7 @@ def epoch_line(event: Event, folder: RunFolder, status: Status) -> str:
     done = round(WIDTH * data["epoch"] / epochs)
     shown = {k: v for k, v in data.items() if k in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2")}
     numbers = "  ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
-    rate = data["step"] / data["seconds"] if data["seconds"] else 0
+    rate = status.steps_per_second or (data["step"] / data["seconds"] if data["seconds"] else 0)
     left = f"{time_text((status.steps - data['step']) / rate)} left" if rate and status.steps else ""
     pace = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
     width = len(str(epochs))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, overload
 
 from lmkit.backends import get_backend, require
 from lmkit.errors import ConfigError, RunFailed, RunStateError
@@ -244,6 +245,7 @@ class Run:
             )
         require(self.experiment.framework)
         self.folder.claim()
+        self.folder.command("resume")  # what was asked for before concerns the worker before
         self.__dict__.pop("model", None)
         WorkerExecutor().start(self.folder)
         return self
@@ -353,13 +355,33 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     resolve_loss(experiment.training.loss, table.task)
 
 
-def attach(name: str | Path = "last", *, runs: str | Path | None = None) -> Run:
-    """The run with this name, prefix or short id, or the ``last`` one started.
+class Runs(tuple[Run, ...]):
+    """Several runs, to be looked at together."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+
+@overload
+def attach(name: str | Path = "last", /, *, runs: str | Path | None = None) -> Run: ...
+
+
+@overload
+def attach(
+    name: str | Path, second: str | Path, /, *more: str | Path, runs: str | Path | None = None
+) -> Runs: ...
+
+
+def attach(*names: str | Path, runs: str | Path | None = None) -> Run | Runs:
+    """The run with this name, prefix or short id, or the ``last`` one started; of several names, all of them together.
 
     Raises:
         RunNotFound: none, or more than one, has it.
     """
-    return Run(find_run(name, runs))
+    found = [Run(find_run(name, runs)) for name in names or ("last",)]
+    return found[0] if len(found) == 1 else Runs(found)
 
 
 def _run(run: Run | str | Path, runs: str | Path | None) -> Run:
@@ -392,14 +414,16 @@ def runs(root: str | Path | None = None) -> pd.DataFrame:
 
     rows = []
     for folder in reversed(run_folders(root)):
-        spec, status = folder.experiment, folder.status()
+        status, spec = folder.status(), None
+        with contextlib.suppress(ConfigError):  # of another version, or damaged: listed nevertheless
+            spec = folder.experiment
         rows.append(
             {
                 "name": folder.name,
                 "state": status.state,
-                "framework": spec.framework,
-                "data": spec.data.source,
-                "model": spec.model.family,
+                "framework": spec.framework if spec else "",
+                "data": spec.data.source if spec else "",
+                "model": spec.model.family if spec else "",
                 "epoch": status.epoch,
                 "step": status.step,
                 "seconds": status.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from lmkit.specs.losses import LossName, loss_value
@@ -29,25 +28,45 @@ def part_metrics(
         skip_loss: leave the loss out, where it is known already.
     """
     import numpy as np
-    from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 
     found = {} if skip_loss else {"loss": loss_value(loss, logits, y)}
     if preprocessing.task == "regression":
         scale, shift = preprocessing.target["scale"], preprocessing.target["shift"]
         truth, guess = (v[:, 0].astype(np.float64) * scale + shift for v in (y, logits))
-        found["mae"] = float(mean_absolute_error(truth, guess))
-        if len(truth) > 1:
-            found["r2"] = float(r2_score(truth, guess))
+        found["mae"] = float(np.abs(guess - truth).mean())
+        spread = float(((truth - truth.mean()) ** 2).sum())
+        if spread:
+            found["r2"] = 1 - float(((guess - truth) ** 2).sum()) / spread
         return found
     if preprocessing.task == "binary":
-        truth = y[:, 0].astype(int)
-        found["accuracy"] = float(np.mean((logits[:, 0] > 0) == truth))
-        if len(np.unique(truth)) == 2 and np.isfinite(logits).all():
-            found["auc"] = float(roc_auc_score(truth, logits[:, 0]))
-        return found
-    found["accuracy"] = float(np.mean(logits.argmax(axis=1) == y))
-    if len(np.unique(y)) == logits.shape[1] and np.isfinite(logits).all():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found["auc"] = float(roc_auc_score(y, preprocessing.probabilities(logits), multi_class="ovr"))
+        scores, truth = logits, y.astype(bool)
+        found["accuracy"] = float(np.mean((logits > 0) == truth))
+    else:
+        scores, truth = logits, y[:, None] == np.arange(logits.shape[1])
+        found["accuracy"] = float(np.mean(logits.argmax(axis=1) == y))
+    if truth.any(axis=0).all() and not truth.all(axis=0).any() and np.isfinite(logits).all():
+        if preprocessing.task == "multiclass":
+            scores = preprocessing.probabilities(logits)
+        found["auc"] = area_under_roc(scores, truth)
     return found
+
+
+def area_under_roc(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The area under the ROC curve, the mean over columns, by the ranks of the scores (Hanley and McNeil, 1982).
+
+    Many times quicker than scikit-learn's, which checks and sorts a column at a time: it is taken every epoch.
+
+    Args:
+        scores: (rows, classes), higher for rows that rather belong to the class.
+        truth: (rows, classes), whether they do; each column holds both.
+
+    >>> import numpy as np
+    >>> area_under_roc(np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[False], [False], [True], [True]]))
+    0.75
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores, axis=0)
+    members = truth.sum(axis=0)
+    above = (ranks * truth).sum(axis=0) - members * (members + 1) / 2
+    return float((above / (members * (len(truth) - members))).mean())

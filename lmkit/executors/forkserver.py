@@ -22,7 +22,7 @@ from lmkit.executors.worker import FORKS
 PRELOAD = {"torch": ("torch", "torch._dynamo"), "tensorflow": ("tensorflow", "keras")}
 """What a worker would spend its first seconds on importing."""
 
-PRELOAD_ALWAYS = ("sklearn.datasets", "sklearn.impute", "sklearn.metrics", "sklearn.model_selection", "scipy.special")
+PRELOAD_ALWAYS = ("sklearn.datasets", "sklearn.impute", "sklearn.model_selection", "scipy.special", "scipy.stats")
 
 
 def main(framework: str) -> None:

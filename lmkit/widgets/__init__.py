@@ -1,0 +1,1 @@
+"""What people touch in a notebook: the configurator, the monitor, and how runs show themselves."""

@@ -1,0 +1,67 @@
+"""How runs show themselves in a notebook: live where widgets are, as lines where none are, as a picture once ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmkit.errors import RunFailed, RunNotFound
+from lmkit.run import Run, Runs, attach
+
+if TYPE_CHECKING:
+    from lmkit.widgets.monitor import Monitor
+
+INTERACTIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
+"""Set by those who run notebooks for a person to look at: a Jupyter server, VS Code, Colab. papermill, nbconvert and
+nbval start their kernels without."""
+
+
+def has_widgets() -> bool:
+    """Whether somebody looks who can see widgets; LMKIT_WIDGETS=on or off decides it otherwise."""
+    wanted = os.environ.get("LMKIT_WIDGETS", "")
+    return wanted == "on" or (wanted != "off" and any(name in os.environ for name in INTERACTIVE))
+
+
+def monitor(*runs: Run | str | Path | Sequence[Run | str | Path], root: str | Path | None = None) -> Monitor:
+    """Runs watched live, laid over each other, with the controls to steer them.
+
+    Args:
+        runs: runs or their names, or a sequence of them; none: the last one started.
+        root: where runs are kept (default: $LMKIT_RUNS or ./runs).
+
+    Raises:
+        RunNotFound: there is no such run.
+
+    >>> import lmkit as lk
+    >>> lk.monitor("first", "second")  # doctest: +SKIP
+    """
+    from lmkit.widgets.monitor import Monitor
+
+    named = [r for given in runs for r in ([given] if isinstance(given, Run | str | Path) else given)]
+    if runs and not named:
+        raise RunNotFound("given an empty sequence of runs, expected at least one")
+    return Monitor([r if isinstance(r, Run) else attach(r, runs=root) for r in named or ["last"]])
+
+
+def show(shown: Run | Runs) -> None:
+    """Displays runs as the output of a cell; what IPython calls for a run at a cell's end."""
+    from IPython.display import display
+
+    runs = (shown,) if isinstance(shown, Run) else shown
+    live = [run for run in runs if run.status.live]
+    if live and has_widgets():
+        from lmkit.widgets.monitor import Monitor
+
+        display(Monitor(runs))
+        return
+    for run in live:
+        try:
+            run.watch()
+        except RunFailed as error:  # whoever asks for its results is refused; here it is only looked at
+            print(error)
+    from lmkit.widgets.output import static_output
+
+    data, metadata = static_output(runs)
+    display(data, metadata=metadata, raw=True)
