@@ -204,8 +204,8 @@ def made_name(data: Any, model: Any) -> str:
     """
     source = (data.get("source") if isinstance(data, Mapping) else data) or "breast_cancer"
     family = (model.get("family") if isinstance(model, Mapping) else model) or "mlp"
-    words = f"{Path(str(source)).stem.partition(':')[0]}-{str(family).partition(':')[0]}".replace("_", "-")
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", words).strip("-.")[:64] or "run"
+    words = f"{Path(str(source)).stem.partition(':')[0]}-{str(family).partition(':')[0]}"
+    return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-")[:64]
 
 
 def paths(part: Spec, prefix: str = "") -> Iterator[str]:

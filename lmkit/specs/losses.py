@@ -66,8 +66,9 @@ def _spell(value: Any) -> Any:
             f"name the loss: loss: auto {nearest('auto', FOR_TASK.values())}"
         )
     word = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)$", "", value).rsplit(".", 1)[-1].lower())
-    if word in ELSEWHERE:
-        raise ValueError(f"there is no loss {value!r} here; the same in both frameworks is {ELSEWHERE[word]!r}")
+    meant = {**ELSEWHERE, **SHORT}.get(word)
+    if meant:
+        raise ValueError(f"there is no loss {value!r} here; the same in both frameworks is {meant!r}")
     raise ValueError(f"unknown loss {value!r}; {nearest(value, ['auto', *FOR_TASK.values()])}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, Strict
 
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 
 Weights = dict[str, "np.ndarray"]
 """Name of a weight → its values. A dense layer's kernel is (inputs, outputs) in every framework."""
+
+
+class Layer(NamedTuple):
+    """One layer, as plain data.
+
+    Attributes:
+        name: what both frameworks call it.
+        kind: dense, an activation, dropout …
+        shape: of what comes out for one row.
+        parameters: how many numbers it learns.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int = 0
 
 
 class MLP(Spec):
@@ -33,6 +49,21 @@ class MLP(Spec):
     def widths(self, inputs: int, outputs: int) -> list[int]:
         """Width of every layer, from the input to the output."""
         return [inputs, *self.hidden, outputs]
+
+    def layers(self, inputs: int, outputs: int) -> list[Layer]:
+        """The layers in order, as both frameworks build them.
+
+        >>> [tuple(layer) for layer in MLP(hidden=[10]).layers(30, 1)]
+        [('dense_0', 'dense', (10,), 310), ('relu_0', 'relu', (10,), 0), ('dense_1', 'dense', (1,), 11)]
+        """
+        found = []
+        for i, (fan_in, fan_out) in enumerate(pairwise(self.widths(inputs, outputs))):
+            found.append(Layer(f"dense_{i}", "dense", (fan_out,), (fan_in + 1) * fan_out))
+            if i < len(self.hidden):
+                found.append(Layer(f"{self.activation}_{i}", self.activation, (fan_out,)))
+                if self.dropout:
+                    found.append(Layer(f"dropout_{i}", "dropout", (fan_out,)))
+        return found
 
     def initial_weights(self, inputs: int, outputs: int, seed: int) -> Weights:
         """The first weights, float64, drawn by NumPy so that every framework starts at the same point.
