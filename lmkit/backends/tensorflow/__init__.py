@@ -54,7 +54,7 @@ class TensorFlowBackend:
 
     def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows, dropout off."""
-        return model(tf.constant(X, dtype=model.compute_dtype), training=False).numpy()
+        return model(tf.constant(X, dtype=model.inputs[0].dtype), training=False).numpy()
 
     def environment(self) -> dict[str, Any]:
         """Versions, devices and thread counts."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import Weights
 
+GATHER = 2**20
+"""Numbers that are gathered at once, as whole batches: cheaper than batch by batch, and soon done."""
+
 _LOSSES: dict[LossName, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "binary_crossentropy": F.binary_cross_entropy_with_logits,
     "categorical_crossentropy": F.cross_entropy,
@@ -85,25 +88,28 @@ class TorchTrainer:
             name: tuple(torch.as_tensor(a).to(self.place) for a in getattr(dataset, name))
             for name in ("training", "validation", "test")
         }
-        self.batches: tuple[torch.Tensor, ...] = ()
+        self.order = torch.zeros(0, dtype=torch.int64)
+        self.block = max(1, GATHER // max(1, self.parts["training"][0][: self.batch_size].numel()))
+        self.gathered: tuple[int, Any] = (-1, None)
         torch.manual_seed(experiment.seed)
         model.train()
 
     def epoch(self, order: np.ndarray) -> None:
         """Begins an epoch in which the training rows come in ``order``."""
-        self.batches = torch.as_tensor(order).to(self.place).split(self.batch_size)
+        self.order = torch.as_tensor(order).to(self.place)
+        self.gathered = (-1, None)
 
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Takes ``len(rates)`` steps from batch ``first`` on."""
         model, loss_of, parameters, group = self.model, self.loss, self.parameters, self.optimizer.param_groups[0]
-        X, Y = self.parts["training"]
         step = bare_step(self.optimizer)
         on_cpu = self.place.type == "cpu"
         last = len(rates) - 1
         losses: list[Any] = []
         norms: list[Any] = []
-        for i, (rows, rate) in enumerate(zip(self.batches[first:], rates.tolist(), strict=False)):
-            loss = loss_of(model(X.index_select(0, rows)), Y.index_select(0, rows))
+        for i, rate in enumerate(rates.tolist()):
+            x, y = self._batch(first + i)
+            loss = loss_of(model(x), y)
             loss.backward()
             if self.every_norm or i == last:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
@@ -117,6 +123,20 @@ class TorchTrainer:
             losses.append(loss.item() if on_cpu else loss.detach())
         skipped = [float("nan")] * (len(losses) - len(norms))
         return Steps(_fetch(losses), np.concatenate([skipped, _fetch(norms)]))
+
+    def _batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The epoch's batch ``number``: a view into a block of batches.
+
+        Blocks begin at fixed batches, so that a batch lies in memory, and its sums are rounded, the same way wherever
+        training was taken up.
+        """
+        block, place = divmod(number, self.block)
+        if self.gathered[0] != block:
+            size = self.block * self.batch_size
+            rows = self.order[block * size : (block + 1) * size]
+            parts = (part.index_select(0, rows).split(self.batch_size) for part in self.parts["training"])
+            self.gathered = (block, list(zip(*parts, strict=True)))
+        return self.gathered[1][place]
 
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """The gradient for every weight over training ``rows``, dropout off."""
