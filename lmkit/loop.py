@@ -246,7 +246,7 @@ class Loop:
             sizes[-1] = self.rows - (self.per_epoch - 1) * spec.data.batch_size
         bad = np.flatnonzero(~np.isfinite(steps.loss))
         if len(bad):  # what the trainer went on to do tells nothing
-            n = bad[0] + 1
+            n = int(bad[0]) + 1
             numbers, rates, sizes, steps = numbers[:n], rates[:n], sizes[:n], Steps(*(column[:n] for column in steps))
         self.pending.append((at.step + 1, steps.loss, rates, steps.gradient_norm))
         at.seconds += took
