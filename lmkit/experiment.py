@@ -82,6 +82,11 @@ class Experiment(Spec):
             )
         known = self.data.bundled
         if known:
+            if self.data.target is not None:
+                raise ValueError(
+                    f"data.target: given {self.data.target!r}, but {self.data.source} has a target of its own; "
+                    "leave target out"
+                )
             task = known.task if self.data.task == "auto" else self.data.task
             if task != known.task:
                 raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
@@ -194,6 +199,10 @@ class Experiment(Spec):
 
     def __str__(self) -> str:
         return self.to_yaml()
+
+    def _repr_markdown_(self) -> str:
+        """How a notebook shows it: as YAML, without what is not set."""
+        return f"```yaml\n{dump_yaml(self.model_dump(mode='json', exclude_none=True))}\n```"
 
 
 def made_name(data: Any, model: Any) -> str:

@@ -335,7 +335,7 @@ def train(
 def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     """Refuses, before anything starts, data that cannot be trained on as configured.
 
-    Of a bundled set everything is known beforehand; a file is read here if it is small.
+    Of a bundled set all but its columns is known beforehand; a file is read here if it is small.
 
     Raises:
         DataError, ConfigError: it cannot; the message says why and what to do.
@@ -344,7 +344,7 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     from lmkit.specs.losses import resolve_loss
 
     spec = experiment.data
-    if spec.bundled:
+    if spec.bundled and not (spec.drop or spec.categorical):
         check_sizes(spec, spec.bundled.rows)
         return
     path = Path(spec.source).expanduser()

@@ -193,6 +193,12 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:
     from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
     X, y = table.X.iloc[rows], table.y.iloc[rows]
+    empty = [str(c) for c in X.columns if X[c].isna().all()]
+    if empty:
+        raise DataError(
+            f"column {empty[0]!r} has no value in the {len(rows)} rows of the training part; "
+            f"write data: {{drop: [{', '.join(empty)}]}}"
+        )
     text = [c for c in X.columns if X[c].dtype == object]
     numeric = [c for c in X.columns if c not in text]
     fills = spec.missing in ("mean", "median", "most_frequent")
@@ -253,8 +259,8 @@ def _split(spec: DataSpec, table: Table, seed: int) -> tuple[np.ndarray, np.ndar
                 counts = table.y.value_counts()
                 raise DataError(
                     f"the classes cannot be split evenly into {', '.join(f'{v} {k}' for k, v in sizes.items())} rows: "
-                    f"the smallest class, {counts.index[-1]!r}, has {counts.iloc[-1]}; give each class more rows, "
-                    "or write data: {validation: 0} or {test: 0}"
+                    f"the smallest class, {plain_value(counts.index[-1])!r}, has {counts.iloc[-1]}; "
+                    "give each class more rows, or write data: {validation: 0} or {test: 0}"
                 ) from None
     return rest, parts["validation"], parts["test"]
 

@@ -71,7 +71,9 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Table:
     task = _task(spec, y, where)
     X, y = _missing(spec, _typed(X, spec, where), y, where)
     if task != "regression" and y.nunique() < 2:
-        raise DataError(f"data.target: {target!r} holds one class only ({y.iloc[0]!r}); two or more are needed")
+        raise DataError(
+            f"data.target: {target!r} holds one class only ({plain_value(y.iloc[0])!r}); two or more are needed"
+        )
     return Table(X, y, task, {})
 
 
@@ -108,8 +110,6 @@ def _bundled(spec: DataSpec) -> Table:
     import pandas as pd
 
     bunch = getattr(importlib.import_module("sklearn.datasets"), f"load_{spec.source}")(as_frame=True)
-    if spec.target is not None:
-        raise DataError(f"data.target: {spec.source} has a target of its own; leave target out")
     for field in ("drop", "categorical"):
         for name in getattr(spec, field):
             if name not in bunch.data.columns:
