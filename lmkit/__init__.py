@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmkit.experiment import Experiment
     from lmkit.reports import report
     from lmkit.run import Run, Runs, attach, pause, resume, runs, stop, train, watch
+    from lmkit.widgets.configurator import configure
     from lmkit.widgets.display import monitor
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _HOMES = {
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "report": "lmkit.reports",
+    "configure": "lmkit.widgets.configurator",
     "monitor": "lmkit.widgets.display",
     "charts": "",
     "tables": "",
@@ -74,6 +76,7 @@ __all__ = [
     "TemplateError",
     "attach",
     "charts",
+    "configure",
     "monitor",
     "pause",
     "report",
@@ -117,3 +120,13 @@ def _teach_ipython() -> None:
 
 
 _teach_ipython()
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext lmkit``: adds the magics ``%lmkit`` and ``%%lmkit``."""
+    importlib.import_module("lmkit.magics").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext lmkit``: takes them away."""
+    importlib.import_module("lmkit.magics").unload(shell)

@@ -4,6 +4,7 @@
     ├── ConfigError       an experiment that cannot be: unknown key, wrong type, impossible combination
     ├── DataError         data that cannot be trained on as configured
     ├── TemplateError     a notebook template, or a parameter given to one
+    ├── CommandError      a line of the magic that cannot be followed
     ├── MissingPackage    an optional package is not installed
     └── RunError
         ├── RunNotFound   no run, or more than one, has that name
@@ -44,6 +45,10 @@ class DataError(LmkitError, ValueError):
 
 class TemplateError(LmkitError, ValueError):
     """A notebook template, or a parameter given to one, cannot be used."""
+
+
+class CommandError(LmkitError, ValueError):
+    """A line of the magic cannot be followed: an unknown verb, a word too many or too few, a value that is not there."""
 
 
 class MissingPackage(LmkitError, ImportError):

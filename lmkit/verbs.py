@@ -1,0 +1,303 @@
+"""The verbs that are typed: ``lmkit pause last`` on a command line, ``%lmkit pause last`` in a notebook.
+
+Each takes the same words in both places and calls the public function of the same name. The command line prints what
+comes of it, the magic returns it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+import lmkit
+from lmkit.errors import ConfigError
+from lmkit.specs.plain import load_yaml, parse_value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmkit.batch.execution import Execution
+    from lmkit.run import Run, Runs
+    from lmkit.widgets.configurator import Configurator
+    from lmkit.widgets.monitor import Monitor
+
+
+class Typed(str):
+    """A word that stands for a value, such as ``1e-3``. What a notebook puts in its place is a value already."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> Any:
+        """The value that it stands for."""
+        return parse_value(self)
+
+
+class Word(NamedTuple):
+    """One argument of a verb, as ``ArgumentParser.add_argument`` takes it."""
+
+    names: tuple[str, ...]
+    options: dict[str, Any]
+
+
+class Verb(NamedTuple):
+    """One verb.
+
+    Attributes:
+        name: as it is typed.
+        help: what it does, in one line.
+        words: its arguments.
+        example: a line that uses it, beginning with its name.
+        call: does it with the words that were read, and returns what comes of it.
+    """
+
+    name: str
+    help: str
+    words: tuple[Word, ...]
+    example: str
+    call: Callable[[argparse.Namespace], Any]
+
+    def options(self, prefix: str) -> dict[str, Any]:
+        """What an ``ArgumentParser`` of this verb is made with, where ``prefix`` is typed before it."""
+        return {"description": self.help, "epilog": f"example: {prefix} {self.example}", "allow_abbrev": False}
+
+
+VERBS: dict[str, Verb] = {}
+"""Name → verb, in the order in which help tells of them."""
+
+
+# -- the words ------------------------------------------------------------------------------------
+
+
+def word(*names: str, **options: Any) -> Word:
+    """An argument, given as to ``ArgumentParser.add_argument``."""
+    return Word(names, options)
+
+
+def add_words(parser: argparse.ArgumentParser, words: Iterable[Word]) -> None:
+    """Adds arguments to a parser."""
+    for each in words:
+        parser.add_argument(*each.names, **each.options)
+
+
+def _parameter(metavar: str) -> Word:
+    return word(
+        "-p", nargs=2, action="append", type=Typed, default=[], dest="parameter", metavar=(metavar, "VALUE"),
+        help="one to set, as often as needed; a path is such as training.optimizer.lr",
+    )  # fmt: skip
+
+
+RUN = word("run", metavar="RUN", help="a run's name, the beginning of it, its short id, or: last")
+SEVERAL = word("run", metavar="RUN", nargs="*", help="names of runs, each as a whole, its beginning or its short id")
+RUNS = word("--runs", metavar="DIR", help="where runs are kept (default: $LMKIT_RUNS or ./runs)")
+
+
+# -- the verbs ------------------------------------------------------------------------------------
+
+
+def _verb(*words: Word, example: str) -> Callable[[Callable[[argparse.Namespace], Any]], Callable[..., Any]]:
+    """Makes a function a verb, called as the function is and documented by its first line."""
+
+    def add(call: Callable[[argparse.Namespace], Any]) -> Callable[..., Any]:
+        name = call.__name__.replace("_", "-")
+        documentation = (call.__doc__ or "").partition("\n")[0].rstrip(".")
+        VERBS[name] = Verb(name, documentation, words, example, call)
+        return call
+
+    return add
+
+
+@_verb(
+    word("file", metavar="EXPERIMENT", nargs="?", help="what to begin with: a YAML or JSON file, or the name of a run"),
+    RUNS,
+    example="new experiment.yaml",
+)
+def new(chosen: argparse.Namespace) -> Configurator:
+    """Opens the form that makes an experiment."""
+    given = chosen.file
+    if isinstance(given, Mapping) or str(given).endswith((".yaml", ".yml", ".json")):
+        given = _experiment(given)
+    elif isinstance(given, str):
+        given = lmkit.attach(given, runs=chosen.runs)
+    return lmkit.configure(given)
+
+
+@_verb(
+    word("file", metavar="FILE", help="an experiment as YAML or JSON"),
+    _parameter("PATH"),
+    RUNS,
+    example="train experiment.yaml -p training.optimizer.lr 0.1",
+)
+def train(chosen: argparse.Namespace) -> Run:
+    """Trains what a file describes."""
+    values, data = _apart(chosen.file)
+    pairs = dict(chosen.parameter)
+    for path in ("data", "data.source"):
+        if _in_memory(pairs.get(path)):
+            data = pairs.pop(path)
+    spec = _experiment(values).override({path: _value(word) for path, word in pairs.items()})
+    return lmkit.train(spec, data=data, inline=getattr(chosen, "inline", False), runs=chosen.runs)
+
+
+@_verb(
+    word("template", metavar="TEMPLATE", help="a template's name (see: templates) or a notebook"),
+    _parameter("NAME"),
+    word("-f", dest="file", metavar="FILE", help="parameters as YAML or JSON"),
+    word("-o", dest="output", metavar="OUT.ipynb", help="where to put the executed notebook"),
+    RUNS,
+    example="run train -p framework tensorflow -p epochs 30",
+)
+def run(chosen: argparse.Namespace) -> Execution:
+    """Executes a notebook template, and makes a report of it."""
+    given = chosen.file if isinstance(chosen.file, Mapping) else _read(chosen.file) if chosen.file else {}
+    pairs = dict(chosen.parameter)
+    typed = {name: value for name, value in pairs.items() if isinstance(value, Typed)}
+    values = {name: value for name, value in pairs.items() if name not in typed}
+    return lmkit.run_template(
+        chosen.template, {**_flat(given), **values}, typed=typed, output=chosen.output, runs=chosen.runs
+    )
+
+
+@_verb(RUNS, example="runs")
+def runs(chosen: argparse.Namespace) -> pd.DataFrame:
+    """Lists the runs, the newest first."""
+    return lmkit.runs(chosen.runs)
+
+
+@_verb(SEVERAL, RUNS, example="attach last")
+def attach(chosen: argparse.Namespace) -> Run | Runs:
+    """Finds runs by their names, wherever they were started."""
+    return lmkit.attach(*chosen.run, runs=chosen.runs)
+
+
+@_verb(SEVERAL, RUNS, example="monitor last")
+def monitor(chosen: argparse.Namespace) -> Monitor:
+    """Shows runs live, laid over each other, with the controls to steer them."""
+    return lmkit.monitor(*chosen.run, root=chosen.runs)
+
+
+@_verb(RUN, RUNS, example="watch last")
+def watch(chosen: argparse.Namespace) -> Run:
+    """Prints a line an epoch until a run has ended; an interrupt ends only the watching."""
+    return lmkit.watch(chosen.run, runs=chosen.runs)
+
+
+@_verb(RUN, RUNS, example="pause last")
+def pause(chosen: argparse.Namespace) -> Run:
+    """Lets a run wait, after a checkpoint."""
+    return lmkit.pause(chosen.run, runs=chosen.runs)
+
+
+@_verb(RUN, RUNS, example="resume last")
+def resume(chosen: argparse.Namespace) -> Run:
+    """Goes on with a paused, stopped, failed or lost run from its last checkpoint."""
+    return lmkit.resume(chosen.run, runs=chosen.runs)
+
+
+@_verb(RUN, RUNS, example="stop last")
+def stop(chosen: argparse.Namespace) -> Run:
+    """Ends a run, after a checkpoint."""
+    return lmkit.stop(chosen.run, runs=chosen.runs)
+
+
+@_verb(RUN, RUNS, example="checkpoint last")
+def checkpoint(chosen: argparse.Namespace) -> Run:
+    """Lets a run write a checkpoint now."""
+    return _handle(chosen).checkpoint()
+
+
+@_verb(
+    RUN,
+    word("text", metavar="TEXT", help="what to write; in quotes where it has spaces"),
+    RUNS,
+    example="note last 'a smaller step from here on'",
+)
+def note(chosen: argparse.Namespace) -> Run:
+    """Writes a note into a run's log."""
+    return _handle(chosen).note(str(chosen.text))
+
+
+@_verb(
+    RUN,
+    word("value", metavar="VALUE", type=Typed, help="a number greater than 0"),
+    RUNS,
+    example="set-learning-rate last 0.001",
+)
+def set_learning_rate(chosen: argparse.Namespace) -> Run:
+    """Goes on at another learning rate."""
+    return _handle(chosen).set_learning_rate(_value(chosen.value))
+
+
+@_verb(
+    word("run", metavar="RUN", help="a run's name, or: last; or an executed .ipynb file"),
+    word("-o", dest="output", metavar="OUT", help="an .html or .ipynb file (default: in the run's folder)"),
+    RUNS,
+    example="report last -o report.html",
+)
+def report(chosen: argparse.Namespace) -> Path:
+    """Writes a run, or an executed notebook, as one page that renders anywhere."""
+    return lmkit.report(chosen.run, chosen.output, runs=chosen.runs)
+
+
+@_verb(example="templates")
+def templates(chosen: argparse.Namespace) -> pd.DataFrame:
+    """Lists the templates and their parameters."""
+    return lmkit.templates()
+
+
+# -- what they share ------------------------------------------------------------------------------
+
+
+def _handle(chosen: argparse.Namespace) -> Run:
+    return chosen.run if isinstance(chosen.run, lmkit.Run) else lmkit.attach(chosen.run, runs=chosen.runs)
+
+
+def _experiment(given: Any) -> lmkit.Experiment:
+    if isinstance(given, lmkit.Experiment):
+        return given
+    return lmkit.Experiment.from_dict(given) if isinstance(given, Mapping) else lmkit.Experiment.load(given)
+
+
+def _value(word: Any) -> Any:
+    return word.value if isinstance(word, Typed) else word
+
+
+def _in_memory(data: Any) -> bool:
+    """Whether it is data itself, and not what describes some."""
+    return data is not None and not isinstance(data, str | PurePath | Mapping)
+
+
+def _apart(given: Any) -> tuple[Any, Any]:
+    """An experiment without the data in memory that it holds, and these data."""
+    data = given.get("data") if isinstance(given, Mapping) else None
+    if _in_memory(data):
+        return {name: part for name, part in given.items() if name != "data"}, data
+    if isinstance(data, Mapping) and _in_memory(source := data.get("source")):
+        return {**given, "data": {name: part for name, part in data.items() if name != "source"}}, source
+    return given, None
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    """The parameters in a YAML or JSON file."""
+    try:
+        values = load_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"the file of parameters {path!r} cannot be read: {error.strerror}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not YAML: {error}"]) from None
+    if not isinstance(values, Mapping):
+        raise ConfigError([f"{path}: given {values!r}, expected a mapping of parameters, such as {{epochs: 3}}"])
+    return values
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a template, in which the parts of an experiment become paths, such as ``training.epochs``."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping) and name in ("data", "model", "training")
+        found |= {f"{name}.{k}": v for k, v in value.items()} if nested else {str(name): value}
+    return found
