@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from lmkit.runfolder import RunFolder
 
 GRACE_SECONDS = 5
 """How long what a test has ended may take to be gone."""
+
+
+def pytest_configure() -> None:
+    """One thread a process: the models are tiny, and on a busy machine threads mostly wait for each other."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
