@@ -14,6 +14,7 @@ runs/<UTC time>-<name>-<short id>/
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -47,6 +48,9 @@ LOST_AFTER = 15.0
 """Seconds without a heartbeat after which a worker on another machine counts as vanished."""
 
 STATUS = "status.json"
+
+JOURNAL = "LMKIT_JOURNAL"
+"""The environment variable in which whoever executes a notebook names a file; each new run adds a line to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,9 @@ class RunFolder:
                 "name another folder: runs='…', --runs … or LMKIT_RUNS=…"
             ) from None
         folder.write_status(Status(heartbeat=time.time(), host=socket.gethostname(), **process()))
+        if journal := os.environ.get(JOURNAL):
+            with contextlib.suppress(OSError):
+                JsonLines(Path(journal)).append({"run": str(folder.path)})
         return folder
 
     def write_json(self, name: str, value: Any) -> None:
@@ -327,9 +334,10 @@ def find_run(name: str | Path, root: str | Path | None = None) -> RunFolder:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            names = "\n  ".join(f.name for f in matches[-10:])
-            raise RunNotFound(f"{text!r} is {len(matches)} runs {where}; write more of the name:\n  {names}")
-    raise RunNotFound(f"there is no run {text!r} {where}; {nearest(text, [f.name for f in folders[-10:]])}")
+            listed = "\n  ".join(f.name for f in matches[-10:])
+            raise RunNotFound(f"{text!r} is {len(matches)} runs {where}; write more of the name:\n  {listed}")
+    names = [f.name for f in folders[-10:]]
+    raise RunNotFound(f"there is no run {text!r} {where}; {nearest(text, dict.fromkeys([*map(_bare, names), *names]))}")
 
 
 def _bare(folder: str) -> str:

@@ -1,0 +1,475 @@
+"""A run's folder: status, names, claims, checkpoints, and what the death of a process leaves of them."""
+
+import errno
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmkit import Experiment, RunNotFound, RunStateError, runfolder
+from lmkit.runfolder import LOST_AFTER, RunFolder, Status, find_run, process, run_folders, runs_root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder.create(Experiment(name="here"), tmp_path / "runs")
+
+
+def write(folder, **fields):
+    """Writes a status of this process, but for ``fields``."""
+    own = {"host": socket.gethostname(), "heartbeat": time.time(), **process()}
+    folder.write_status(Status(**own | fields))
+
+
+# -- a new folder ---------------------------------------------------------------------------------
+
+
+def test_a_new_folder(tmp_path):
+    experiment = Experiment(name="my.run_1-x", seed=3)
+    folder = RunFolder.create(experiment, tmp_path)
+    assert re.fullmatch(r"\d{8}-\d{6}-my\.run_1-x-[0-9a-f]{6}", folder.name)
+    assert folder.path.parent == tmp_path
+    assert folder.experiment == experiment
+    status = folder.status()
+    assert (status.state, status.pid, status.host) == ("pending", os.getpid(), socket.gethostname())
+    assert RunFolder.create(experiment, tmp_path).path != folder.path
+    assert [f.path for f in run_folders(tmp_path)] == sorted(p for p in tmp_path.iterdir())
+
+
+def test_where_runs_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LMKIT_RUNS", "elsewhere")
+    assert runs_root("given") == tmp_path / "given"
+    assert runs_root() == tmp_path / "elsewhere"
+    monkeypatch.delenv("LMKIT_RUNS")
+    assert runs_root() == tmp_path / "runs"
+    assert RunFolder.create(Experiment()).path.parent == tmp_path / "runs"
+
+
+def test_a_place_where_nothing_can_be_kept(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RunStateError, match=r"no run can be kept under '.*file': Not a directory; name another folder"):
+        RunFolder.create(Experiment(), tmp_path / "file")
+
+
+def test_a_folder_is_a_run_only_once_it_holds_the_whole_configuration(tmp_path, monkeypatch):
+    def torn(experiment, path):
+        path.write_text("name: he")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Experiment, "save", torn)
+    with pytest.raises(RunStateError, match="No space left on device"):
+        RunFolder.create(Experiment(), tmp_path)
+    assert run_folders(tmp_path) == []
+
+
+# -- status ---------------------------------------------------------------------------------------
+
+
+def test_status_comes_back(folder):
+    written = Status(
+        state="completed", epoch=3, epochs=3, step=30, steps=30, seconds=1.25, reason="after 30 steps", device="cpu",
+        steps_per_second=1234.5, metrics={"loss": 0.5, "accuracy": 0.75}, **process(),
+    )  # fmt: skip
+    folder.write_status(written)
+    assert folder.status() == written
+    assert RunFolder(folder.path).status() == written
+
+
+def test_a_field_of_a_later_version_is_passed_over(folder):
+    known = folder.read_json("status.json")
+    folder.write_json("status.json", known | {"mood": "good"})
+    assert folder.status().state == "pending"
+
+
+def test_progress():
+    assert Status().progress == 0.0
+    assert Status(state="running", step=5, steps=20).progress == 0.25
+    assert Status(state="completed", step=5, steps=20).progress == 1.0
+    assert [s for s in ("pending", "running", "paused", "completed", "stopped", "failed", "lost")
+            if Status(state=s).live] == ["pending", "running", "paused"]  # fmt: skip
+
+
+def test_who_reads_while_it_is_replaced_reads_all_of_it(folder):
+    seen, problems, done = [], [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            try:
+                seen.append(json.loads((folder.path / "status.json").read_text())["step"])
+            except Exception as error:
+                problems.append(error)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for step in range(1, 301):
+        write(folder, state="running", step=step, reason="x" * (step * 31 % 20_000))
+    while not seen and not problems:
+        time.sleep(0.001)
+    done.set()
+    reader.join()
+    assert problems == []
+    assert seen == sorted(seen)
+    assert [p.name for p in folder.path.glob(".status*")] == []
+
+
+@pytest.mark.parametrize("broken", ["write_text", "replace"])
+def test_a_status_that_cannot_be_written_leaves_the_last_one(folder, monkeypatch, broken):
+    write(folder, state="running", step=7)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, broken, full)
+        with pytest.raises(OSError, match="No space left"):
+            write(folder, state="running", step=8)
+    assert folder.status().step == 7
+    assert list(folder.path.glob(".status*")) == []
+
+
+# -- lost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "paused"])
+def test_a_worker_that_died_is_lost_at_once(folder, state):
+    worker = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    write(folder, state=state, step=5, **process(worker.pid))
+    assert folder.status().state == state
+    worker.kill()
+    worker.wait()
+    worker.stdin.close()
+    status = folder.status()
+    assert (status.state, status.step, status.live) == ("lost", 5, False)
+    assert status.reason == "its worker vanished without a word"
+
+
+def test_a_worker_that_nobody_has_buried_is_lost_too(folder):
+    worker = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    write(folder, state="running", **process(worker.pid))
+    worker.kill()
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # a zombie from here on
+    assert folder.status().state == "lost"
+    worker.wait()
+    worker.stdin.close()
+
+
+def test_another_process_with_the_same_number_is_not_the_worker(folder):
+    write(folder, state="running", pid_started=process()["pid_started"] - 100)
+    assert folder.status().state == "lost"
+
+
+def test_on_another_machine_only_the_heartbeat_tells(folder):
+    assert LOST_AFTER <= 15
+    write(folder, state="running", host="elsewhere", pid=os.getpid(), heartbeat=time.time() - LOST_AFTER - 1)
+    assert folder.status().state == "lost"
+    write(folder, state="running", host="elsewhere", pid=os.getpid(), heartbeat=time.time())
+    assert folder.status().state == "running"
+    write(folder, state="stopped", host="elsewhere")
+
+
+@pytest.mark.parametrize("state", ["completed", "stopped", "failed"])
+def test_a_run_that_has_ended_is_not_lost(folder, state):
+    write(folder, state=state, pid_started=0.0)
+    assert folder.status().state == state
+
+
+def test_a_worker_that_ends_while_one_looks_is_not_lost(folder, monkeypatch):
+    write(folder, state="running", pid_started=0.0)
+    look = runfolder._vanished
+
+    def ends_meanwhile(status):
+        write(folder, state="completed")
+        return look(status)
+
+    monkeypatch.setattr(runfolder, "_vanished", ends_meanwhile)
+    assert folder.status().state == "completed"
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+NAMES = ["20240101-000000-cancer-mlp-aaaaaa", "20240102-000000-cancer-mlp-bbbbbb", "20240103-000000-digits-mlp-cccccc"]
+
+
+@pytest.fixture
+def three(tmp_path):
+    for age, name in enumerate(NAMES):
+        (tmp_path / name).mkdir()
+        Experiment().save(tmp_path / name / "experiment.yaml")
+        os.utime(tmp_path / name / "experiment.yaml", (1000 + age, 1000 + age))
+    (tmp_path / "notes").mkdir()  # no run
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "which"),
+    [
+        (NAMES[1], 1),
+        ("bbbbbb", 1),
+        ("digits-mlp", 2),
+        ("digits", 2),
+        ("d", 2),
+        ("20240103", 2),
+        ("20240101-000000-c", 0),
+        ("last", 2),
+    ],
+)
+def test_a_run_by_name_short_id_or_beginning(three, text, which):
+    assert find_run(text, three).name == NAMES[which]
+
+
+def test_the_last_run_is_the_one_started_last(three):
+    os.utime(three / NAMES[0] / "experiment.yaml", (2000, 2000))
+    assert find_run("last", three).name == NAMES[0]
+
+
+def test_a_run_by_the_path_of_its_folder(three, monkeypatch):
+    assert find_run(three / NAMES[0], "nowhere").name == NAMES[0]
+    monkeypatch.chdir(three.parent)
+    assert find_run(f"{three.name}/{NAMES[0]}", "nowhere").path == three / NAMES[0]
+    with pytest.raises(RunNotFound, match=r"'.*notes' is no run's folder: it holds no experiment.yaml"):
+        find_run(three / "notes")
+
+
+@pytest.mark.parametrize("text", ["cancer-mlp", "cancer", "2024", "20240"])
+def test_an_ambiguous_name_lists_what_it_may_mean(three, text):
+    with pytest.raises(RunNotFound) as caught:
+        find_run(text, three)
+    count = 3 if text.startswith("2024") else 2
+    assert f"'{text}' is {count} runs under '{three}'; write more of the name:" in str(caught.value)
+    assert str(caught.value).splitlines()[1:] == [f"  {n}" for n in NAMES[:count]]
+
+
+def test_a_name_that_does_not_exist_gets_the_nearest(three):
+    for text, meant in (("digit5-mlp", "digits-mlp"), (NAMES[2].replace("cccccc", "cccccd"), NAMES[2])):
+        with pytest.raises(RunNotFound, match=rf"there is no run '{text}' under '{three}'; did you mean '{meant}'\?"):
+            find_run(text, three)
+    with pytest.raises(RunNotFound, match=r"there is no run 'zzz' .*; \(known: cancer-mlp, digits-mlp, 20240101"):
+        find_run("zzz", three)
+    with pytest.raises(RunNotFound, match="given an empty name, expected a run's name"):
+        find_run("", three)
+
+
+@pytest.mark.parametrize("text", ["..", "../runs", f"../{NAMES[0]}", f"x/../{NAMES[0]}", f"/tmp/../{NAMES[0]}"])
+def test_a_name_does_not_climb(three, text):
+    (three / "below").mkdir()
+    with pytest.raises(RunNotFound, match=r"expected a run's name, not a path with '\.\.' in it"):
+        find_run(text, three / "below")
+
+
+def test_no_runs_at_all(tmp_path):
+    for text in ("last", "x"):
+        with pytest.raises(RunNotFound, match=rf"given '{text}', but there are no runs under '{tmp_path}'; start one"):
+            find_run(text, tmp_path)
+    assert run_folders(tmp_path / "nowhere") == []
+
+
+# -- claims ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ended(folder):
+    """A folder whose worker was stopped."""
+    folder.events.append("started")
+    write(folder, state="stopped", step=5)
+    return folder
+
+
+def claims(folder):
+    return sorted(p.name for p in folder.path.glob(".claim*"))
+
+
+def test_a_claim_makes_the_run_pending_and_ours(ended):
+    ended.claim()
+    status = ended.status()
+    assert (status.state, status.step, status.pid, status.reason) == ("pending", 5, os.getpid(), "")
+
+
+def test_of_many_who_claim_at_once_one_gets_it(ended):
+    start, got, refused = threading.Barrier(8), [], []
+
+    def claim():
+        start.wait()
+        try:
+            RunFolder(ended.path).claim()
+            got.append(1)
+        except RunStateError as error:
+            refused.append(str(error))
+
+    people = [threading.Thread(target=claim) for _ in range(8)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    assert (len(got), len(refused)) == (1, 7)
+    assert set(refused) == {f"{ended.name} is being resumed by somebody else right now"}
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "paused"])
+def test_a_run_that_is_trained_cannot_be_claimed(ended, state):
+    write(ended, state=state)
+    with pytest.raises(RunStateError, match="is being resumed by somebody else right now"):
+        ended.claim()
+    assert ended.status().state == state
+    write(ended, state="stopped")
+    ended.claim()  # the refusal left nothing in the way
+
+
+def test_each_resume_is_claimed_anew(ended):
+    for _ in range(3):
+        ended.claim()
+        ended.events.append("resumed", step=5)
+        write(ended, state="stopped")
+    assert len(claims(ended)) == 3
+
+
+def test_after_a_worker_that_failed_early_it_can_be_claimed_at_once(ended):
+    ended.claim()
+    ended.events.append("failed", reason="no such file")  # before it said that it had resumed
+    write(ended, state="failed")
+    ended.claim()
+    assert ended.status().state == "pending"
+
+
+def test_a_claim_whose_maker_died_holds_for_a_while_only(ended):
+    mark = ended.path / ".claim-1-0"
+    mark.touch()
+    now = time.time()
+    os.utime(mark, (now, now))
+    write(ended, state="stopped", heartbeat=now - 1)
+    with pytest.raises(RunStateError):
+        ended.claim()
+    os.utime(mark, (now - LOST_AFTER - 1, now - LOST_AFTER - 1))
+    write(ended, state="stopped", heartbeat=now - LOST_AFTER - 2)
+    ended.claim()
+    assert ended.status().state == "pending"
+
+
+# -- checkpoints ----------------------------------------------------------------------------------
+
+
+def arrays(step):
+    return {"dense_0.kernel": np.full((3, 2), step, np.float64), "dense_0.bias": np.full(2, step, np.float32)}
+
+
+def save(folder, step, kind="last"):
+    folder.save_checkpoint(kind, arrays(step), {"step": np.array(step)}, {"step": step, "best_loss": None})
+
+
+def loaded(folder, kind="last"):
+    """The step of a checkpoint, all of whose parts must be of one step."""
+    weights, optimizer, state = folder.load_checkpoint(kind)
+    step = state["step"]
+    for name, values in arrays(step).items():
+        assert weights[name].dtype == values.dtype
+        assert np.array_equal(weights[name], values)
+    assert optimizer["step"] == step
+    return step
+
+
+def test_a_checkpoint_comes_back(folder):
+    assert folder.load_checkpoint("last") is None
+    for step in (1, 2):
+        save(folder, step)
+        assert loaded(folder) == step
+    folder.save_checkpoint("best", arrays(9), {}, {"epoch": 1})
+    weights, optimizer, state = folder.load_checkpoint("best")
+    assert (weights["dense_0.bias"].tolist(), optimizer, state) == ([9, 9], {}, {"epoch": 1})
+    assert loaded(folder) == 2
+    assert sorted(p.name for p in folder.checkpoints.iterdir()) == ["best", "last"]
+
+
+DIES = """
+import os, shutil, sys
+from pathlib import Path
+import numpy as np
+from lmkit.runfolder import RunFolder
+
+place, name, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+owner = {"fsync": os, "rename": Path, "rmtree": shutil}[name]
+real, calls = getattr(owner, name), [0]
+
+def dies(*args, **options):
+    calls[0] += 1
+    if calls[0] == at:
+        os._exit(9)  # as by kill -9: nothing is tidied up
+    return real(*args, **options)
+
+setattr(owner, name, dies)
+RunFolder(place).save_checkpoint(
+    "last",
+    {"dense_0.kernel": np.full((3, 2), 2, np.float64), "dense_0.bias": np.full(2, 2, np.float32)},
+    {"step": np.array(2)},
+    {"step": 2, "best_loss": None},
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "survives"),
+    [
+        ("fsync", 1, 1),  # while the new one is written
+        ("fsync", 3, 1),
+        ("rename", 1, 1),  # before the old one is put aside
+        ("rename", 2, 1),  # between the two renames
+        ("rmtree", 3, 2),  # before the old one is taken away
+    ],
+)
+def test_a_worker_that_dies_while_it_writes_one_leaves_one(folder, name, at, survives):
+    save(folder, 1)
+    died = subprocess.run([sys.executable, "-c", DIES, str(folder.path), name, str(at)], check=False, timeout=60)
+    assert died.returncode == 9
+    assert loaded(folder) == survives
+    save(folder, 3)  # and whoever goes on writes the next
+    assert loaded(folder) == 3
+    assert [p.name for p in folder.checkpoints.iterdir()] == ["last"]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(folder, monkeypatch):
+    save(folder, 1)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            save(folder, 2)
+    assert loaded(folder) == 1
+    assert [p.name for p in folder.checkpoints.iterdir()] == ["last"]
+
+
+def test_reading_a_checkpoint_runs_no_code(folder):
+    save(folder, 1)
+    for file in (folder.checkpoints / "last").iterdir():
+        assert file.suffix in (".safetensors", ".json")
+        assert b"pickle" not in file.read_bytes()
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def test_a_command_is_a_line(folder):
+    folder.command("learning_rate", value=0.5)
+    (line,) = folder.control.read()[0]
+    assert line | {"time": 0} == {"time": 0, "by": os.getpid(), "command": "learning_rate", "value": 0.5}
+
+
+def test_a_folder_that_is_gone_takes_no_command(folder, tmp_path):
+    folder.path.rename(tmp_path / "moved")
+    with pytest.raises(RunStateError, match=r"cannot be written: No such file or directory"):
+        folder.command("stop")
+    with pytest.raises(RunStateError, match=r"cannot be written: No such file or directory"):
+        folder.claim()
+    moved = RunFolder(tmp_path / "moved")
+    write(moved, state="stopped")
+    assert replace(moved.status(), heartbeat=0.0).state == "stopped"
