@@ -57,6 +57,7 @@ class MonitorView(anywidget.AnyWidget):
 
     runs = traitlets.List().tag(sync=True)
     colours = traitlets.Dict().tag(sync=True)
+    view_id = traitlets.Unicode().tag(sync=True)
 
 
 class Monitor:
@@ -80,6 +81,7 @@ class Monitor:
             runs=[{"name": r.name, "epochs": r.experiment.training.epochs} for r in self.runs],
             colours={"runs": list(COLOURS), "steps": SKY, "validation": VERMILLION, "mark": GREY},
         )
+        self.widget.view_id = self.widget.model_id  # by which the page finds its own output in the notebook
         self.widget.on_msg(self._hear)
         _watcher.add(self)
 
@@ -139,6 +141,8 @@ class Monitor:
         elif kind == "hello":
             with self._lock:
                 self._tell(anew=True)
+            if self.done and self._display_id:
+                self._replace()
         elif kind == "zoom":
             with self._lock:
                 self._detail(message["from"], message["to"], message["ticket"])
@@ -146,6 +150,9 @@ class Monitor:
             run = self.runs[message["run"]]
             try:
                 getattr(run, kind)(*message.get("arguments", []))
+                if self.done:  # a run that had ended goes on
+                    self.done = False
+                    _watcher.add(self)
             except LmkitError as error:
                 self.widget.send({"type": "refused", "run": message["run"], "text": str(error)})
 
@@ -167,6 +174,7 @@ class Monitor:
 
             data, metadata = static_output(self.runs)
             display(data, metadata=metadata, raw=True, display_id=self._display_id, update=True)
+            self.widget.send({"type": "ended", "output": {"data": data, "metadata": metadata}})
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.runs))

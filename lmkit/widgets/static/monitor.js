@@ -8,6 +8,7 @@
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}
 const EPOCH = {step: 0, loss: 1, valLow: 2, valHigh: 3, metric: 4, valMetricLow: 5, valMetricHigh: 6}
 const ROWS = {steps: 6, epochs: 7}
+const LIGHTER = {"#0072B2": "#4FA8DC", "#D55E00": "#F08A3C", "#009E73": "#2CC39A"} // on a dark theme
 const LIVE = ["pending", "running", "paused"]
 const SILENCE = 15 // seconds without a word after which we say so
 const page = (window.__lmkit ??= {}) // what all monitors of this page share
@@ -43,6 +44,14 @@ function element(tag, attributes = {}, ...children) {
   }
   made.append(...children)
   return made
+}
+
+// Of the keys pressed in here the notebook gets those with Ctrl or ⌘ (save, say), but for the ones that edit text.
+function passOn(event) {
+  event.stopPropagation()
+  if (!(event.ctrlKey || event.metaKey) || "acvxz".includes(event.key.toLowerCase())) return
+  event.preventDefault()
+  event.currentTarget.closest(".jp-Notebook")?.dispatchEvent(new KeyboardEvent("keydown", event))
 }
 
 const number = (value, digits = 4) =>
@@ -91,6 +100,14 @@ function band(x, low, high) {
   return {x: xs, y: ys}
 }
 
+// Leaves of a line what lies between two steps, and a point more at each end.
+function cut(trace, [from, to]) {
+  const inside = (i) => trace.x[i] >= from && trace.x[i] <= to
+  const kept = trace.x.map((_, i) => i).filter((i) => inside(i) || inside(i - 1) || inside(i + 1))
+  trace.x = kept.map((i) => trace.x[i])
+  trace.y = kept.map((i) => trace.y[i])
+}
+
 function smoothed(x, values) {
   const share = 2 / (Math.max(4, values.length / 12) + 1), ys = []
   let sum = 0, weight = 0
@@ -115,7 +132,8 @@ class View {
     this.log = null // null: as the losses want it
     this.range = null
     this.heard = Date.now()
-    this.root = element("div", {class: "lmkit-monitor", role: "group", "aria-label": "training monitor"})
+    this.root = element("div", {class: "lmkit-monitor", role: "group", "aria-label": "training monitor",
+      "data-lm-suppress-shortcuts": "true", onkeydown: passOn}) // Enter and Space press our buttons, not the notebook's keys
     this.root.append(this.head(), this.charts(), this.foot())
     el.append(this.root)
     model.on("msg:custom", (this.onMessage = (message, buffers) => this.hear(message, buffers)))
@@ -149,6 +167,7 @@ class View {
         element("button", {type: "button", title, "aria-label": `${label} ${run.name}`, onclick: ask}, label)
       run.parts = {
         state: element("span", {class: "lmkit-state", role: "status"}, "pending"),
+        device: element("span", {class: "lmkit-device"}),
         bar: element("progress", {max: 1, value: 0, "aria-label": `progress of ${run.name}`}),
         numbers: element("span", {class: "lmkit-numbers"}),
         pause: button("Pause", "wait after a checkpoint, or go on", () => this.ask(this.waits(run) ? "resume" : "pause", i)),
@@ -157,7 +176,7 @@ class View {
       const name = element("span", {class: "lmkit-name", title: run.name}, run.name)
       if (this.runs.length > 1) name.style.setProperty("--swatch", run.colour)
       return element("div", {class: this.runs.length > 1 ? "lmkit-run lmkit-several" : "lmkit-run"},
-        element("div", {class: "lmkit-title"}, name, run.parts.state, element("span", {class: "lmkit-actions"}, run.parts.pause, run.parts.stop)),
+        element("div", {class: "lmkit-title"}, name, run.parts.state, run.parts.device, element("span", {class: "lmkit-actions"}, run.parts.pause, run.parts.stop)),
         run.parts.bar, run.parts.numbers)
     })
     return element("div", {class: "lmkit-head"}, ...rows)
@@ -223,6 +242,7 @@ class View {
   hear(message, buffers) {
     if (message.type === "plotly") return receivePlotly(buffers[0])
     if (message.type === "refused") return this.say(message.text, true)
+    if (message.type === "ended") return void setTimeout(() => this.replace(message.output), 1000)
     this.heard = Date.now()
     let next = 0
     const values = () => {
@@ -245,13 +265,26 @@ class View {
     this.draw()
   }
 
+  // Puts the static chart in the place of the widget in the notebook itself. The kernel does so by the output's display id,
+  // but JupyterLab forgets those when the page is loaded again: then we look for our own output.
+  replace(output) {
+    const cells = this.root.isConnected ? this.model.widget_manager?.context?.model?.cells : null
+    for (const cell of cells ?? []) {
+      for (let i = 0; i < (cell.outputs?.length ?? 0); i++) {
+        const view = cell.outputs.get(i).data?.["application/vnd.jupyter.widget-view+json"]
+        if (view?.model_id === this.model.get("view_id")) cell.outputs.set(i, {output_type: "display_data", ...output})
+      }
+    }
+  }
+
   status(run, {status, metric, marks}) {
     const before = run.marks.length
     Object.assign(run, {status, metric, marks: marks.map(([step, type, text]) => ({step, type, text}))})
     if (run.marks.length > before && before + 1 >= run.marks.length) this.say(run.marks.at(-1).text)
-    const {state, bar, numbers, pause, stop} = run.parts, live = LIVE.includes(status.state)
+    const {state, device, bar, numbers, pause, stop} = run.parts, live = LIVE.includes(status.state)
     state.textContent = status.state
     state.dataset.state = status.state
+    device.textContent = status.device ? `on ${status.device}` : ""
     bar.value = status.state === "completed" ? 1 : status.steps ? status.step / status.steps : 0
     if (status.state === "pending") bar.removeAttribute("value")
     pause.textContent = this.waits(run) ? "Resume" : "Pause"
@@ -262,10 +295,10 @@ class View {
     const words = [
       ["epoch", `${whole(status.epoch)}/${whole(status.epochs)}`], ["step", `${whole(status.step)}/${whole(status.steps)}`],
       ["steps/s", rate(status.steps_per_second)], ["samples/s", rate(status.samples_per_second)],
-      live ? ["left", duration(status.seconds_left)] : ["took", duration(status.seconds)],
+      live ? ["left", duration(status.seconds_left)] : ["trained", duration(status.seconds)],
       ["memory", status.memory ? `${whole(status.memory / 2 ** 20)} MB` : "–"],
-    ].map(([name, value]) => element("span", {class: "lmkit-number"}, element("b", {}, value), ` ${name}`))
-    numbers.replaceChildren(...words, element("span", {class: "lmkit-number"}, status.device && `on ${status.device}`))
+    ].map(([name, value]) => element("span", {class: "lmkit-number", title: name}, element("b", {}, value), ` ${name}`))
+    numbers.replaceChildren(...words)
     if (!live) {
       const scores = Object.entries(status.metrics ?? {}).map(([k, v]) => `${k} ${number(v)}`).join("   ")
       this.say([status.state, status.reason && `(${status.reason})`, scores && `test part: ${scores}`].filter(Boolean).join(" "), status.state === "failed")
@@ -320,6 +353,8 @@ class View {
     this.ink = style.getPropertyValue("--lmkit-ink").trim() || "#333"
     this.rule = style.getPropertyValue("--lmkit-rule").trim() || "#ddd"
     this.paper = style.getPropertyValue("--lmkit-paper").trim() || "#fff"
+    const dark = document.body.dataset.jpThemeLight === "false"
+    const seen = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
     const metric = this.runs.map((r) => r.metric).find(Boolean)
     this.titles.metric.textContent = {accuracy: "Accuracy", r2: "R²"}[metric] ?? "Metric"
     this.scale.setAttribute("aria-pressed", String(this.isLog()))
@@ -330,7 +365,7 @@ class View {
       const seen = run.detail ?? {start: 0, width: run.steps.width, n: run.steps.n, rows: run.steps.rows}
       const x = middles(seen.start, seen.width, seen.n, run.steps.count - seen.start), row = (name) => seen.rows[STEP[name]]
       const at = Array.from(run.epochs.rows[EPOCH.step]), epoch = (name) => run.epochs.rows[EPOCH[name]]
-      const training = several ? run.colour : this.colours.runs[0], validation = several ? run.colour : this.colours.validation
+      const training = seen(several ? run.colour : this.colours.runs[0]), validation = several ? training : seen(this.colours.validation)
       const line = (data, name, colour, look = {}) => ({
         ...data, name: several ? `${run.name}, ${name}` : name, mode: data.x.length < 2 ? "markers" : "lines", type: "scatter",
         line: {color: colour, width: 2, ...look}, marker: {color: colour, size: 5}, hovertemplate: "%{y:.4~g}",
@@ -341,10 +376,11 @@ class View {
       traces.loss.push(line(band(at, epoch("valLow"), epoch("valHigh")), "validation", validation))
       traces.metric.push(line({x: at, y: Array.from(epoch("metric"))}, "training", training, several ? {width: 1.25, dash: "dot"} : {}))
       traces.metric.push(line(band(at, epoch("valMetricLow"), epoch("valMetricHigh")), "validation", validation))
-      traces.lr.push(line({x, y: Array.from(row("lr"))}, "learning rate", several ? run.colour : this.ink, {shape: "hv", width: 1.5}))
-      traces.norm.push(line(band(x, row("normLow"), row("normHigh")), "gradient norm", several ? run.colour : this.ink, {width: 1}))
+      traces.lr.push(line({x, y: Array.from(row("lr"))}, "learning rate", several ? training : this.ink, {shape: "hv", width: 1.5}))
+      traces.norm.push(line(band(x, row("normLow"), row("normHigh")), "gradient norm", several ? training : this.ink, {width: 1}))
     }
     const last = Math.max(1, ...this.runs.map((r) => r.steps.count)), shown = this.range ?? [0, last * 1.02]
+    if (this.range) Object.values(traces).flat().forEach((trace) => cut(trace, shown)) // the height fits what is seen
     for (const [name, div] of Object.entries(this.divs)) this.plot(name, div, traces[name], shown)
   }
 
