@@ -48,7 +48,7 @@ class TemplateError(LmkitError, ValueError):
 
 
 class CommandError(LmkitError, ValueError):
-    """A line of the magic cannot be followed: an unknown verb, a word too many or too few, a value that is not there."""
+    """A line of the magic cannot be followed: an unknown verb, a word too many or too few, a value that is absent."""
 
 
 class MissingPackage(LmkitError, ImportError):

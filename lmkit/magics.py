@@ -215,7 +215,7 @@ def _readable(error: BaseException) -> BaseException:
     return error
 
 
-@context_matcher(identifier="lmkit")  # type: ignore[untyped-decorator]
+@context_matcher(identifier="lmkit")
 def _matcher(context: CompletionContext) -> Any:
     """Completes the words of a magic, and the fields of a cell; alone, where it knows any."""
     lines = context.full_text.split("\n")[: context.cursor_line]

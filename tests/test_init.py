@@ -13,17 +13,8 @@ import pytest
 import lmkit
 
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
-HEAVY = FRAMEWORKS | {
-    "numpy",
-    "pandas",
-    "sklearn",
-    "scipy",
-    "pydantic",
-    "matplotlib",
-    "plotly",
-    "ipywidgets",
-    "pyarrow",
-}
+TABLES = {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}
+HEAVY = FRAMEWORKS | TABLES | {"ipywidgets", "matplotlib", "plotly", "psutil", "pydantic", "yaml"}
 
 
 def loaded_by(code):

@@ -55,7 +55,7 @@ class MonitorView(anywidget.AnyWidget):
     _esm = STATIC / "monitor.js"
     _css = STATIC / "monitor.css"
 
-    runs = traitlets.List().tag(sync=True)
+    runs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     colours = traitlets.Dict().tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
 
