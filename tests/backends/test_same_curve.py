@@ -47,7 +47,7 @@ CURVES: dict[str, dict[str, Any]] = {
         "data": "breast_cancer",
         "hidden": [8, 8],
         "activation": "gelu",
-        "optimizer": {"name": "adam", "lr": 0.01},
+        "optimizer": {"name": "adam", "lr": 0.003},
     },
     "adam, own numbers": {
         "data": "diabetes",
