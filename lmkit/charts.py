@@ -52,21 +52,16 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     metric_name = next((m for m in ("accuracy", "r2") if all(m in r.history for r in chart)), "")
     for i, run in enumerate(chart):
         history = run.history
-        colours = (BLUE, VERMILLION) if single else (COLOURS[i % len(COLOURS)],) * 2
-        called = "" if single else f"{run.name}, "
         if single:
             loss += _step_series(run.steps, history)
-        for columns, panel in ((("loss", "val_loss"), loss), ((metric_name, f"val_{metric_name}"), metric)):
-            for column, part, colour in zip(columns, ("training", "validation"), colours, strict=True):
-                if column in history and history[column].notna().any():
-                    style = "line" if single or part == "validation" else "dashed"
-                    x, y = decimate(history["epoch"], history[column], STEP_POINTS)
-                    panel.append(Series(called + part, x, y, colour, style))  # type: ignore[arg-type]
+        for column, panel in (("loss", loss), (metric_name, metric)):
+            panel += _own_curves(history, column) if single else _one_of_several(run, history, column, i)
         words.append(_curve_words(run, history, metric_name))
     x_title = "epoch" if any(len(r.history) for r in chart) else "step"
     log, y_range = _loss_scale(loss)
+    dashes = "; dashed: training" if any(series.style == "dashed" for series in loss) and not single else ""
     unit = "log scale" if log else "mean over the rows"
-    panels = [Plot(x_title, f"loss ({unit})", tuple(loss), log, y_range)]
+    panels = [Plot(x_title, f"loss ({unit}{dashes})", tuple(loss), log, y_range)]
     if metric:
         lowest = min(min(s.y) for s in metric)
         worst = max(lowest, -1.0) if metric_name == "r2" else lowest  # the first epochs' R² can be any depth below 0
@@ -187,6 +182,27 @@ def decimate(x: Any, y: Any, points: int) -> tuple[list[float], list[float]]:
     return _rounded(x), _rounded(y)
 
 
+def _own_curves(history: pd.DataFrame, column: str) -> list[Series]:
+    """A run's training and validation part over the epochs."""
+    named = ((column, "training", BLUE), (f"val_{column}", "validation", VERMILLION))
+    return [Series(name, *_points(history, c), colour) for c, name, colour in named if _known(history, c)]
+
+
+def _one_of_several(run: Run, history: pd.DataFrame, column: str, i: int) -> list[Series]:
+    """The same in one colour, under the run's name: validation, and dashed the training part."""
+    name, colour = _short(run.name.split("-", 2)[-1], 32), COLOURS[i % len(COLOURS)]
+    known = [c for c in (f"val_{column}", column) if _known(history, c)]
+    return [Series(name, *_points(history, c), colour, "dashed" if k else "line") for k, c in enumerate(known)]
+
+
+def _known(history: pd.DataFrame, column: str) -> bool:
+    return column in history and bool(history[column].notna().any())
+
+
+def _points(history: pd.DataFrame, column: str) -> tuple[list[float], list[float]]:
+    return decimate(history["epoch"], history[column], STEP_POINTS)
+
+
 def _step_series(steps: pd.DataFrame, history: pd.DataFrame) -> list[Series]:
     """The loss of every step: as it was, and smoothed while there are too few epochs to show the course."""
     per_epoch = history["step"].iloc[0] / history["epoch"].iloc[0] if len(history) else 1.0
@@ -194,7 +210,7 @@ def _step_series(steps: pd.DataFrame, history: pd.DataFrame) -> list[Series]:
     found = [Series("training, each step", *decimate(x, steps["loss"], STEP_POINTS), SKY, "faint")]
     if len(history) >= SMOOTH_UNDER:
         return found
-    smooth = steps["loss"].ewm(span=max(2, len(steps) // 15)).mean()
+    smooth = steps["loss"].ewm(span=max(2, len(steps) // 15)).mean().where(steps["loss"].notna())
     return [*found, Series("training, smoothed", *decimate(x, smooth, STEP_POINTS // 4), GREEN, "dashed")]
 
 
@@ -256,5 +272,5 @@ def _rounded(values: Any) -> list[float]:
     return [float(f"{v:.5g}") for v in values]
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= 18 else label[:17] + "…"
+def _short(label: str, most: int = 18) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"

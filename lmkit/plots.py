@@ -25,6 +25,9 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MATRIX_NUMBERS = 20
 """Up to so many classes a confusion matrix has its counts written in."""
 
+SHADE = "share of the true class"
+"""What the colour of a confusion matrix tells: where no counts are written, a bar beside it gives the measure."""
+
 PALETTE, MATRIX_PALETTE = 32, 128
 """Colours of the picture: a matrix has shades to keep apart."""
 
@@ -83,6 +86,12 @@ class Chart:
     panels: tuple[Plot | Matrix, ...]
     text: str
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture, in CSS pixels."""
+        matrix = next((p for p in self.panels if isinstance(p, Matrix)), None)
+        return _matrix_size(matrix)[:2] if matrix else (WIDTH, HEIGHT)
+
     @cached_property
     def figure(self) -> Any:
         """The chart as a ``plotly.graph_objects.Figure``."""
@@ -102,7 +111,7 @@ class Chart:
             "application/vnd.plotly.v1+json": json.loads(self.figure.to_json()),
             "image/png": base64.b64encode(self.png()).decode(),
             "text/plain": self.text,
-        }, {"image/png": {"width": WIDTH}}
+        }, {"image/png": {"width": self.size[0]}}
 
     def __repr__(self) -> str:
         return self.text
@@ -133,16 +142,27 @@ def _plotly(chart: Chart) -> Any:
         figure.update_yaxes(
             title_text=panel.y_title, type="log" if panel.log else "linear", range=shown, row=1, col=column
         )
-    lines = {"showline": True, "linecolor": GREY, "gridcolor": RULE, "zeroline": False, "automargin": True}
+        if panel.log:
+            figure.update_yaxes(dtick="D2", row=1, col=column)  # a number at 1, 2 and 5 of each power of ten
+    lines = {
+        "showline": True,
+        "linecolor": GREY,
+        "gridcolor": RULE,
+        "zeroline": False,
+        "automargin": True,
+        "title_standoff": 10,
+    }
     figure.update_xaxes(**lines)
     figure.update_yaxes(**lines)
     figure.update_layout(
         template="none",
-        height=HEIGHT + 60 if isinstance(chart.panels[0], Plot) else _matrix_height(chart.panels[0]),
+        showlegend=len(named) > 1,
+        height=chart.size[1] + 60,
+        width=chart.size[0] + 100 if isinstance(chart.panels[0], Matrix) else None,  # curves are as wide as the page
         title={"text": chart.title, "x": 0.02, "font": {"size": 15}},
         font={"family": FONT, "size": 12, "color": INK},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 60, "r": 20, "t": 80, "b": 50},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        margin={"l": 60, "r": 20, "t": 50, "b": 50},
         paper_bgcolor="white",
         plot_bgcolor="white",
     )
@@ -184,18 +204,25 @@ def _plotly_matrix(figure: Any, matrix: Matrix) -> None:
             zmax=1,
             xgap=1,
             ygap=1,
-            colorbar={"title": {"text": "share of the true class"}, "tickformat": ".0%"},
+            showscale=len(matrix.labels) > MATRIX_NUMBERS,
+            colorbar={"title": {"text": SHADE}, "tickformat": ".0%"},
             hovertemplate="true: %{y}<br>predicted: %{x}<br>%{customdata} rows, %{z:.1%}<extra></extra>",
         ),
         row=1,
         col=1,
     )
-    figure.update_xaxes(title_text="predicted class", constrain="domain", **ticks)
+    figure.update_xaxes(title_text="predicted class", constrain="domain", constraintoward="left", **ticks)
     figure.update_yaxes(title_text="true class", autorange="reversed", scaleanchor="x", **ticks)
 
 
-def _matrix_height(panel: Matrix) -> int:
-    return min(640, 280 + 20 * len(panel.labels))
+def _matrix_size(panel: Matrix) -> tuple[int, int, bool]:
+    """Width and height of the picture in CSS pixels, and whether the labels below stand aslant for want of room."""
+    n = len(panel.labels)
+    side = min(480, 140 + 28 * n)
+    label = 7 * max(len(label) for label in panel.labels)
+    aslant = label > 0.95 * side / n
+    bar = 0 if n <= MATRIX_NUMBERS else 90
+    return min(WIDTH, 80 + label + side + bar), 80 + side + (int(0.7 * label) if aslant else 10), aslant
 
 
 def _shares(matrix: Matrix) -> list[list[float]]:
@@ -211,14 +238,14 @@ def _picture(chart: Chart) -> bytes:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from PIL import Image
 
     matrix = next((p for p in chart.panels if isinstance(p, Matrix)), None)
-    height = _matrix_height(matrix) if matrix else HEIGHT
+    width, height = chart.size
     with rc_context({"font.size": 8.5, "font.family": "sans-serif", "axes.unicode_minus": True}):
-        figure = Figure(
-            figsize=(WIDTH / 100, height / 100), dpi=100 * SHARPNESS, facecolor="white", layout="constrained"
-        )
+        layout = ConstrainedLayoutEngine(wspace=0.06)
+        figure = Figure(figsize=(width / 100, height / 100), dpi=100 * SHARPNESS, facecolor="white", layout=layout)
         axes = figure.subplots(1, len(chart.panels), squeeze=False)[0]
         entries: dict[str, Any] = {}
         for ax, panel in zip(axes, chart.panels, strict=True):
@@ -245,6 +272,8 @@ def _picture(chart: Chart) -> bytes:
 
 
 def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for depth, series in enumerate(panel.series):
         if series.style == "points":
             look: dict[str, Any] = {
@@ -268,6 +297,8 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
         ax.set_yscale("log")
     if panel.y_range:
         ax.set_ylim(*panel.y_range)
+    if all(series.style != "points" for series in panel.series):  # epochs and steps are counted
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(panel.x_title, color=INK)
     ax.set_ylabel(panel.y_title, color=INK)
     ax.grid(color=RULE, linewidth=0.6)
@@ -285,8 +316,14 @@ def _draw_matrix(ax: Any, matrix: Matrix) -> None:
     n = len(matrix.labels)
     shares = _shares(matrix)
     image = ax.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ["white", BLUE], N=32), vmin=0, vmax=1)
-    long = max(len(label) for label in matrix.labels) > 3 and n > 4
-    ax.set_xticks(range(n), matrix.labels, rotation=45 if long else 0, ha="right" if long else "center")
+    aslant = _matrix_size(matrix)[2]
+    ax.set_xticks(
+        range(n),
+        matrix.labels,
+        rotation=45 if aslant else 0,
+        ha="right" if aslant else "center",
+        rotation_mode="anchor",
+    )
     ax.set_yticks(range(n), matrix.labels)
     ax.set_xlabel("predicted class", color=INK)
     ax.set_ylabel("true class", color=INK)
@@ -297,6 +334,7 @@ def _draw_matrix(ax: Any, matrix: Matrix) -> None:
             for j, count in enumerate(row):
                 ink = "white" if shares[i][j] > 0.55 else INK if count else "#B0B0B0"
                 ax.text(j, i, f"{count}", ha="center", va="center", color=ink, fontsize=8.5 if n <= 10 else 7)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, format=lambda v, _: f"{v:.0%}")
-    bar.set_label("share of the true class", color=INK)
-    bar.outline.set_edgecolor(GREY)
+    else:
+        bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, format=lambda v, _: f"{v:.0%}")
+        bar.set_label(SHADE, color=INK)
+        bar.outline.set_edgecolor(GREY)

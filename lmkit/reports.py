@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +26,13 @@ def report(
 ) -> Path:
     """Writes what there is to say of a run, or of an executed notebook, as one HTML page without scripts.
 
+    Of a run that did not complete, or has not ended yet, it says what there is.
+
     Args:
         source: a run or its name; or the path of an executed notebook.
         output: where to, an .html or .ipynb file; default: ``report.html`` in the run's folder, or beside the notebook.
         runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
-        log: where to print what making it prints; default: the standard error.
+        log: where to print what making it prints; default: nowhere.
 
     Returns:
         The path of what was written.
@@ -41,17 +45,24 @@ def report(
     >>> report("last", "cancer.html")  # doctest: +SKIP
     PosixPath('cancer.html')
     """
-    if not isinstance(source, Run) and str(source).endswith(".ipynb"):
-        return page(source, output)
+    executed = Path(source) if not isinstance(source, Run) and str(source).endswith(".ipynb") else None
+    endings = (".html",) if executed else (".html", ".ipynb")
+    if output is not None and Path(output).suffix not in endings:
+        raise TemplateError(f"output: given {str(output)!r}, expected a file that ends in {' or '.join(endings)}")
+    if executed:
+        return page(executed, output)
     run = source if isinstance(source, Run) else attach(source, runs=runs)
     target = Path(output) if output else run.path / "report.html"
-    if target.suffix not in (".html", ".ipynb"):
-        raise TemplateError(f"output: given {str(target)!r}, expected a file that ends in .html or .ipynb")
-    notebook = target.with_suffix(".ipynb")
-    done = run_template("report", {"run": str(run.path)}, output=notebook, log=log)
-    if done.error:
-        raise TemplateError(f"the report could not be made: {done.error}")
-    if target.suffix == ".ipynb":
-        return done.notebook
-    assert done.report is not None
-    return Path(shutil.move(done.report, target)) if done.report != target else target
+    # made aside: beside the target may lie a notebook of the same name that is somebody's work
+    with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
+        notebook = Path(folder) / "report.ipynb"
+        done = run_template("report", {"which": str(run.path)}, output=notebook, log=log or io.StringIO())
+        if done.error:
+            raise TemplateError(f"the report could not be made: {done.error}")
+        made = done.notebook if target.suffix == ".ipynb" else done.report
+        assert made is not None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return Path(shutil.move(made, target))
+        except OSError as error:
+            raise TemplateError(f"the report cannot be written to {str(target)!r}: {error.strerror}") from None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lmkit.progress import sentence, time_text
 
 if TYPE_CHECKING:
     from lmkit.run import Run
+    from lmkit.runfolder import Status
+
+NONE = "nothing to show"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Table:
     @property
     def text(self) -> str:
         """The table as aligned text."""
+        if not self.rows:
+            return f"{self.title}\n{NONE}"
         cells = [self.columns, *([_cell(c) for c in row] for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         right = [self._numeric(i) for i in range(len(self.columns))]
@@ -51,11 +57,9 @@ class Table:
             )
             return f"<tr>{cells}</tr>"
 
-        body = "\n".join(line("td", row) for row in self.rows)
-        return (
-            f"<table>\n<caption>{html.escape(self.title)}</caption>\n"
-            f"<thead>{line('th', self.columns)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-        )
+        head = f"<thead>{line('th', self.columns)}</thead>\n" if self.rows else ""
+        body = "\n".join(line("td", row) for row in self.rows) or f"<tr><td>{NONE}</td></tr>"
+        return f"<table>\n<caption>{html.escape(self.title)}</caption>\n{head}<tbody>\n{body}\n</tbody>\n</table>"
 
     def _numeric(self, column: int) -> bool:
         cells = [row[column] for row in self.rows if row[column] is not None]
@@ -70,6 +74,39 @@ class Table:
 
 # -- tables of a run ------------------------------------------------------------------------------
 
+
+def summary(run: Run) -> Table:
+    """What a run is and where it stands, in a few lines; it waits for nothing."""
+    spec, status = run.experiment, run.status
+    events = run.events
+    began = datetime.fromtimestamp(events[0].time, UTC).strftime("%Y-%m-%d %H:%M UTC") if events else None
+    shape = spec.model.model_dump(mode="json", exclude={"family"}, exclude_none=True)
+    model = ", ".join([spec.model.family, *(f"{k} {v}" for k, v in shape.items())])
+    ends = f"{status.step} steps, {_epochs(run)} of {spec.training.epochs} epochs, in {time_text(status.seconds)}"
+    test = ", ".join(f"{name} {value:.4g}" for name, value in (status.metrics or {}).items())
+    rows = [
+        ("state", _state(status)),
+        ("began", began),
+        ("trained for", ends if status.step else "no step"),
+        ("on the test part", test or None),
+        ("data", spec.data.source),
+        ("model", model),
+        ("framework", f"{spec.framework} on {status.device}" if status.device else spec.framework),
+        ("folder", str(run.path)),
+    ]
+    return Table(run.name, ("what", "value"), tuple((k, v) for k, v in rows if v is not None))
+
+
+def _state(status: Status) -> str:
+    return f"{status.state}: {status.reason}" if status.reason else status.state
+
+
+def _epochs(run: Run) -> int:
+    """Epochs that are whole."""
+    history = run.history
+    return int(history["epoch"].iloc[-1]) if len(history) else 0
+
+
 MEANINGS = {
     "loss": "{loss}, mean over the rows; what was minimized",
     "accuracy": "share of rows predicted right",
@@ -79,24 +116,30 @@ MEANINGS = {
 }
 
 
-def metrics(run: Run) -> Table:
-    """Loss and metrics of the three parts of the data, with what each means. Waits for the end of the run.
+def metrics(run: Run, *, wait: bool = True) -> Table:
+    """Loss and metrics of the three parts of the data, with what each means.
 
-    Of a run that failed it shows what was measured until then.
+    Of a run that did not complete it shows what was measured until then.
+
+    Args:
+        run: whose metrics.
+        wait: wait for the end of the run.
     """
     from lmkit.specs.losses import resolve_loss
 
-    test = run.wait().status.metrics or {}
+    status = run.wait().status if wait else run.status
+    test = status.metrics or {}
     history = run.history
     last: Mapping[Any, Any] = history.iloc[-1].to_dict() if len(history) else {}
-    loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ")
+    known = [name for name in MEANINGS if name in test or name in last]
+    loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ") if known else ""
     rows = [
-        (name, last.get(name), last.get(f"val_{name}"), test.get(name), meaning.format(loss=loss))
-        for name, meaning in MEANINGS.items()
-        if name in test or name in last
+        (name, last.get(name), last.get(f"val_{name}"), test.get(name), MEANINGS[name].format(loss=loss))
+        for name in known
     ]
-    columns = ("metric", "training, last epoch", "validation, last epoch", "test", "meaning")
-    return Table(f"Metrics of {run.name}", columns, tuple(rows))
+    columns = ("metric", "training", "validation", "test", "meaning")
+    when = f", after epoch {int(last['epoch'])}" if last else ""
+    return Table(f"Metrics of {run.name}{when}", columns, tuple(rows))
 
 
 def events(run: Run) -> Table:
@@ -105,9 +148,7 @@ def events(run: Run) -> Table:
     began = shown[0][0].time if shown else 0.0
     rows = [(time_text(e.time - began), e.data.get("step", 0), said) for e, said in shown if said]
     status = run.status
-    rows.append(
-        (time_text(max(0.0, status.heartbeat - began)), status.step, " ".join((status.state, status.reason)).strip())
-    )
+    rows.append((time_text(max(0.0, status.heartbeat - began)), status.step, _state(status)))
     return Table(f"Events of {run.name}", ("after", "step", "what"), tuple(rows))
 
 
@@ -119,13 +160,15 @@ def environment(run: Run) -> Table:
     memory = known.get("memory_bytes")
     device = " ".join(str(backend[k]) for k in ("device", "device_name") if backend.get(k))
     abilities = ", ".join(cpu.get("abilities") or ())
+    packages = ", ".join(f"{name} {version}" for name, version in (known.get("packages") or {}).items())
+    cores = f"{cpu.get('name')}, {known.get('cores')} cores" + (f" ({abilities})" if abilities else "")
     rows = [
         ("Python", known.get("python")),
-        *((name, version) for name, version in (known.get("packages") or {}).items()),
+        ("packages", packages),
         ("platform", known.get("platform")),
-        ("processor", f"{cpu.get('name')}, {known.get('cores')} cores" + (f" ({abilities})" if abilities else "")),
+        ("processor", cores if cpu else None),
         ("memory", f"{memory / 2**30:.1f} GiB" if memory else None),
-        ("device trained on", device or None),
+        ("device trained on", device),
         ("git commit", known.get("git_commit")),
         ("command", known.get("command")),
     ]
@@ -135,4 +178,4 @@ def environment(run: Run) -> Table:
 def _cell(value: Any) -> str:
     if value is None or value != value:  # NaN is the one value that differs from itself
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).splitlines())

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Mapping
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from lmkit.batch.kernels import kernel_manager
 from lmkit.batch.pages import INSTALL, page
 from lmkit.batch.templates import Template, check_parameters, described_experiment, read_template
-from lmkit.errors import MissingPackage, TemplateError
-from lmkit.runfolder import RunFolder, runs_root
-
-RUN_TYPE = "application/vnd.lmkit.run+json"
-"""Under this type a displayed run says where its folder is."""
+from lmkit.errors import MissingPackage, RunStateError, TemplateError
+from lmkit.events import JsonLines
+from lmkit.run import Run
+from lmkit.runfolder import JOURNAL, RunFolder, runs_root
 
 KERNEL_STARTS = 3
-"""How often a kernel is started at most: two that start at once may choose the same port."""
+"""How often a kernel is started at most, where it dies or is silent before the first cell."""
+
+INTERRUPTED = "it was interrupted"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Execution:
     Attributes:
         notebook: the executed notebook; where a cell failed, with everything up to it.
         report: the notebook as a page; None where none could be made.
-        runs: the folders of the runs that it displayed.
+        runs: the folders of the runs that it started, as they came.
         state: completed; else the state of the first run that is not, or failed where a cell did.
         error: why it did not complete, in one readable message; empty where it did.
     """
@@ -61,6 +65,10 @@ def run_template(
     made, as ``<template>.ipynb``, and the page beside it as ``report.html``. A cell that fails ends the execution: the
     notebook up to there is kept, and ``error`` says why.
 
+    Ctrl-C stops the runs that the notebook started and lets it go on to its end, which shows what there is of them.
+    Where there is none, or with another Ctrl-C, the notebook ends too. Nothing is raised then: the state is
+    ``stopped``, and ``error`` says how to go on.
+
     Args:
         template: the name of a known template, or the path of a notebook.
         parameters: parameter → value; where the template declares ``overrides``, also path → value, such as
@@ -71,7 +79,8 @@ def run_template(
         log: where to print; default: the standard error.
 
     Raises:
-        TemplateError: no such template; a parameter is unknown, of the wrong type or never read.
+        TemplateError: no such template; a parameter is unknown, of the wrong type or never read; the executed notebook
+            cannot be written there.
         ConfigError, DataError: the experiment that the parameters describe cannot be, or not with this data.
         MissingPackage: papermill, nbconvert or the framework is not installed.
 
@@ -90,24 +99,39 @@ def run_template(
     _need_packages()
     root = runs_root(runs)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    notebook = root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb"
-    try:
-        notebook.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TemplateError(
-            f"no notebook can be kept under {str(root)!r}: {error.strerror}; name another folder"
-        ) from None
-    problem = _execute(chosen, values, notebook, root, log or sys.stderr)
-    made = _runs_in(notebook)
-    place = Path(output) if output else made[0] / f"{chosen.name}.ipynb" if len(made) == 1 else notebook
+    notebook = _writable(root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb")
+    place = notebook if output is None else _writable(Path(output))
+    with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
+        journal = Path(folder) / "runs.jsonl"
+        problem = _execute(chosen, values, notebook, root, journal, log or sys.stderr)
+        made = _runs_in(journal)
+    if problem == INTERRUPTED:
+        _stop(made)
+    in_run = len(made) == 1 and output is None
+    if in_run:
+        place = made[0] / f"{chosen.name}.ipynb"
     if place != notebook:
-        place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(notebook, place)
     state, reason = _outcome(made)
-    why = f"{place}: {problem or reason}" if problem or reason else ""
-    in_run = len(made) == 1 and not output
+    if problem and state == "completed":
+        state = "stopped" if problem == INTERRUPTED else "failed"
+    why = "; ".join(w for w in (problem, reason) if w)
     report = _page(place, place.with_name("report.html") if in_run else place.with_suffix(".html"))
-    return Execution(place, report, made, "failed" if problem and state == "completed" else state, why)
+    return Execution(place, report, made, state, f"{place}: {why}" if why else "")
+
+
+def _writable(notebook: Path) -> Path:
+    """The path, where a notebook can be written there: to be asked before anything starts."""
+    if notebook.suffix != ".ipynb":
+        raise TemplateError(f"output: given {str(notebook)!r}, expected a file that ends in .ipynb")
+    try:
+        notebook.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=notebook.parent):
+            return notebook
+    except OSError as error:
+        raise TemplateError(
+            f"no notebook can be kept under {str(notebook.parent)!r}: {error.strerror}; name another folder"
+        ) from None
 
 
 def _need_packages() -> None:
@@ -118,7 +142,7 @@ def _need_packages() -> None:
         raise MissingPackage(f"executing a template needs {', '.join(missing)}, which is not installed: {INSTALL}")
 
 
-def _execute(template: Template, values: dict[str, Any], output: Path, root: Path, log: TextIO) -> str:
+def _execute(template: Template, values: dict[str, Any], output: Path, root: Path, journal: Path, log: TextIO) -> str:
     """Executes a template; returns what went wrong, if anything."""
     import nbformat
     import papermill
@@ -131,65 +155,75 @@ def _execute(template: Template, values: dict[str, Any], output: Path, root: Pat
         prepared = parameterize_notebook(prepared, values, kernel_name="python3", language="python")
         # a notebook's metadata is JSON, which has no NaN
         prepared.metadata.papermill["parameters"] = json.loads(json.dumps(values), parse_constant=str)
+    nbformat.write(prepared, output)
+    environment = {"LMKIT_RUNS": str(root), "LMKIT_COMMAND": shlex.join(sys.argv), JOURNAL: str(journal)}
+    answered = threading.Event()
     for attempt in range(1, KERNEL_STARTS + 1):
         try:
-            papermill.execute_notebook(
-                nbformat.from_dict(prepared),
-                str(output).replace("{", "{{").replace("}", "}}"),  # papermill fills in braces
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                stdout_file=log,
-                stderr_file=log,
-                store_widget_state=False,
-                kernel_manager_class=_kernel_manager({"LMKIT_RUNS": str(root), "LMKIT_COMMAND": shlex.join(sys.argv)}),
-            )
+            with kernel_manager(environment) as manager, _interruptible(journal, log):
+                papermill.execute_notebook(
+                    nbformat.from_dict(prepared),
+                    str(output).replace("{", "{{").replace("}", "}}"),  # papermill fills in braces
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    stdout_file=log,
+                    stderr_file=log,
+                    store_widget_state=False,
+                    kernel_manager_class=manager,
+                    extra_arguments=["--log-level=50"],  # what a kernel says of itself is not for who reads the log
+                    on_notebook_start=lambda **_: answered.set(),
+                )
             return ""
         except papermill.PapermillExecutionError as error:
             return f"cell [{error.exec_count}] failed: {error.ename}: {error.evalue}"
         except DeadKernelError:
-            return "its kernel died while a cell ran; a run that it started goes on: `lmkit runs`"
-        except RuntimeError as error:  # what nbclient raises where a kernel never answered
+            return "its kernel died while a cell ran"
+        except RuntimeError as error:
+            if answered.is_set():
+                raise
             if attempt == KERNEL_STARTS:
                 return f"its kernel did not start, {KERNEL_STARTS} times: {error}"
+        except KeyboardInterrupt:
+            return INTERRUPTED
     raise AssertionError("unreachable")
 
 
-def _kernel_manager(environment: Mapping[str, str]) -> type:
-    """A kernel manager that starts this very Python, whatever kernels are registered, with ``environment`` added."""
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
+@contextlib.contextmanager
+def _interruptible(journal: Path, log: TextIO) -> Iterator[None]:
+    """Meanwhile the first Ctrl-C stops the runs that the notebook started, if any, and spares the notebook."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
 
-    class Kernels(KernelSpecManager):
-        """Knows no kernel but ipykernel's own, whose Python is ``sys.executable``."""
+    def interrupt(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        live = [f for f in map(RunFolder, _runs_in(journal)) if f.status().live]
+        if not live:
+            raise KeyboardInterrupt
+        for folder in live:
+            folder.command("stop")
+        with contextlib.suppress(RuntimeError):  # it may have come in the middle of another print
+            print("stopping the run; Ctrl-C again ends the notebook too", file=log, flush=True)
 
-        def _kernel_dirs_default(self) -> list[str]:
-            return []
-
-    class ThisPython(AsyncKernelManager):
-        """Starts it."""
-
-        def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return Kernels(parent=self)
-
-        async def _async_start_kernel(self, **arguments: Any) -> None:
-            env = {**os.environ, **(arguments.pop("env", None) or {}), **environment}
-            await super()._async_start_kernel(env=env, **arguments)
-
-        start_kernel = _async_start_kernel
-
-    return ThisPython
-
-
-def _runs_in(notebook: Path) -> list[Path]:
-    """The folders of the runs that an executed notebook displays, as they came."""
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError):
-        return []
-    shown = [o.get("data", {}).get(RUN_TYPE) for c in cells for o in c.get("outputs", [])]
-    found = dict.fromkeys(Path(s["run"]) for s in shown if isinstance(s, dict) and "run" in s)
-    return [p for p in found if (p / "experiment.yaml").is_file()]
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _stop(made: list[Path]) -> None:
+    """Stops what still runs, and waits until it has written down where it stands."""
+    for run in (Run(RunFolder(path)) for path in made):
+        with contextlib.suppress(RunStateError):  # it has ended by itself
+            run.stop().wait()
+
+
+def _runs_in(journal: Path) -> list[Path]:
+    """The folders of the runs that a notebook started, as they came."""
+    return [Path(line["run"]) for line in JsonLines(journal).read(quiet=True)[0]]
 
 
 def _outcome(made: list[Path]) -> tuple[str, str]:
@@ -197,9 +231,9 @@ def _outcome(made: list[Path]) -> tuple[str, str]:
     for path in made:
         status = RunFolder(path).status()
         if status.state != "completed":
-            return status.state, f"the run {path.name} is {status.state}" + (
-                f": {status.reason}" if status.reason else ""
-            )
+            why = f" ({status.reason})" if status.reason else ""
+            verb = "watch" if status.live else "resume"
+            return status.state, f"the run {path.name} is {status.state}{why}; go on: lmkit {verb} {path.name}"
     return "completed", ""
 
 

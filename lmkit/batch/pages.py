@@ -15,24 +15,31 @@ INSTALL = "python -m pip install 'lmkit[batch]'"
 SHOWN = ("image/png", "image/jpeg", "text/html", "text/markdown", "text/latex", "text/plain")
 """The kinds of output a page holds, the best first."""
 
+FOLDED = 8
+"""Printed output of more lines than this is folded, with its last line to be seen."""
+
+HIDDEN = "remove_cell"
+"""The tag of cells that a page leaves out: what they say is for whoever runs the notebook."""
+
 _CELLS = """
 {%- extends 'basic/index.html.j2' -%}
 {%- block stream -%}
 {%- set lines = (output.text | ansi2html).rstrip().split('\n') -%}
-{%- if lines | length > 3 -%}
-<details><summary>{{ lines | length }} lines of output; the last: {{ lines[-1] }}</summary>
+{%- if lines | length > FOLDED -%}
+<details><summary>{{ lines | length }} lines; the last: {{ lines[-1] }}</summary>
 <pre>{{ lines | join('\n') }}</pre></details>
 {%- else -%}
 <pre>{{ lines | join('\n') }}</pre>
 {%- endif -%}
 {%- endblock stream -%}
 {%- block data_png -%}
-<img src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') }}"
+{%- set width = output | get_metadata('width', 'image/png') -%}
+<div class="picture"><img src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') }}"
  alt="{{ output.data.get('text/plain', 'A picture without a description') | escape }}"
- {%- set width = output | get_metadata('width', 'image/png') -%}
- {%- if width is not none %} width="{{ width | int }}"{% endif %}>
+ {%- if width is not none %} width="{{ width | int }}"{% endif %}
+ {%- if (width or 0) | int > 700 %} class="wide"{% endif %}></div>
 {%- endblock data_png -%}
-"""
+""".replace("FOLDED", str(FOLDED))
 """How cells become HTML: long printed output folded, pictures with their text for a screen reader."""
 
 _CSS = """
@@ -42,16 +49,20 @@ _CSS = """
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem }
-h1, h2, h3 { line-height: 1.25; margin: 2rem 0 .6rem } h1 { font-size: 1.7rem } h2 { font-size: 1.3rem }
-a { color: var(--link) } a.anchor-link { display: none }
-img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; margin: 1rem 0 }
-pre { overflow-x: auto; padding: .7rem .9rem; background: var(--soft); border-radius: 6px; font-size: .82rem;
+main { max-width: 47.5rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem }
+h1, h2, h3 { line-height: 1.25; margin: 2.2rem 0 .6rem } h1 { font-size: 1.7rem; margin-top: .5rem }
+h2 { font-size: 1.3rem } a { color: var(--link) } a.anchor-link { display: none }
+.picture { overflow-x: auto; margin: 1rem 0; border-radius: 6px }
+img { display: block; max-width: 100%; height: auto; background: #fff }
+@media (max-width: 40rem) { img.wide { max-width: none } }
+@media (prefers-color-scheme: dark) { img { filter: brightness(.88) } }
+pre { overflow-x: auto; padding: .7rem .9rem; background: var(--soft); border-radius: 6px; font-size: .8rem;
   line-height: 1.45 }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace }
-p code, li code, td code { background: var(--soft); padding: .1em .3em; border-radius: 4px; font-size: .88em }
+p code, li code, td code { background: var(--soft); padding: .1em .3em; border-radius: 4px;
+  font-size: .88em }
 table { display: block; overflow-x: auto; border-collapse: collapse; margin: 1rem 0; font-size: .9rem }
-caption { text-align: left; font-weight: 600; padding: .3rem 0 }
+caption { display: block; text-align: left; font-weight: 600; padding: .3rem 0; overflow-wrap: anywhere }
 th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--rule); font-variant-numeric: tabular-nums;
   vertical-align: top; white-space: nowrap }
 td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12rem }
@@ -108,10 +119,11 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path
 
 
 def _printable(notebook: Any) -> Any:
-    """A copy with one kind of each output, the best that a page without scripts can show."""
+    """A copy of what is to be seen, with the kind of each output that a page without scripts shows best."""
     import copy
 
     notebook = copy.deepcopy(notebook)
+    notebook.cells = [c for c in notebook.cells if HIDDEN not in c.metadata.get("tags", [])]
     for cell in notebook.cells:
         if "outputs" not in cell:
             continue

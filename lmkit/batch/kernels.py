@@ -1,0 +1,56 @@
+"""The kernels that execute notebooks: this very Python, reached through sockets that nobody else can open."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def kernel_manager(environment: Mapping[str, str]) -> Iterator[type]:
+    """A kernel manager that starts this Python, whatever kernels are registered, with ``environment`` added.
+
+    Where the system has Unix sockets, the kernel listens on those, in a private folder that goes when this ends: two
+    kernels that start at once cannot take each other's port, and no other user of the machine can read along.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Kernels(KernelSpecManager):
+        """Knows no kernel but ipykernel's own, whose Python is ``sys.executable``."""
+
+        def _kernel_dirs_default(self) -> list[str]:
+            return []
+
+    class ThisPython(AsyncKernelManager):
+        """Starts it."""
+
+        def _kernel_spec_manager_default(self) -> KernelSpecManager:
+            return Kernels(parent=self)
+
+        def _transport_default(self) -> str:
+            return "ipc" if _unix_sockets(Path(folder)) else "tcp"
+
+        def _connection_file_default(self) -> str:
+            return str(Path(folder) / "kernel.json")  # the sockets' names begin with this one
+
+        async def _async_start_kernel(self, **arguments: Any) -> None:
+            env = {**os.environ, **(arguments.pop("env", None) or {}), **environment}
+            await super()._async_start_kernel(env=env, **arguments)
+
+        start_kernel = _async_start_kernel
+
+    with tempfile.TemporaryDirectory(prefix="lmkit-", ignore_cleanup_errors=True) as folder:
+        yield ThisPython
+
+
+def _unix_sockets(folder: Path) -> bool:
+    """Whether sockets can lie in ``folder``: the system has them, and the path is not too long for one."""
+    import zmq
+
+    longest = len(str(folder / "kernel-ipc-00").encode())
+    return bool(zmq.has("ipc")) and longest <= getattr(zmq, "IPC_PATH_MAX_LEN", 100)
