@@ -149,7 +149,7 @@ _CURSOR = "\ue002"
 
 def _in_cell(body: str, after: str) -> tuple[str, list[str]]:
     """Completes YAML that need not be whole yet: a mark is put at the cursor, and looked for in what YAML reads."""
-    typed = re.search(r"(\w[\w.-]*(:\w*)?)?$", body)
+    typed = re.search(r"(\w[\w.-]*(:\w*)?)?\Z", body)
     fragment = typed[0] if typed else ""
     head = Placeholders({}).hide(body.removesuffix(fragment))
     for mark in (f"{_CURSOR}: ", _CURSOR):  # as the name of a field, or as a value

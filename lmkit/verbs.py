@@ -119,11 +119,9 @@ def _verb(*words: Word, example: str) -> Callable[[Callable[[argparse.Namespace]
 def new(chosen: argparse.Namespace) -> Configurator:
     """Opens the form that makes an experiment."""
     given = chosen.file
-    if isinstance(given, Mapping) or str(given).endswith((".yaml", ".yml", ".json")):
-        given = _experiment(given)
-    elif isinstance(given, str):
-        given = lmkit.attach(given, runs=chosen.runs)
-    return lmkit.configure(given)
+    if isinstance(given, Mapping) and "data" in given:
+        given = {**given, "data": _kept(given["data"], chosen.runs)}
+    return lmkit.configure(given, runs=chosen.runs)
 
 
 @_verb(
@@ -134,13 +132,14 @@ def new(chosen: argparse.Namespace) -> Configurator:
 )
 def train(chosen: argparse.Namespace) -> Run:
     """Trains what a file describes."""
-    values, data = _apart(chosen.file)
-    pairs = dict(chosen.parameter)
+    given, changes = chosen.file, {path: _value(word) for path, word in chosen.parameter}
+    if isinstance(given, Mapping) and "data" in given:
+        given = {**given, "data": _kept(given["data"], chosen.runs)}
     for path in ("data", "data.source"):
-        if _in_memory(pairs.get(path)):
-            data = pairs.pop(path)
-    spec = _experiment(values).override({path: _value(word) for path, word in pairs.items()})
-    return lmkit.train(spec, data=data, inline=getattr(chosen, "inline", False), runs=chosen.runs)
+        if _in_memory(changes.get(path)):
+            changes |= {f"data.{name}": value for name, value in _kept(changes.pop(path), chosen.runs).items()}
+    inline = getattr(chosen, "inline", False)
+    return lmkit.train(_experiment(given).override(changes), inline=inline, runs=chosen.runs)
 
 
 @_verb(
@@ -271,14 +270,13 @@ def _in_memory(data: Any) -> bool:
     return data is not None and not isinstance(data, str | PurePath | Mapping)
 
 
-def _apart(given: Any) -> tuple[Any, Any]:
-    """An experiment without the data in memory that it holds, and these data."""
-    data = given.get("data") if isinstance(given, Mapping) else None
-    if _in_memory(data):
-        return {name: part for name, part in given.items() if name != "data"}, data
-    if isinstance(data, Mapping) and _in_memory(source := data.get("source")):
-        return {**given, "data": {name: part for name, part in data.items() if name != "source"}}, source
-    return given, None
+def _kept(data: Any, runs: str | None) -> Any:
+    """Data in memory as what names them, once they are kept beside the runs; else what describes data, as it is."""
+    from lmkit.data.store import keep
+
+    if isinstance(data, Mapping) and _in_memory(data.get("source")):
+        return {**data, **keep(data["source"], runs)}
+    return keep(data, runs) if _in_memory(data) else data
 
 
 def _read(path: str) -> Mapping[str, Any]:
