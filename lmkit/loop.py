@@ -150,9 +150,10 @@ class Loop:
         try:
             self._show(state="failed", reason=reason, seconds_left=None)
             self.folder.events.append("failed", reason=reason, step=self.status.step)
-            self._flush()  # last, where there may be no room for it
         except OSError:
             raise error from None  # not even that: the worker vanishes, and whoever trains inline is told
+        with contextlib.suppress(OSError):
+            self._flush()  # last, where there may be no room for it
 
     def _train(self) -> _End:
         self._set_up()
