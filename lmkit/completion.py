@@ -115,8 +115,8 @@ def _beginning(fragment: str, known: Any) -> list[str]:
 
 
 def _ending(fragment: str, paths: list[str]) -> list[str]:
-    """The paths that begin, or whose last part begins, with what was typed."""
-    return [p for p in paths if p.startswith(fragment) or p.rpartition(".")[2].startswith(fragment)]
+    """The paths that go on, from their first part or a later one, with what was typed."""
+    return [p for p in paths if f".{fragment}" in f".{p}"]
 
 
 def _runs(fragment: str, folder: str | None) -> list[str]:

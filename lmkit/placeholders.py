@@ -14,13 +14,24 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lmkit.errors import CommandError
-from lmkit.verbs import Typed
+from lmkit.specs.plain import parse_value
 
 _OPENING = re.compile(r"\$\$|\{\{(?P<text>[^\n]*?)\}\}|\$(?P<name>[^\W\d]\w*)|\{")
 _MAPPING = re.compile(r"""\s*(\}|[\w.$-]+\s*:(\s|$)|"[^"\n]*"\s*:|'[^'\n]*'\s*:)""")
 
 # Stands for the n-th value while shlex, argparse and YAML read the text: one word, of characters that nobody types.
 _MARK = re.compile("\ue000(\\d+)\ue001")
+
+
+class Typed(str):
+    """A word that stands for a value, such as ``1e-3``. What a notebook puts in its place is a value already."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> Any:
+        """The value that it stands for."""
+        return parse_value(self)
 
 
 class _Place(NamedTuple):
@@ -112,6 +123,15 @@ class Placeholders:
             where, below = (f"line {place.number}: ", f"\n      {place.line}") if place.number else ("", "")
             itself = f"${place.written}" if place.written.startswith("$") else f"{{{place.written}}}"
             raise CommandError(f"{where}{place.written}: {why}; for the text itself write {itself}{below}") from error
+
+
+def escape(text: str) -> str:
+    """``text`` written so that it stands for itself.
+
+    >>> Placeholders({}).hide(escape("$5 or {five}"))
+    '$5 or {five}'
+    """
+    return re.sub(r"\$|\{[^{}\n]*\}", lambda found: "$$" if found[0] == "$" else f"{{{found[0]}}}", text)
 
 
 def _end(text: str, start: int) -> int:

@@ -15,7 +15,8 @@ import yaml
 
 import lmkit
 from lmkit.errors import ConfigError
-from lmkit.specs.plain import load_yaml, parse_value
+from lmkit.placeholders import Typed
+from lmkit.specs.plain import load_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from lmkit.run import Run, Runs
     from lmkit.widgets.configurator import Configurator
     from lmkit.widgets.monitor import Monitor
-
-
-class Typed(str):
-    """A word that stands for a value, such as ``1e-3``. What a notebook puts in its place is a value already."""
-
-    __slots__ = ()
-
-    @property
-    def value(self) -> Any:
-        """The value that it stands for."""
-        return parse_value(self)
 
 
 class Word(NamedTuple):

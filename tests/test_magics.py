@@ -421,7 +421,9 @@ def completed(shell: InteractiveShell, text: str) -> list[str]:
 def test_ipython_offers_what_completion_knows_and_nothing_else(shell: InteractiveShell, finished: lmkit.Run) -> None:
     assert completed(shell, "run = %lmkit sto|") == ["run = %lmkit stop"]
     assert completed(shell, "%lmkit attach wine-m|") == [f"%lmkit attach {finished.name}"]
-    assert completed(shell, "%lmkit train e.yaml -p optimizer.mom|") == []
+    assert completed(shell, "%lmkit train e.yaml -p optimizer.mom|") == [
+        "%lmkit train e.yaml -p training.optimizer.momentum"
+    ]
     assert completed(shell, "%lmkit train e.yaml -p mom| 0.9") == [
         "%lmkit train e.yaml -p training.optimizer.momentum 0.9"
     ]

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from lmkit.errors import CommandError
-from lmkit.placeholders import Placeholders
-from lmkit.verbs import Typed
+from lmkit.placeholders import Placeholders, Typed, escape
 
 DATA = object()
 NAMES = {
@@ -123,6 +122,12 @@ def test_in_quotes_or_amid_text_a_value_is_text(written: str, value: str) -> Non
 )
 def test_doubled_signs_stand_for_themselves(written: str, value: object) -> None:
     assert read(f"field: {written}") == {"field": value}
+
+
+@pytest.mark.parametrize("text", ["$n", "$$n", "{n}", "{{n}}", "{n} and {rate}", "a { b", "{a: b}", "5$", "{$n}"])
+def test_an_escaped_text_stands_for_itself(text: str) -> None:
+    cell = yaml.safe_dump({"field": text}, default_style="'")
+    assert read(escape(cell)) == {"field": text}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 
 import lmkit
 from lmkit import cli, magics
-from lmkit.verbs import VERBS, Typed, add_words
+from lmkit.placeholders import Typed
+from lmkit.verbs import VERBS, add_words
 
 
 def parsed(name: str, words: list[str]) -> argparse.Namespace:
