@@ -212,7 +212,8 @@ def test_verbs_return_what_the_functions_return(run_cell: Cell, finished: lmkit.
     assert list(table["name"]) == [finished.name]
     assert set(run_cell("table = %lmkit templates\ntable")["template"]) >= {"train", "report"}
     assert run_cell("%lmkit watch last").path == finished.path
-    assert [run.path for run in run_cell("shown = %lmkit monitor last $run\nshown").runs] == [finished.path] * 2
+    run_cell("shown = %lmkit monitor last $run")
+    assert [run.path for run in shell.user_ns["shown"].runs] == [finished.path] * 2
 
 
 def test_a_semicolon_keeps_the_result_from_being_shown(run_cell: Cell, finished: lmkit.Run) -> None:
