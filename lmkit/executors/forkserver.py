@@ -62,10 +62,12 @@ def _fork(job: dict[str, Any]) -> None:
             sys.stderr.flush()
             os._exit(0)  # nothing of the server's own is to be run down here
     os.close(wait)
-    folder = RunFolder(job["folder"])
-    folder.write_status(replace(folder.status(), heartbeat=time.time(), **process(worker)))
-    os.write(go, b".")
-    os.close(go)
+    try:
+        folder = RunFolder(job["folder"])
+        folder.write_status(replace(folder.status(), heartbeat=time.time(), **process(worker)))
+        os.write(go, b".")
+    finally:
+        os.close(go)
 
 
 def _preload(framework: str) -> None:
