@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import yaml
@@ -92,7 +92,7 @@ def _call(line: str, cell: str | None, values: Placeholders) -> Any:
     if cell is not None and not words:
         raise CommandError("%%lmkit: expected a verb, such as %%lmkit train; %lmkit help tells of them")
     if not words or words[0] in ("help", "-h", "--help"):
-        print(_help(words[1]) if len(words) > 1 else overview())
+        print(_help(words[1]) if len(words) > 1 and words[1] != "help" else overview())
         return None
     verb = _find(words[0], asked)
     if {"-h", "--help"} & set(words):
@@ -131,7 +131,6 @@ def _parser(verb: Verb, asked: str) -> argparse.ArgumentParser:
     add_words(parser, [w for w in verb.words if asked == "%lmkit" or "file" not in _targets(w)])
     if verb.name == "train":
         add_words(parser, [INLINE])
-    parser.set_defaults(**{"file": None} if asked == "%%lmkit" else {})
     return parser
 
 
@@ -209,9 +208,7 @@ def _line(path: list[str], node: yaml.Node | None) -> int | None:
 
 def _readable(error: BaseException) -> BaseException:
     """The same error, which IPython shows as its message alone: how lmkit came to it helps nobody."""
-    shown = [f"{type(error).__name__}: {error}"]
-    render: Callable[[], list[str]] = lambda: shown  # noqa: E731
-    error._render_traceback_ = render  # type: ignore[attr-defined]
+    error._render_traceback_ = lambda: [f"{type(error).__name__}: {error}"]  # type: ignore[attr-defined]
     return error
 
 

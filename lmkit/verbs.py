@@ -108,10 +108,7 @@ def _verb(*words: Word, example: str) -> Callable[[Callable[[argparse.Namespace]
 )
 def new(chosen: argparse.Namespace) -> Configurator:
     """Opens the form that makes an experiment."""
-    given = chosen.file
-    if isinstance(given, Mapping) and "data" in given:
-        given = {**given, "data": _kept(given["data"], chosen.runs)}
-    return lmkit.configure(given, runs=chosen.runs)
+    return lmkit.configure(_given(chosen), runs=chosen.runs)
 
 
 @_verb(
@@ -122,14 +119,14 @@ def new(chosen: argparse.Namespace) -> Configurator:
 )
 def train(chosen: argparse.Namespace) -> Run:
     """Trains what a file describes."""
-    given, changes = chosen.file, {path: _value(word) for path, word in chosen.parameter}
-    if isinstance(given, Mapping) and "data" in given:
-        given = {**given, "data": _kept(given["data"], chosen.runs)}
+    given = _given(chosen)
+    if not isinstance(given, lmkit.Experiment):
+        given = lmkit.Experiment.from_dict(given) if isinstance(given, Mapping) else lmkit.Experiment.load(given)
+    changes = {path: _value(typed) for path, typed in chosen.parameter}
     for path in ("data", "data.source"):
         if _in_memory(changes.get(path)):
             changes |= {f"data.{name}": value for name, value in _kept(changes.pop(path), chosen.runs).items()}
-    inline = getattr(chosen, "inline", False)
-    return lmkit.train(_experiment(given).override(changes), inline=inline, runs=chosen.runs)
+    return lmkit.train(given.override(changes), inline=getattr(chosen, "inline", False), runs=chosen.runs)
 
 
 @_verb(
@@ -245,19 +242,21 @@ def _handle(chosen: argparse.Namespace) -> Run:
     return chosen.run if isinstance(chosen.run, lmkit.Run) else lmkit.attach(chosen.run, runs=chosen.runs)
 
 
-def _experiment(given: Any) -> lmkit.Experiment:
-    if isinstance(given, lmkit.Experiment):
-        return given
-    return lmkit.Experiment.from_dict(given) if isinstance(given, Mapping) else lmkit.Experiment.load(given)
+def _given(chosen: argparse.Namespace) -> Any:
+    """The experiment that a verb was given: a file's name, a mapping, or one that is made already."""
+    given = chosen.file
+    if isinstance(given, Mapping) and "data" in given:
+        return {**given, "data": _kept(given["data"], chosen.runs)}
+    return given
 
 
-def _value(word: Any) -> Any:
-    return word.value if isinstance(word, Typed) else word
+def _value(typed: Any) -> Any:
+    return typed.value if isinstance(typed, Typed) else typed
 
 
 def _in_memory(data: Any) -> bool:
     """Whether it is data itself, and not what describes some."""
-    return data is not None and not isinstance(data, str | PurePath | Mapping)
+    return data is not None and not isinstance(data, str | PurePath | Mapping | bool | int | float)
 
 
 def _kept(data: Any, runs: str | None) -> Any:

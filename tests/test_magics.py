@@ -78,7 +78,7 @@ def test_loading_twice_adds_one_completer_and_unloading_takes_all_away(shell: In
     assert counted() == (False, False, 0)
 
 
-@pytest.mark.parametrize("line", ["%lmkit", "%lmkit help", "%lmkit --help"])
+@pytest.mark.parametrize("line", ["%lmkit", "%lmkit help", "%lmkit --help", "%lmkit help help", "%%lmkit help\nx"])
 def test_help_lists_every_verb_with_an_example(run_cell: Cell, capsys: pytest.CaptureFixture[str], line: str) -> None:
     assert run_cell(line) is None
     printed = capsys.readouterr().out
@@ -327,7 +327,12 @@ def test_a_run_is_steered_and_says_so_in_its_log(shell: InteractiveShell, run_ce
             ConfigError,
             "The experiment cannot be used:\n  training.optimizer.lr: given -1, expected greater than 0",
         ),
-        ("%%lmkit train\nseed: 1\ndata: {3 + 4}", DataError, "line 3: data: given int, expected (X, y) as arrays, "),
+        (
+            "%%lmkit train\nseed: 1\ndata: {(1, 2, 3)}",
+            DataError,
+            "line 3: data: given tuple, expected (X, y) as arrays, ",
+        ),
+        ("%%lmkit train\ndata: 3", ConfigError, "The experiment cannot be used:\n  line 2: data: given 3, expected "),
         (
             "%%lmkit train\n\ndata: nothing.csv",
             DataError,
