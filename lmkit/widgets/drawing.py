@@ -1,0 +1,228 @@
+"""A model as a picture and in numbers: layers, shapes, parameters, memory; free of any framework.
+
+The pictures are inline SVG. Their inks come from JupyterLab's own variables, so that they follow its theme.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from lmkit.plots import BLUE, GREY, VERMILLION
+from lmkit.specs.models import Layer
+
+WIDTH, HEIGHT = 560, 204
+MIDDLE, STEP, RADIUS = 76, 19, 5.5
+"""Of the columns of units: height of their middle, distance from one to the next, size."""
+
+UNITS = 7
+"""Units of a layer that are drawn at most; of more, the first and the last three."""
+
+COLUMNS = 6
+"""Layers that are drawn at most; of more, the first three and the last two."""
+
+KEPT = ("momentum", "beta1", "beta2")
+"""Settings of optimizers that are the decay of a running mean, which is as large as the weights themselves."""
+
+
+class Column(NamedTuple):
+    """A layer as it is drawn, with what follows without parameters or a change of shape.
+
+    Attributes:
+        kind: dense …; "input"; or "" for layers that are left out.
+        shape: of what comes out.
+        parameters: of its own.
+        after: the kinds of the layers that follow, such as an activation.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    after: tuple[str, ...] = ()
+
+
+class Numbers(NamedTuple):
+    """What a model costs while it trains, in bytes but for the first.
+
+    Attributes:
+        parameters: how many numbers it learns.
+        weights, gradients, optimizer: memory of each.
+    """
+
+    parameters: int
+    weights: int
+    gradients: int
+    optimizer: int
+
+    @property
+    def memory(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer
+
+
+def numbers(layers: Iterable[Layer], optimizer: Any, precision: str) -> Numbers:
+    """Counts parameters and memory.
+
+    Args:
+        layers: the model's.
+        optimizer: its specification: Adam keeps two arrays as large as the weights, SGD with momentum one.
+        precision: ``float32`` or ``float64``.
+
+    >>> from lmkit.specs.models import MLP
+    >>> from lmkit.specs.optimizers import Adam
+    >>> numbers(MLP(hidden=[10]).layers(30, 1), Adam(), "float32")
+    Numbers(parameters=321, weights=1284, gradients=1284, optimizer=2568)
+    """
+    parameters = sum(layer.parameters for layer in layers)
+    size = parameters * {"float32": 4, "float64": 8}[precision]
+    # SGD without momentum keeps nothing; Adam keeps its means even where they forget at once
+    kept = sum(hasattr(optimizer, k) and (k != "momentum" or optimizer.momentum > 0) for k in KEPT)
+    return Numbers(parameters, size, size, size * kept)
+
+
+def columns(inputs: int, layers: Sequence[Layer]) -> list[Column]:
+    """The layers as they are drawn, from the input on."""
+    found = [Column("input", (inputs,), 0)]
+    for layer in layers:
+        if not layer.parameters and layer.shape == found[-1].shape and found[-1].kind != "input":
+            found[-1] = found[-1]._replace(after=(*found[-1].after, layer.kind))
+        else:
+            found.append(Column(layer.kind, layer.shape, layer.parameters))
+    return found
+
+
+def elide(drawn: Sequence[Column]) -> list[Column]:
+    """At most ``COLUMNS``, the middle ones left out and counted."""
+    if len(drawn) <= COLUMNS:
+        return list(drawn)
+    left_out = drawn[3:-2]
+    gap = Column("", (), sum(c.parameters for c in left_out), (f"{len(left_out)} more",))
+    return [*drawn[:3], gap, *drawn[-2:]]
+
+
+def model_svg(inputs: int, layers: Sequence[Layer]) -> str:
+    """The model as an inline SVG, with a text that says the same."""
+    drawn = elide(columns(inputs, layers))
+    gap = min(150.0, (WIDTH - 90) / max(1, len(drawn) - 1))
+    left = (WIDTH - gap * (len(drawn) - 1)) / 2
+    xs = [left + gap * i for i in range(len(drawn))]
+    lines, marks, labels = [], [], []
+    for (a, column), (b, following) in pairwise(zip(xs, drawn, strict=True)):
+        lines.append(_connections(a, column, b, following))
+    for i, (x, column) in enumerate(zip(xs, drawn, strict=True)):
+        colour = GREY if not i else VERMILLION if i == len(drawn) - 1 else BLUE
+        marks.append(_units(x, column, colour))
+        labels.append(_label(x, column))
+    words = "; ".join(_words(column) for column in drawn)
+    return (
+        f'<svg class="lkc-drawing" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(words)}">'
+        f'<path class="lkc-lines" d="{"".join(lines)}"/>{"".join(marks)}{"".join(labels)}</svg>'
+    )
+
+
+def numbers_html(found: Numbers) -> str:
+    """The numbers as a line of tiles."""
+    tiles = [
+        ("parameters", count(found.parameters), "numbers that are learnt"),
+        ("weights", size_text(found.weights), "memory of the parameters"),
+        ("gradients", size_text(found.gradients), "memory of one gradient a parameter"),
+        ("optimizer", size_text(found.optimizer), "memory of the optimizer's running means"),
+        ("together", size_text(found.memory), "memory of these three; batches and activations come on top"),
+    ]
+    return '<dl class="lkc-tiles">{}</dl>'.format(
+        "".join(
+            f'<div title="{title}"><dt class="lkc-tile">{name}</dt><dd class="lkc-tile">{value}</dd></div>'
+            for name, value, title in tiles
+        )
+    )
+
+
+def count(n: int) -> str:
+    """A number of things: exact up to a million.
+
+    >>> count(4160), count(13_860_000)
+    ('4,160', '13.9 M')
+    """
+    for unit, name in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if n >= unit:
+            return f"{n / unit:.3g} {name}"
+    return f"{n:,}"
+
+
+def size_text(n: float) -> str:
+    """A number of bytes.
+
+    >>> size_text(512), size_text(1284), size_text(5_000_000)
+    ('512 B', '1.25 KiB', '4.77 MiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n < 1000:  # three digits, and no fourth before the next unit
+            return f"{n:.3g} {unit}"
+        n /= 1024
+    return f"{n:.3g} TiB"
+
+
+# -- parts of the picture -------------------------------------------------------------------------
+
+
+def _heights(column: Column) -> list[float]:
+    """Where the units of a layer are drawn, from the top; empty for what has no units one under the other."""
+    if len(column.shape) != 1:
+        return []
+    n = column.shape[0]
+    places = min(n, UNITS)
+    top = MIDDLE - STEP * (places - 1) / 2
+    heights = [top + STEP * i for i in range(places)]
+    return heights if n <= UNITS else heights[:3] + heights[-3:]
+
+
+def _units(x: float, column: Column, colour: str) -> str:
+    if not column.kind:
+        return "".join(f'<circle cx="{x + d:.0f}" cy="{MIDDLE}" r="2.2" fill="{GREY}"/>' for d in (-9, 0, 9))
+    heights = _heights(column)
+    if not heights:
+        return (
+            f'<rect x="{x - 17:.0f}" y="{MIDDLE - 45}" width="34" height="90" rx="5" '
+            f'fill="{colour}" fill-opacity=".15" stroke="{colour}" stroke-width="1.5"/>'
+        )
+    dots = "".join(f'<circle cx="{x:.0f}" cy="{y:.1f}" r="{RADIUS}"/>' for y in heights)
+    more = ""
+    if column.shape[0] > UNITS:
+        more = "".join(f'<circle cx="{x:.0f}" cy="{MIDDLE + d}" r="1.5" opacity=".7"/>' for d in (-6, 0, 6))
+    return f'<g fill="{colour}">{dots}{more}</g>'
+
+
+def _connections(a: float, column: Column, b: float, following: Column) -> str:
+    """Lines from every unit to every unit where a dense layer follows; else one line."""
+    start, end = _heights(column), _heights(following)
+    if following.kind == "dense" and start and end:
+        return "".join(f"M{a:.0f} {y:.0f}L{b:.0f} {z:.0f}" for y in start for z in end)
+    return f"M{a + 22:.0f} {MIDDLE}H{b - 22:.0f}"
+
+
+def _words(column: Column) -> str:
+    name = f"{column.kind} {_shape(column.shape)}" if column.kind else ""
+    parameters = f"{count(column.parameters)} parameters" if column.parameters else ""
+    return ", ".join(t for t in (name, *column.after, parameters) if t)
+
+
+def _label(x: float, column: Column) -> str:
+    name = f"{column.kind} {_shape(column.shape)}" if column.kind else column.after[0]
+    after = ", ".join(column.after) if column.kind else "layers"
+    rows = [
+        ("lkc-strong", name),
+        ("lkc-soft", after),
+        ("lkc-soft", f"{count(column.parameters)} params" if column.parameters else ""),
+    ]
+    # the second and third line move up where there is nothing to say
+    told = [(kind, text) for kind, text in rows if text]
+    return "".join(
+        f'<text class="{kind}" x="{x:.0f}" y="{164 + 15 * i}">{html.escape(text)}</text>'
+        for i, (kind, text) in enumerate(told)
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

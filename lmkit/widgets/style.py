@@ -1,0 +1,21 @@
+"""The looks of what is made of ipywidgets: one style sheet, in JupyterLab's own colours, light or dark."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import ipywidgets as W
+
+STATIC = Path(__file__).parent / "static"
+
+
+@cache
+def css(name: str) -> str:
+    """The style sheet ``name``."""
+    return (STATIC / f"{name}.css").read_text(encoding="utf-8")
+
+
+def sheet(name: str) -> W.HTML:
+    """A style sheet as a widget, to be put beside those that it is for."""
+    return W.HTML(f"<style>{css(name)}</style>", layout={"display": "none"})
