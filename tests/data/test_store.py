@@ -1,5 +1,8 @@
 """Data handed over in memory is kept once per content."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,25 +49,33 @@ def test_the_name_says_the_content_and_another_content_has_another(tmp_path):
     assert len(names) == len(different) == len(kept(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        pd.array([1, None, 3] * 4, dtype="Int64"),
-        pd.array([True, None, False] * 4, dtype="boolean"),
-        pd.Categorical(["a", "b", None] * 4),
-        np.array(["a", None, "é"] * 4, dtype=object),
-        pd.array(["a", None, "b"] * 4, dtype="string"),
-    ],
-    ids=lambda c: str(c.dtype),
-)
-def test_columns_that_are_no_plain_numbers_have_one_name_too(tmp_path, column):
-    first, second = (
-        keep((pd.DataFrame({"c": column.copy(), "y": range(12)}), "y"), tmp_path)["source"] for _ in range(2)
+COLUMNS = """
+import numpy as np, pandas as pd
+columns = [
+    np.array([0.1, np.nan, -0.0] * 4),
+    pd.array([1000, None, 3000] * 4, dtype="Int64"),
+    pd.array([True, None, False] * 4, dtype="boolean"),
+    pd.Categorical(["a", "b", None] * 4),
+    np.array(["a", None, "é"] * 4, dtype=object),
+    pd.array(["a", None, "b"] * 4, dtype="string"),
+    pd.date_range("2024-01-01", periods=12),
+]
+"""
+
+
+def test_another_process_gives_the_same_content_the_same_name(tmp_path):
+    code = COLUMNS + (
+        "import sys\nfrom lmkit.data.store import keep\n"
+        "for c in columns: print(keep((pd.DataFrame({'c': c, 'y': range(12)}), 'y'), sys.argv[1])['source'])"
     )
-    assert first == second
-    changed = pd.DataFrame({"c": column.copy(), "y": range(12)})
-    changed.loc[0, "c"] = column[2]
-    assert keep((changed, "y"), tmp_path)["source"] != first
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=100
+    )
+    space = {}
+    exec(COLUMNS, space)
+    here = [keep((pd.DataFrame({"c": c, "y": range(12)}), "y"), tmp_path)["source"] for c in space["columns"]]
+    assert here == told.stdout.split()
+    assert len(set(here)) == len(here) == len(kept(tmp_path))
 
 
 def test_what_was_handed_over_may_change_afterwards(tmp_path):
