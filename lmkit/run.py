@@ -369,9 +369,7 @@ def attach(name: str | Path = "last", /, *, runs: str | Path | None = None) -> R
 
 
 @overload
-def attach(
-    name: str | Path, second: str | Path, /, *more: str | Path, runs: str | Path | None = None
-) -> Runs: ...
+def attach(name: str | Path, second: str | Path, /, *more: str | Path, runs: str | Path | None = None) -> Runs: ...
 
 
 def attach(*names: str | Path, runs: str | Path | None = None) -> Run | Runs:

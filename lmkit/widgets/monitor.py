@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,9 @@ LOOK_SECONDS = 0.25
 
 CATCH_UP_SECONDS = 0.05
 """How soon the next look comes while a long run is caught up with."""
+
+FAILURES = 20
+"""So many looks in a row may fail (a disk that is away for a moment) before a monitor is given up."""
 
 STATIC = Path(__file__).parent / "static"
 
@@ -95,10 +99,9 @@ class Monitor:
             behind = any(feed.behind for feed in self.feeds)
             if not behind:  # a run that is caught up with is shown whole, not as it races by
                 self._tell()
-            ended = not behind and not any(feed.status.live for feed in self.feeds)
-        if ended and not self.done:
-            self.done = True
-            self._replace()
+            if not behind and not self.done and not any(feed.status.live for feed in self.feeds):
+                self._replace()
+                self.done = True
         return behind
 
     def _tell(self, anew: bool = False) -> None:
@@ -141,8 +144,8 @@ class Monitor:
         elif kind == "hello":
             with self._lock:
                 self._tell(anew=True)
-            if self.done and self._display_id:
-                self._replace()
+                if self.done:
+                    self._replace()
         elif kind == "zoom":
             with self._lock:
                 self._detail(message["from"], message["to"], message["ticket"])
@@ -161,11 +164,14 @@ class Monitor:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self._display_id = secrets.token_hex(8)
         view = self.widget._repr_mimebundle_()
         data, metadata = view if isinstance(view, tuple) else (view, {})
         data = {**(data or {}), **identity(self.runs), "text/plain": repr(self)}
-        display(data, metadata=metadata, raw=True, display_id=self._display_id)
+        with self._lock:
+            self._display_id = secrets.token_hex(8)
+            display(data, metadata=metadata, raw=True, display_id=self._display_id)
+            if self.done:  # it ended before it was shown
+                self._replace()
 
     def _replace(self) -> None:
         """Puts the static chart in the place of the widget: that is what the saved notebook shows."""
@@ -212,14 +218,18 @@ class _Watcher:
                 self.thread.start()
 
     def _look(self) -> None:
+        failures: Counter[Monitor] = Counter()
         while True:
             behind = False
             for monitor in list(self.monitors):
                 try:
                     behind |= monitor.look()
+                    del failures[monitor]
                 except Exception as error:  # a folder that was deleted, say: the others are still to be watched
-                    monitor.done = True
-                    monitor.widget.send({"type": "refused", "run": 0, "text": f"no longer watched: {error}"})
+                    failures[monitor] += 1
+                    if failures[monitor] >= FAILURES:
+                        monitor.done = True
+                        monitor.widget.send({"type": "refused", "run": 0, "text": f"no longer watched: {error}"})
             with self.lock:
                 self.monitors = weakref.WeakSet(m for m in self.monitors if not m.done)
                 if not self.monitors:

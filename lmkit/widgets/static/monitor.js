@@ -354,7 +354,7 @@ class View {
     this.rule = style.getPropertyValue("--lmkit-rule").trim() || "#ddd"
     this.paper = style.getPropertyValue("--lmkit-paper").trim() || "#fff"
     const dark = document.body.dataset.jpThemeLight === "false"
-    const seen = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
+    const tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
     const metric = this.runs.map((r) => r.metric).find(Boolean)
     this.titles.metric.textContent = {accuracy: "Accuracy", r2: "R²"}[metric] ?? "Metric"
     this.scale.setAttribute("aria-pressed", String(this.isLog()))
@@ -365,7 +365,7 @@ class View {
       const seen = run.detail ?? {start: 0, width: run.steps.width, n: run.steps.n, rows: run.steps.rows}
       const x = middles(seen.start, seen.width, seen.n, run.steps.count - seen.start), row = (name) => seen.rows[STEP[name]]
       const at = Array.from(run.epochs.rows[EPOCH.step]), epoch = (name) => run.epochs.rows[EPOCH[name]]
-      const training = seen(several ? run.colour : this.colours.runs[0]), validation = several ? training : seen(this.colours.validation)
+      const training = tinted(several ? run.colour : this.colours.runs[0]), validation = several ? training : tinted(this.colours.validation)
       const line = (data, name, colour, look = {}) => ({
         ...data, name: several ? `${run.name}, ${name}` : name, mode: data.x.length < 2 ? "markers" : "lines", type: "scatter",
         line: {color: colour, width: 2, ...look}, marker: {color: colour, size: 5}, hovertemplate: "%{y:.4~g}",
