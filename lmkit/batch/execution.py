@@ -115,9 +115,8 @@ def run_template(
     state, reason = _outcome(made)
     if problem and state == "completed":
         state = "stopped" if problem == INTERRUPTED else "failed"
-    why = "; ".join(w for w in (problem, reason) if w)
     report = _page(place, place.with_name("report.html") if in_run else place.with_suffix(".html"))
-    return Execution(place, report, made, state, f"{place}: {why}" if why else "")
+    return Execution(place, report, made, state, "; ".join(w for w in (problem, reason) if w))
 
 
 def _writable(notebook: Path) -> Path:
@@ -232,8 +231,8 @@ def _outcome(made: list[Path]) -> tuple[str, str]:
         status = RunFolder(path).status()
         if status.state != "completed":
             why = f" ({status.reason})" if status.reason else ""
-            verb = "watch" if status.live else "resume"
-            return status.state, f"the run {path.name} is {status.state}{why}; go on: lmkit {verb} {path.name}"
+            go_on = f"lmkit {'watch' if status.live else 'resume'} {path.name if path.parent == runs_root() else path}"
+            return status.state, f"the run {path.name} is {status.state}{why}; go on: {go_on}"
     return "completed", ""
 
 

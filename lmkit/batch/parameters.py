@@ -89,16 +89,22 @@ def read_parameters(source: str, where: str = "the parameters cell") -> dict[str
 
 def _type(annotation: ast.expr, where: str) -> Any:
     """The type that an annotation stands for: built-in ones and those of ``typing``; nothing in it is called."""
+    from pydantic import PydanticUserError, TypeAdapter
+
     names = {t.__name__: t for t in (bool, int, float, str, list, dict, tuple)} | {"Path": Path, "typing": typing}
     names |= {n: getattr(typing, n) for n in ("Any", "Literal", "Optional", "Union", "Annotated")}
     allowed = (ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant, ast.Tuple, ast.List, ast.Load,
-               ast.Attribute, ast.UnaryOp, ast.USub)  # fmt: skip
+               ast.UnaryOp, ast.USub)  # fmt: skip
     text = ast.unparse(annotation)
     try:
-        if not all(isinstance(n, allowed) for n in ast.walk(annotation)):
-            raise TypeError
-        return eval(compile(ast.Expression(annotation), where, "eval"), {"__builtins__": {}}, names)
-    except (NameError, TypeError, AttributeError):
+        for node in ast.walk(annotation):
+            is_typing = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "typing" and node.attr in names
+            if not isinstance(node, allowed) and not is_typing:
+                raise TypeError
+        found = eval(compile(ast.Expression(annotation), where, "eval"), {"__builtins__": {}}, names)
+        TypeAdapter(found)
+        return found
+    except (NameError, TypeError, PydanticUserError):
         raise TemplateError(
             f"{where}: the type {text} is not understood; expected one made of {', '.join(sorted(names))}"
         ) from None
