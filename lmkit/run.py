@@ -125,17 +125,19 @@ class Run:
             pause = min(0.25, pause * 1.2)
         return self
 
-    def watch(self, file: TextIO | None = None) -> Run:
-        """Prints one line an epoch, and a sign of life between long ones, until it has ended.
+    def watch(self, file: TextIO | None = None, *, until: tuple[str, ...] = ()) -> Run:
+        """Prints one line an epoch, and a sign of life between long ones, until it has ended or is in a state ``until``.
 
         Raises:
             RunFailed: it failed, or its worker vanished.
         """
         reporter = Reporter(self.folder, file or sys.stdout)
-        while self.status.live:
+        while (status := self.status).live and status.state not in until:
             reporter.look()
             time.sleep(0.1)
         reporter.look(last=True)
+        if status.live:
+            return self
         self._ended("watched to its end")
         return self
 
@@ -365,25 +367,27 @@ class Runs(tuple[Run, ...]):
 
 
 @overload
-def attach(name: str | Path = "last", /, *, runs: str | Path | None = None) -> Run: ...
+def attach(name: Run | str | Path = "last", /, *, runs: str | Path | None = None) -> Run: ...
 
 
 @overload
-def attach(name: str | Path, second: str | Path, /, *more: str | Path, runs: str | Path | None = None) -> Runs: ...
+def attach(
+    name: Run | str | Path, second: Run | str | Path, /, *more: Run | str | Path, runs: str | Path | None = None
+) -> Runs: ...
 
 
-def attach(*names: str | Path, runs: str | Path | None = None) -> Run | Runs:
+def attach(*names: Run | str | Path, runs: str | Path | None = None) -> Run | Runs:
     """The run with this name, prefix or short id, or the ``last`` one started; of several names, all of them together.
 
     Raises:
         RunNotFound: none, or more than one, has it.
     """
-    found = [Run(find_run(name, runs)) for name in names or ("last",)]
+    found = [_run(name, runs) for name in names or ("last",)]
     return found[0] if len(found) == 1 else Runs(found)
 
 
 def _run(run: Run | str | Path, runs: str | Path | None) -> Run:
-    return run if isinstance(run, Run) else attach(run, runs=runs)
+    return run if isinstance(run, Run) else Run(find_run(run, runs))
 
 
 def watch(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:

@@ -58,7 +58,7 @@ def show(shown: Run | Runs) -> None:
         return
     for run in live:
         try:
-            run.watch()
+            run.watch(until=("paused",))  # nobody is there who could wake it
         except RunFailed as error:  # whoever asks for its results is refused; here it is only looked at
             print(error)
     from lmkit.widgets.output import static_output

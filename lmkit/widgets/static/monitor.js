@@ -108,12 +108,16 @@ function cut(trace, [from, to]) {
   trace.y = kept.map((i) => trace.y[i])
 }
 
-function smoothed(x, values) {
-  const share = 2 / (Math.max(4, values.length / 12) + 1), ys = []
+// The course of the losses: an average that forgets; of logarithms where they are drawn so.
+function smoothed(x, values, log) {
+  const share = 2 / (Math.max(3, values.length / 25) + 1), ys = []
   let sum = 0, weight = 0
   for (const value of values) {
-    if (Number.isFinite(value)) ((sum = (1 - share) * sum + share * value), (weight = (1 - share) * weight + share))
-    ys.push(weight ? sum / weight : NaN)
+    if (Number.isFinite(value) && (!log || value > 0)) {
+      sum = (1 - share) * sum + share * (log ? Math.log(value) : value)
+      weight = (1 - share) * weight + share
+    }
+    ys.push(weight ? (log ? Math.exp(sum / weight) : sum / weight) : NaN)
   }
   return {x, y: ys}
 }
@@ -292,12 +296,16 @@ class View {
     pause.disabled = status.state === "completed" || status.state === "pending"
     stop.disabled = !live
     this.steering.disabled = !this.runs.some((r) => LIVE.includes(r.status.state))
+    // each number has the room that its longest value needs, so that nothing moves
     const words = [
-      ["epoch", `${whole(status.epoch)}/${whole(status.epochs)}`], ["step", `${whole(status.step)}/${whole(status.steps)}`],
-      ["steps/s", rate(status.steps_per_second)], ["samples/s", rate(status.samples_per_second)],
-      live ? ["left", duration(status.seconds_left)] : ["trained", duration(status.seconds)],
-      ["memory", status.memory ? `${whole(status.memory / 2 ** 20)} MB` : "–"],
-    ].map(([name, value]) => element("span", {class: "lmkit-number", title: name}, element("b", {}, value), ` ${name}`))
+      ["epoch", `${whole(status.epoch)}/${whole(status.epochs)}`, 2 * whole(status.epochs).length + 1],
+      ["step", `${whole(status.step)}/${whole(status.steps)}`, 2 * whole(status.steps).length + 1],
+      ["steps/s", rate(status.steps_per_second), 6],
+      ["samples/s", rate(status.samples_per_second), 7],
+      live ? ["left", duration(status.seconds_left), 9] : ["trained", duration(status.seconds), 9],
+      ["memory", status.memory ? `${whole(status.memory / 2 ** 20)} MB` : "–", 8],
+    ].map(([name, value, room]) => element("span", {class: "lmkit-number", style: `min-width: ${room + name.length + 1}ch`},
+      element("b", {}, value), ` ${name}`))
     numbers.replaceChildren(...words)
     if (!live) {
       const scores = Object.entries(status.metrics ?? {}).map(([k, v]) => `${k} ${number(v)}`).join("   ")
@@ -372,7 +380,7 @@ class View {
       })
       if (!several)
         traces.loss.push({...line(band(x, row("low"), row("high")), "each step", this.colours.steps, {width: 1}), opacity: 0.55, hoverinfo: "skip", hovertemplate: null})
-      traces.loss.push(line(smoothed(x, row("mean")), "training", training, several ? {width: 1.25, dash: "dot"} : {}))
+      traces.loss.push(line(smoothed(x, row("mean"), this.isLog()), "training", training, several ? {width: 1.25, dash: "dot"} : {}))
       traces.loss.push(line(band(at, epoch("valLow"), epoch("valHigh")), "validation", validation))
       traces.metric.push(line({x: at, y: Array.from(epoch("metric"))}, "training", training, several ? {width: 1.25, dash: "dot"} : {}))
       traces.metric.push(line(band(at, epoch("valMetricLow"), epoch("valMetricHigh")), "validation", validation))
