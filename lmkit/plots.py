@@ -25,6 +25,9 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MATRIX_NUMBERS = 20
 """Up to so many classes a confusion matrix has its counts written in."""
 
+MATRIX_LABELS = 30
+"""Of more classes than this only every so many has its label written."""
+
 SHADE = "share of the true class"
 """What the colour of a confusion matrix tells: where no counts are written, a bar beside it gives the measure."""
 
@@ -192,7 +195,8 @@ def _plotly_matrix(figure: Any, matrix: Matrix) -> None:
     import plotly.graph_objects as go
 
     # numbered positions, for two classes may share a label once it is shortened
-    ticks = {"tickvals": list(range(len(matrix.labels))), "ticktext": list(matrix.labels)}
+    places = _labelled(matrix)
+    ticks = {"tickvals": list(places), "ticktext": [matrix.labels[i] for i in places]}
     figure.add_trace(
         go.Heatmap(
             z=_shares(matrix),
@@ -220,9 +224,14 @@ def _matrix_size(panel: Matrix) -> tuple[int, int, bool]:
     n = len(panel.labels)
     side = min(480, 140 + 28 * n)
     label = 7 * max(len(label) for label in panel.labels)
-    aslant = label > 0.95 * side / n
+    aslant = label > 0.95 * side / min(n, MATRIX_LABELS)
     bar = 0 if n <= MATRIX_NUMBERS else 90
     return min(WIDTH, 80 + label + side + bar), 80 + side + (int(0.7 * label) if aslant else 10), aslant
+
+
+def _labelled(matrix: Matrix) -> range:
+    """The classes that have room for their label: all, or every so many."""
+    return range(0, len(matrix.labels), -(-len(matrix.labels) // MATRIX_LABELS))
 
 
 def _shares(matrix: Matrix) -> list[list[float]]:
@@ -317,14 +326,11 @@ def _draw_matrix(ax: Any, matrix: Matrix) -> None:
     shares = _shares(matrix)
     image = ax.imshow(shares, cmap=LinearSegmentedColormap.from_list("share", ["white", BLUE], N=32), vmin=0, vmax=1)
     aslant = _matrix_size(matrix)[2]
-    ax.set_xticks(
-        range(n),
-        matrix.labels,
-        rotation=45 if aslant else 0,
-        ha="right" if aslant else "center",
-        rotation_mode="anchor",
-    )
-    ax.set_yticks(range(n), matrix.labels)
+    places = _labelled(matrix)
+    labels = [matrix.labels[i] for i in places]
+    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if aslant else {}
+    ax.set_xticks(places, labels, **turned)
+    ax.set_yticks(places, labels)
     ax.set_xlabel("predicted class", color=INK)
     ax.set_ylabel("true class", color=INK)
     ax.tick_params(length=0, colors=INK)
