@@ -6,6 +6,7 @@ the first start pays for the import. The server ends with the process that it se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -80,8 +81,9 @@ class WorkerExecutor:
         with _lock:
             try:
                 self._hand_over(folder, _server(framework, folder.log), line)
-            except BrokenPipeError:  # it died just now
-                self._hand_over(folder, _server(framework, folder.log, anew=True), line)
+            except BrokenPipeError:  # it died just now; where another does too, the run is lost and its log says why
+                with contextlib.suppress(BrokenPipeError):
+                    self._hand_over(folder, _server(framework, folder.log, anew=True), line)
 
     def _hand_over(self, folder: RunFolder, server: _Server, line: bytes) -> None:
         status = replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.process.pid))
