@@ -70,6 +70,9 @@ details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
 """
 
 
+_NOTHING_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
 def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path:
     """Writes an executed notebook as one HTML page: no code, no script, nothing fetched from anywhere.
 
@@ -81,7 +84,7 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path
         The page's path.
 
     Raises:
-        TemplateError: there is no such notebook, or it is none.
+        TemplateError: there is no such notebook, or it is none, or the page cannot be written.
         MissingPackage: nbconvert is not installed.
 
     >>> page("out.ipynb")  # doctest: +SKIP
@@ -96,8 +99,9 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path
     target = Path(html_path) if html_path else source.with_suffix(".html")
     try:
         notebook = nbformat.read(source, as_version=4)
-    except FileNotFoundError:
-        raise TemplateError(f"there is no notebook {str(source)!r}; expected an executed .ipynb file") from None
+    except OSError as error:
+        why = f"there is no notebook {str(source)!r} ({error.strerror})"
+        raise TemplateError(f"{why}; expected an executed .ipynb file") from None
     except (nbformat.reader.NotJSONError, nbformat.ValidationError):
         raise TemplateError(f"{str(source)!r} is no notebook; expected an executed .ipynb file") from None
     exporter = HTMLExporter(
@@ -109,12 +113,17 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path
     )
     body, _ = exporter.from_notebook_node(_printable(notebook))
     title = html.escape(_title(notebook) or source.stem)
-    target.write_text(
+    text = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_NOTHING_FETCHED}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{_harmless(body)}\n</main>\n</body>\n</html>\n",
-        encoding="utf-8",
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{_harmless(body)}\n</main>\n</body>\n</html>\n"
     )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TemplateError(f"the page cannot be written to {str(target)!r}: {error.strerror}") from None
     return target
 
 
@@ -138,6 +147,8 @@ def _printable(notebook: Any) -> Any:
                 shown[-1].text += output.text  # a kernel sends what is printed in pieces
             else:
                 shown.append(output)
+        for output in (o for o in shown if o.output_type == "stream"):
+            output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)  # a bar that was drawn over and over
         cell.outputs = shown
     return notebook
 
