@@ -40,6 +40,10 @@ FLUSH_SECONDS = 0.2
 """How often numbers are written at most."""
 
 RESERVE_BYTES = 65_536
+SMALL_STEP = 2**24
+"""Multiplications of a step up to which one thread serves it best: more would mostly wait for each other, and where
+several runs share a machine they wait a hundred times longer than they work."""
+
 STATUS_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
 TRAINING_ROWS = 10_000
@@ -108,6 +112,7 @@ class Loop:
         self.interrupted = ""
         self.control_offset = 0
         self.paced: int | None = None
+        self.threads_before = 0
         self.asked: list[dict[str, Any]] = []
         self.pending: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         self.flushed = self.shown = self.saved = time.monotonic()
@@ -129,6 +134,8 @@ class Loop:
             stopper.set()
             heart.join()
             restore_signals()
+            if self.threads_before:
+                self.backend.set_threads(self.threads_before)
         metrics = self._metrics("test")
         self._predictions()
         self.folder.events.append(
@@ -178,6 +185,9 @@ class Loop:
         self.data = prepare(spec.data, spec.seed, training.precision, root)
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
         inputs, outputs = self.data.training.X.shape[1], self.data.preprocessing.outputs
+        small = spec.data.batch_size * spec.model.multiplications(inputs, outputs) < SMALL_STEP
+        if training.threads or small:
+            self.threads_before = self.backend.set_threads(training.threads or 1)
         self.model = self.backend.build(spec.model, inputs, outputs, training.precision)
         self.backend.set_weights(self.model, spec.model.initial_weights(inputs, outputs, spec.seed))
         self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)

@@ -448,3 +448,14 @@ def test_training_again_in_a_folder_that_was_never_begun(tmp_path: Path) -> None
     folder = RunFolder.create(lk.Experiment(**FAST), tmp_path)
     loop.train(folder)
     assert folder.status().state == "completed"
+
+
+def test_a_small_model_takes_one_thread_and_gives_the_others_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert trained("torch", epochs=1).environment["backend"]["threads"] == 1
+        assert torch.get_num_threads() == 2
+        assert trained("torch", epochs=1, threads=2).environment["backend"]["threads"] == 2
+    finally:
+        torch.set_num_threads(before)

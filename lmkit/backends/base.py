@@ -72,5 +72,8 @@ class Backend(Protocol):
     def predict(self, model: Any, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows. Dropout is off."""
 
+    def set_threads(self, threads: int) -> int:
+        """Sets how many threads one operation on a CPU uses, as far as it still can; returns how many it was."""
+
     def environment(self) -> dict[str, Any]:
         """Versions, devices and thread counts, for the record."""

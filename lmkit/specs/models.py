@@ -65,6 +65,14 @@ class MLP(Spec):
                     found.append(Layer(f"dropout_{i}", "dropout", (fan_out,)))
         return found
 
+    def multiplications(self, inputs: int, outputs: int) -> int:
+        """Multiplications that the output of one row takes.
+
+        >>> MLP(hidden=[10]).multiplications(30, 1)
+        310
+        """
+        return sum(a * b for a, b in pairwise(self.widths(inputs, outputs)))
+
     def initial_weights(self, inputs: int, outputs: int, seed: int) -> Weights:
         """The first weights, float64, drawn by NumPy so that every framework starts at the same point.
 

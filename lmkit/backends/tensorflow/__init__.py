@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,13 @@ class TensorFlowBackend:
     def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows, dropout off."""
         return model(tf.constant(X, dtype=model.inputs[0].dtype), training=False).numpy()
+
+    def set_threads(self, threads: int) -> int:
+        """Sets how many threads one operation on a CPU uses, while nothing has been computed yet; returns how many it was."""
+        before = tf.config.threading.get_intra_op_parallelism_threads()
+        with contextlib.suppress(RuntimeError):  # too late
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        return int(before)
 
     def environment(self) -> dict[str, Any]:
         """Versions, devices and thread counts."""

@@ -50,6 +50,12 @@ class TorchBackend:
         finally:
             model.train(training)
 
+    def set_threads(self, threads: int) -> int:
+        """Sets how many threads one operation on a CPU uses; returns how many it was."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        return before
+
     def environment(self) -> dict[str, Any]:
         """Versions, devices and thread counts."""
         place = device()
