@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     chosen = _parser().parse_args(arguments)
     try:
-        return COMMANDS[chosen.verb](chosen)
+        done = COMMANDS[chosen.verb](chosen)
+        sys.stdout.flush()
+        return done
     except LmkitError as error:
         print(f"lmkit: {error}", file=sys.stderr)
         if getattr(chosen, "json", False):
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is it told again at the exit
         return DONE
 
 
