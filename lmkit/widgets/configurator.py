@@ -21,6 +21,7 @@ from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage
 from lmkit.experiment import Experiment, made_name
 from lmkit.run import Run, attach, train
 from lmkit.specs.data import BUNDLED, DataSpec
+from lmkit.specs.data import FILES as DATA_FILES
 from lmkit.specs.losses import resolve_loss
 from lmkit.widgets import drawing, preview, snippets, style
 from lmkit.widgets.fields import LABEL_WIDTH, Constant, Field, Group
@@ -282,6 +283,10 @@ class Configurator(W.VBox):
         in_background(lambda: self._look(spec), lambda found: self._seen(key, found))
 
     def _look(self, spec: DataSpec) -> preview.Preview | LmkitError:
+        if not spec.source:
+            return DataError(
+                f"data.source: type the path of a {' or '.join(', '.join(DATA_FILES).rsplit(', ', 1))} file"
+            )
         try:
             return preview.look(spec, self._runs)
         except LmkitError as error:

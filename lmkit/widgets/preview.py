@@ -174,7 +174,7 @@ def _balance(table: Table) -> tuple[Share, ...]:
         y = table.y.to_numpy(dtype=np.float64)
         edges = _round_edges(y.min(), y.max())
         counts, _ = np.histogram(y, bins=edges)
-        return tuple(Share(f"{a:g} – {b:g}", int(n)) for n, (a, b) in zip(counts, pairwise(edges), strict=True))
+        return tuple(Share(f"{a:g} to {b:g}", int(n)) for n, (a, b) in zip(counts, pairwise(edges), strict=True))
     counted = table.y.value_counts().sort_index()
     shares = [Share(table.labels.get(value, str(value)), int(n)) for value, n in counted.items()]
     if len(shares) > ROWS + 1:

@@ -11,6 +11,7 @@ import yaml
 from lmkit.experiment import TAGS, WORDS, Experiment, made_name
 from lmkit.placeholders import escape
 from lmkit.specs.base import Spec
+from lmkit.specs.plain import _Dumper
 
 LINE = 88
 """Characters of a line of Python, at most."""
@@ -87,7 +88,7 @@ def _literal(value: Any, indent: int) -> str:
     return f"{brackets[0]}\n{lines}{' ' * indent}{brackets[1]}"
 
 
-class _Block(yaml.SafeDumper):
+class _Block(_Dumper):
     """Mappings in block style, lists on one line: no braces, which a magic fills from the notebook."""
 
 

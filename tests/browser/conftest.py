@@ -27,7 +27,12 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"] + [
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 ]
@@ -66,10 +71,9 @@ class Notebook:
 
     def command(self, name: str, wait: bool = True, **arguments: Any) -> None:
         """Runs one of JupyterLab's own commands, such as ``notebook:run-all-cells``, and waits until it is done."""
-        script = (
-            "([name, arguments]) => { const done = window.jupyterapp.commands.execute(name, arguments); return WAIT }"
-        )
-        self.page.evaluate(script.replace("WAIT", "done.then(() => null)" if wait else "null"), [name, arguments])
+        then = "done.then(() => null)" if wait else "null"
+        script = f"([name, args]) => {{ const done = window.jupyterapp.commands.execute(name, args); return {then} }}"
+        self.page.evaluate(script, [name, arguments])
 
     def cell(self, index: int) -> Any:
         """The cell at ``index``."""
