@@ -126,7 +126,7 @@ class Run:
         return self
 
     def watch(self, file: TextIO | None = None, *, until: tuple[str, ...] = ()) -> Run:
-        """Prints one line an epoch, and a sign of life between long ones, until it has ended or is in a state ``until``.
+        """Prints one line an epoch, and a sign of life between long ones, until it has ended or is in ``until``.
 
         Raises:
             RunFailed: it failed, or its worker vanished.

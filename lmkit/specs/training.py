@@ -51,7 +51,7 @@ class TrainingSpec(Spec):
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the training step where the backend can (TensorFlow: XLA); auto: for runs long enough to pay."""
     threads: int | None = Field(None, ge=1)
-    """Threads for one operation on a CPU; none: one for a small model, where more would wait for each other, else all."""
+    """Threads for one operation on a CPU; none: one for a small model (more would wait for each other), else all."""
     checkpoint_seconds: float = Field(10.0, gt=0)
     """A checkpoint is written at the first end of an epoch, or step, after so many seconds; and at every end."""
 

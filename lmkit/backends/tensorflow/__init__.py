@@ -58,7 +58,7 @@ class TensorFlowBackend:
         return model(tf.constant(X, dtype=model.inputs[0].dtype), training=False).numpy()
 
     def set_threads(self, threads: int) -> int:
-        """Sets how many threads one operation on a CPU uses, while nothing has been computed yet; returns how many it was."""
+        """Sets how many threads one operation on a CPU uses, before anything is computed; returns how many it was."""
         before = tf.config.threading.get_intra_op_parallelism_threads()
         with contextlib.suppress(RuntimeError):  # too late
             tf.config.threading.set_intra_op_parallelism_threads(threads)
