@@ -23,7 +23,8 @@ class Reporter:
         self.file = file
         self.offset = 0
         self.spoke = time.monotonic()
-        self.every = max(1, -(-folder.experiment.training.epochs // LINES))
+        self.epochs = folder.experiment.training.epochs
+        self.every = max(1, -(-self.epochs // LINES))
         self.skipped: str | None = None
 
     def look(self, last: bool = False) -> None:
@@ -32,7 +33,7 @@ class Reporter:
         events, self.offset = self.folder.events.read(self.offset)
         for event in events:
             if event.type == "epoch":
-                line = epoch_line(event, self.folder, status)
+                line = epoch_line(event, self.epochs, status)
                 if event.data["epoch"] % self.every == 0 or event.data["epoch"] == 1:
                     self._say(line)
                     self.skipped = None
@@ -67,9 +68,9 @@ def sentence(event: Event) -> str:
     return _SENTENCES.get(event.type, "").format(**event.data)
 
 
-def epoch_line(event: Event, folder: RunFolder, status: Status) -> str:
+def epoch_line(event: Event, epochs: int, status: Status) -> str:
     """``epoch 12/50 ━━━━━───── loss 0.1234 · val_loss 0.2345 · … 1,234 steps/s, 3 s left``."""
-    data, epochs = event.data, folder.experiment.training.epochs
+    data = event.data
     done = round(WIDTH * data["epoch"] / epochs)
     shown = {k: v for k, v in data.items() if k in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2")}
     numbers = "  ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
@@ -95,9 +96,9 @@ def time_text(seconds: float) -> str:
     >>> [time_text(s) for s in (0.42, 42, 130, 7300)]
     ['0.4 s', '42 s', '2 min 10 s', '2 h 01 min']
     """
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
