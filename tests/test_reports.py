@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from notebooks import write_notebook
+from written_notebook import write_notebook
 from written_run import falling, written_run
 
 import lmkit as lk

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from notebooks import printed, write_notebook
+from written_notebook import printed, write_notebook
 
 import lmkit as lk
 from lmkit import cli

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from notebooks import write_notebook
+from written_notebook import write_notebook
 
 import lmkit as lk
 from lmkit.batch.templates import check_parameters, described_experiment, known_templates, read_template
