@@ -284,9 +284,7 @@ class Configurator(W.VBox):
 
     def _look(self, spec: DataSpec) -> preview.Preview | LmkitError:
         if not spec.source:
-            return DataError(
-                f"data.source: type the path of a {' or '.join(', '.join(DATA_FILES).rsplit(', ', 1))} file"
-            )
+            return DataError(f"data.source: type the path of a file that ends in {', '.join(DATA_FILES)}")
         try:
             return preview.look(spec, self._runs)
         except LmkitError as error:

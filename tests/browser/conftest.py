@@ -24,8 +24,6 @@ from typing import Any, NamedTuple
 import nbformat
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
@@ -147,7 +145,9 @@ def chromium() -> Iterator[Any]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with playwright.sync_playwright() as engine:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()

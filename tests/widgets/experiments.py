@@ -7,15 +7,8 @@ from typing import Any
 EXPERIMENTS: list[dict[str, Any]] = [
     {},
     {"name": "mine", "framework": "tensorflow", "seed": 7},
-    {
-        "data": {
-            "source": "prices.csv",
-            "target": "price",
-            "drop": ["id", "a, b"],
-            "missing": "median",
-            "task": "regression",
-        }
-    },
+    {"data": {"source": "prices.csv", "target": "price", "drop": ["id", "a, b"], "missing": "median"}},
+    {"data": {"source": "x.npz", "task": "regression", "scale_target": False, "scale": "minmax"}},
     {
         "data": {
             "source": "wine",
@@ -28,28 +21,11 @@ EXPERIMENTS: list[dict[str, Any]] = [
     },
     {"model": "mlp:wide"},
     {"model": {"hidden": [], "activation": "gelu", "dropout": 0.125}},
-    {
-        "training": {
-            "optimizer": {"name": "sgd", "momentum": 0.5, "nesterov": True},
-            "schedule": {"name": "step", "every": 3},
-        }
-    },
-    {
-        "training": {
-            "optimizer": {"name": "adamw", "lr": 3e-7, "epsilon": 1e-12},
-            "schedule": {"name": "cosine", "warmup": 9},
-        }
-    },
-    {"training": {"optimizer": "adam", "early_stopping": {"patience": 4, "restore_best": False}}},
-    {
-        "training": {
-            "steps": 3,
-            "seconds": 1.5,
-            "target_loss": -1.0,
-            "gradient_norm": 1e-5,
-            "clip_norm": 2,
-            "precision": "float64",
-        }
-    },
+    {"training": {"optimizer": {"name": "sgd", "momentum": 0.5, "nesterov": True}}},
+    {"training": {"optimizer": {"name": "adamw", "lr": 3e-7, "epsilon": 1e-12, "weight_decay": 0.5, "beta1": 0.0}}},
+    {"training": {"optimizer": "adam", "early_stopping": {"patience": 4, "restore_best": False, "min_delta": 0.1}}},
+    {"training": {"schedule": {"name": "step", "every": 3, "factor": 0.1}}},
+    {"training": {"schedule": {"name": "cosine", "warmup": 9, "floor": 0.25}, "steps": 10}},
+    {"training": {"seconds": 1.5, "target_loss": -1.0, "gradient_norm": 1e-5, "clip_norm": 2, "precision": "float64"}},
     {"data": "diabetes", "training": {"loss": "mean_squared_error", "compile": "off", "checkpoint_seconds": 0.5}},
 ]

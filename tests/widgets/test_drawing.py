@@ -1,0 +1,149 @@
+"""A model's layers, counts and memory, held to what the frameworks themselves build; its picture."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from lmkit import Experiment
+from lmkit.specs.models import MLP, Layer
+from lmkit.widgets.drawing import COLUMNS, UNITS, columns, elide, model_svg, numbers, numbers_html, size_text
+
+MODELS = [
+    (MLP(hidden=()), 30, 1),
+    (MLP(), 30, 1),
+    (MLP(hidden=(7, 5), activation="tanh", dropout=0.25), 4, 3),
+    (MLP(hidden=(16, 16, 8, 8), activation="gelu"), 64, 10),
+]
+
+
+@pytest.mark.parametrize(("spec", "inputs", "outputs"), MODELS)
+def test_layers_are_those_that_pytorch_builds(spec: MLP, inputs: int, outputs: int) -> None:
+    import torch
+
+    from lmkit.backends import get_backend
+
+    model: Any = get_backend("torch").build(spec, inputs, outputs, "float32")
+    x, found = torch.zeros(2, inputs), []
+    for name, module in model.named_children():
+        x = module(x)
+        found.append((name, tuple(x.shape[1:]), sum(p.numel() for p in module.parameters())))
+    assert [(layer.name, layer.shape, layer.parameters) for layer in spec.layers(inputs, outputs)] == found
+
+
+@pytest.mark.parametrize(("spec", "inputs", "outputs"), MODELS)
+def test_layers_are_those_that_tensorflow_builds(spec: MLP, inputs: int, outputs: int) -> None:
+    from lmkit.backends import get_backend
+
+    model: Any = get_backend("tensorflow").build(spec, inputs, outputs, "float32")
+    found = [(layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers]
+    assert [(layer.name, layer.shape, layer.parameters) for layer in spec.layers(inputs, outputs)] == found
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "sgd"},
+        {"name": "sgd", "momentum": 0.9},
+        {"name": "sgd", "momentum": 0.9, "nesterov": True},
+        {"name": "adam", "beta1": 0.0},
+        {"name": "adamw"},
+    ],
+)
+def test_memory_is_what_pytorch_holds_after_a_step(optimizer: dict[str, Any], precision: str) -> None:
+    import torch
+
+    from lmkit.backends import get_backend
+
+    spec = Experiment(model={"hidden": [12, 6]}, training={"optimizer": optimizer, "precision": precision})
+    model: Any = get_backend("torch").build(spec.model, 9, 2, precision)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    settings = {k: v for k, v in optimizer.items() if k in ("momentum", "nesterov")}
+    stepper = kinds[optimizer["name"]](model.parameters(), lr=0.1, **settings)
+    model(torch.ones(3, 9, dtype=getattr(torch, precision))).sum().backward()
+    stepper.step()
+
+    def size(tensors: Any) -> int:
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    state = [v for s in stepper.state.values() for v in s.values() if torch.is_tensor(v) and v.ndim]
+    found = numbers(spec.model.layers(9, 2), spec.training.optimizer, precision)
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    assert found.weights == size(model.parameters())
+    assert found.gradients == size(p.grad for p in model.parameters())
+    assert found.optimizer == size(state)
+    assert found.memory == found.weights + found.gradients + found.optimizer
+
+
+def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
+    spec = MLP(hidden=(64, 3), activation="tanh", dropout=0.5)
+    picture = ET.fromstring(model_svg(30, spec.layers(30, 1)))
+    assert picture.get("role") == "img"
+    assert picture.get("aria-label") == (
+        "input 30; dense 64, tanh, dropout, 1,984 parameters; dense 3, tanh, dropout, 195 parameters; "
+        "dense 1, 4 parameters"
+    )
+    assert [t.text for t in picture.iter("text") if t.get("class") == "lkc-strong"] == [
+        "input 30",
+        "dense 64",
+        "dense 3",
+        "dense 1",
+    ]
+    units = [[c for c in g.iter("circle") if float(c.get("r", 0)) > 2] for g in picture.iter("g")]
+    assert [len(u) for u in units] == [6, 6, 3, 1]  # more than seven: the first and the last three, and dots
+    lines = next(p for p in picture.iter("path") if p.get("class") == "lkc-lines").get("d", "")
+    assert lines.count("M") == 6 * 6 + 6 * 3 + 3 * 1
+
+
+@pytest.mark.parametrize("depth", [1, 4, 5, 40, 500])
+def test_long_models_are_elided_and_nothing_is_uncounted(depth: int) -> None:
+    layers = MLP(hidden=(8,) * depth).layers(8, 2)
+    whole = columns(8, layers)
+    drawn = elide(whole)
+    assert len(drawn) == min(depth + 2, COLUMNS)
+    assert sum(c.parameters for c in drawn) == sum(layer.parameters for layer in layers)
+    left_out = sum(int(c.after[0].split()[0]) for c in drawn if not c.kind)
+    assert left_out + sum(1 for c in drawn if c.kind) == depth + 2
+    picture = model_svg(8, layers)
+    assert len(picture) < 9000
+    xs = [float(t.get("x", 0)) for t in ET.fromstring(picture).iter("text")]
+    assert 0 < min(xs) < max(xs) < 560
+
+
+def test_layers_of_other_families_are_drawn_too() -> None:
+    layers = [
+        Layer("conv_0", "conv <3>", (8, 26, 26), 80),
+        Layer("relu_0", "relu", (8, 26, 26)),
+        Layer("flatten", "flatten", (5408,)),
+        Layer("dense_0", "dense", (10,), 54090),
+    ]
+    assert [(c.kind, c.after) for c in columns(784, layers)] == [
+        ("input", ()),
+        ("conv <3>", ("relu",)),
+        ("flatten", ()),
+        ("dense", ()),
+    ]
+    picture = ET.fromstring(model_svg(784, layers))
+    assert len(list(picture.iter("rect"))) == 1
+    assert "conv <3> 8 × 26 × 26" in [t.text for t in picture.iter("text")]
+
+
+def test_a_layer_of_few_units_shows_each() -> None:
+    picture = ET.fromstring(model_svg(UNITS, MLP(hidden=()).layers(UNITS, UNITS + 1)))
+    assert [len(list(g.iter("circle"))) for g in picture.iter("g")] == [UNITS, 6 + 3]
+
+
+def test_numbers_are_written_to_be_read() -> None:
+    shown = numbers_html(numbers(MLP(hidden=(4000, 4000)).layers(1000, 10), Experiment().training.optimizer, "float32"))
+    assert '<dd class="lkc-tile">20 M</dd>' in shown
+    assert '<dd class="lkc-tile">76.5 MiB</dd>' in shown
+    assert [size_text(n) for n in (0, 999, 1000, 10 * 2**30, 3 * 2**40)] == [
+        "0 B",
+        "999 B",
+        "0.977 KiB",
+        "10 GiB",
+        "3 TiB",
+    ]
