@@ -307,7 +307,7 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
     if panel.y_range:
         ax.set_ylim(*panel.y_range)
     if all(series.style != "points" for series in panel.series):  # epochs and steps are counted
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.set_xlabel(panel.x_title, color=INK)
     ax.set_ylabel(panel.y_title, color=INK)
     ax.grid(color=RULE, linewidth=0.6)

@@ -52,9 +52,8 @@ body { margin: 0; background: var(--paper); color: var(--ink);
 main { max-width: 47.5rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem }
 h1, h2, h3 { line-height: 1.25; margin: 2.2rem 0 .6rem } h1 { font-size: 1.7rem; margin-top: .5rem }
 h2 { font-size: 1.3rem } a { color: var(--link) } a.anchor-link { display: none }
-.picture { overflow-x: auto; margin: 1rem 0; border-radius: 6px }
-img { display: block; max-width: 100%; height: auto; background: #fff }
-@media (max-width: 40rem) { img.wide { max-width: none } }
+.picture { overflow-x: auto; margin: 1rem 0 }
+img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px }
 @media (prefers-color-scheme: dark) { img { filter: brightness(.88) } }
 pre { overflow-x: auto; padding: .7rem .9rem; background: var(--soft); border-radius: 6px; font-size: .8rem;
   line-height: 1.45 }
@@ -67,6 +66,9 @@ th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--rule); fo
   vertical-align: top; white-space: nowrap }
 td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12rem }
 details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
+@media (max-width: 40rem) {
+  img.wide { max-width: none } pre { white-space: pre-wrap; overflow-wrap: anywhere }
+  table { font-size: .82rem } th, td { padding-right: .6rem } td:last-child { min-width: 6rem } }
 """
 
 
