@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from written_notebook import printed, write_notebook
+from written_run import written_run
 
 import lmkit as lk
 from lmkit import cli
@@ -147,6 +148,21 @@ def test_the_notebook_knows_where_runs_are_kept_and_who_asked(tmp_path: Path) ->
     assert Path(sys.argv[0]).name in log.getvalue()
     assert done.notebook.parent == tmp_path / "elsewhere" / ".notebooks"
     assert lk.runs(tmp_path / "elsewhere").empty
+
+
+def test_a_notebook_answers_for_the_runs_that_it_starts_not_for_those_that_it_looks_at(tmp_path: Path) -> None:
+    looked_at = written_run(tmp_path / "runs", state="failed", prepared=False)
+    own = write_notebook(
+        tmp_path / "own.ipynb",
+        "import lmkit as lk\nlk.attach()",
+        "started = lk.train(epochs=1, inline=True)",
+    )
+    done = run_template(own, log=io.StringIO())
+    (started,) = done.runs
+    assert (done.state, done.error) == ("completed", "")
+    assert started != looked_at.path
+    assert done.notebook == started / "own.ipynb"
+    assert done.report == started / "report.html"
 
 
 @pytest.mark.parametrize("name", ["out.html", "out", "folder/"])
