@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,7 @@ class Configurator(W.VBox):
         self._data_key: object = None
         self._reading = False
         self._refusal: LmkitError | None = None
+        self._shown = experiment
         self._redraw = Later(self._refresh, WAIT)
         self.form = Form(
             Experiment.model_json_schema(),
@@ -136,7 +137,7 @@ class Configurator(W.VBox):
         self.output = W.Output()
         super().__init__([style.sheet("configurator"), *self._sections(), self._actions.widget, self.output])
         self.add_class("lmkit-configurator")
-        self._fill(experiment)
+        self.show(experiment)
 
     def _sections(self) -> list[W.Widget]:
         """One a part of the experiment; what is no part comes first."""
@@ -171,9 +172,10 @@ class Configurator(W.VBox):
     def _given(self, change: Any) -> None:
         """An experiment was set: the form shows it."""
         if change["new"] != self._from_form():
-            self._fill(change["new"])
+            self.show(change["new"])
 
-    def _fill(self, experiment: Experiment) -> None:
+    def show(self, experiment: Experiment) -> None:
+        """Fills the form with ``experiment``, whatever it held."""
         values = experiment.to_dict()
         if values["name"] == made_name(values["data"], values["model"]):
             values["name"] = ""
@@ -196,34 +198,43 @@ class Configurator(W.VBox):
         """Takes up what the form holds; says beside the fields what is wrong."""
         bundled = self._source.value in BUNDLED
         self.form.field("data.target").row.visible = not bundled
-        problems: list[str] = []
+        values = self.form.value
+        problems: tuple[str, ...] = ()
         try:
-            experiment = Experiment(**self.form.value)
+            self._shown = experiment = Experiment(**values)
         except ConfigError as error:
-            problems = list(error.problems)
+            problems = error.problems
+            self._shown = self._nearest(values, problems)
         else:
             self.experiment = experiment
-            problems = self._obstacles()
-        self.problems = tuple(problems)
-        self.form.tell(problems)
-        name = self.form.field("name").control
-        name.placeholder = made_name(*(self.form.value[part] for part in ("data", "model")))
-        self._preset.show(self.form.value["model"])
+        self.problems = (*problems, *(p for p in self._obstacles() if p not in problems))
+        self.form.tell(self.problems)
+        self.form.field("name").control.placeholder = made_name(values["data"], values["model"])
+        self._preset.show(values["model"])
         self._actions.show()
+
+    def _nearest(self, values: Mapping[str, Any], problems: Iterable[str]) -> Experiment:
+        """What is shown while something is wrong: the parts that are right as they are typed, the others as before."""
+        before = self._shown.to_dict()
+        wrong = {split_problem(problem)[0].partition(".")[0] for problem in problems}
+        try:
+            return Experiment(**{**values, **{k: v for k, v in before.items() if k in wrong}})
+        except ConfigError:
+            return self._shown
 
     def _obstacles(self) -> list[str]:
         """What keeps a right configuration from being trained: the framework, the data."""
-        spec = self.experiment.data
+        spec = self._shown.data
         found = []
         try:
-            require(self.experiment.framework)
+            require(self._shown.framework)
         except MissingPackage as error:
             found.append(f"framework: {error}")
         known = self._known()
         try:
             if known:
                 check_sizes(spec, known.rows)
-                resolve_loss(self.experiment.training.loss, known.task)
+                resolve_loss(self._shown.training.loss, known.task)
             elif self._refusal and self._data_key == self._key() and not isinstance(self._refusal, preview.TooLarge):
                 found.append(str(self._refusal))
         except ConfigError as error:
@@ -234,7 +245,7 @@ class Configurator(W.VBox):
 
     def _key(self) -> object:
         """What decides what the data looks like."""
-        spec = self.experiment.data
+        spec = self._shown.data
         try:
             stamp = Path(spec.source).expanduser().stat().st_mtime_ns if spec.is_file else 0
         except (OSError, ValueError, RuntimeError):
@@ -245,7 +256,7 @@ class Configurator(W.VBox):
         """Rows, task, inputs and outputs of the data, as far as they are known already."""
         if self._data and self._data_key == self._key():
             return self._data
-        spec = self.experiment.data
+        spec = self._shown.data
         return None if spec.drop or spec.categorical else spec.bundled
 
     # -- beside the form --------------------------------------------------------------------------
@@ -257,7 +268,7 @@ class Configurator(W.VBox):
         self._read_data()
 
     def _draw_model(self) -> None:
-        known, spec = self._known(), self.experiment
+        known, spec = self._known(), self._shown
         if known is None:
             wait = "The model is drawn as soon as the data is known, for its size decides the shapes."
             self._picture.value = preview.notice_html(wait)
@@ -269,7 +280,7 @@ class Configurator(W.VBox):
 
     def _read_data(self) -> None:
         """Has the data read, unless it was; meanwhile the form stays quick."""
-        key, spec = self._key(), self.experiment.data
+        key, spec = self._key(), self._shown.data
         self._target.options = preview.columns(spec, self._runs)
         if key == self._data_key:
             self._draw_data()
@@ -305,7 +316,7 @@ class Configurator(W.VBox):
     def _draw_data(self) -> None:
         self._preview.remove_class("lkc-stale")
         if self._data:
-            self._preview.value = preview.preview_html(self._data, self.experiment.data)
+            self._preview.value = preview.preview_html(self._data, self._shown.data)
         else:
             _, sentence = split_problem(str(self._refusal))
             self._preview.value = preview.notice_html(sentence, not isinstance(self._refusal, preview.TooLarge))
@@ -418,7 +429,7 @@ class Actions:
         except (ConfigError, OSError) as error:
             self.say("; ".join(getattr(error, "problems", [str(error)])), wrong=True)
             return
-        self.owner.experiment = experiment
+        self.owner.show(experiment)
         self._replace = str(path)
         if not self.owner.problems:
             self.say(f"Loaded from {path}.")

@@ -254,6 +254,26 @@ def test_drawing_numbers_and_code_follow_the_form() -> None:
     assert "float64" in form._repr_mimebundle_()["text/plain"]  # where no widgets are, there is the code
 
 
+def test_one_wrong_part_keeps_nothing_else_from_being_shown(prices: Path) -> None:
+    form = configure()
+    type_in(form, "training.epochs", "many")
+    type_in(form, "model.hidden", "33")
+    type_in(form, "data.source", "wine")
+    assert "dense 33, relu, 462 parameters" in form._picture.value
+    assert "one of 3 classes" in form._preview.value
+    type_in(form, "model.hidden", "33, x")
+    assert "dense 33, relu, 462 parameters" in form._picture.value
+    type_in(form, "data.source", "nowhere.csv")
+    paths = [problem.partition(":")[0] for problem in form.problems]
+    assert paths == ["model.hidden.1", "training.epochs", "data.source"]
+    assert form.form.field("data.source").row.problem.startswith("there is no file 'nowhere.csv'")
+    assert form.experiment == Experiment()  # the last one that was right as a whole
+    assert "epochs" not in form._code.texts["Python"].value
+    type_in(form, "model.hidden", "4")
+    type_in(form, "training.epochs", "3")
+    assert form.experiment == Experiment(data="nowhere.csv", model={"hidden": [4]}, training={"epochs": 3})
+
+
 def test_marking_loses_no_character() -> None:
     lines = (
         'import lmkit as lk  # "a" <b>',
@@ -428,3 +448,6 @@ def test_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     actions.path.value = "wine.yaml"
     assert "Loaded from wine.yaml" in press("Load")
     assert form.experiment == Experiment(data="wine")
+    type_in(form, "training.epochs", "many")
+    assert "Loaded from wine.yaml" in press("Load")  # the same once more: what was wrong is gone
+    assert form.problems == ()
