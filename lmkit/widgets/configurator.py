@@ -48,6 +48,7 @@ HINTS = {
     "training.epochs": Hint(unit="passes over the data"),
     "training.steps": Hint(unit="steps at most", rare=True),
     "training.seconds": Hint(unit="seconds at most", rare=True),
+    "training.threads": Hint(empty="auto"),
     "lr": Hint(label="learning rate"),
     "nesterov": Hint(rare=True),
     "beta1": Hint(rare=True),

@@ -20,9 +20,6 @@ from lmkit.widgets.schema import codec, documentation, tag_of
 if TYPE_CHECKING:
     from lmkit.widgets.form import Form
 
-OFF = "off"
-"""What an optional field shows while it is empty."""
-
 BUTTONS = 2
 """Up to so many choices are buttons side by side; more are a menu."""
 
@@ -175,8 +172,8 @@ class Field(Node):
         if schema.get("type") == "boolean" and not self.optional:
             return self.form.make(W.Checkbox, description=self.label, indent=True)
         if "enum" not in schema:
-            return self.form.make(W.Text, description=self.label, placeholder=OFF if self.optional else "")
-        options = [*([(OFF, None)] if self.optional else []), *((str(v), v) for v in schema["enum"])]
+            return self.form.make(W.Text, description=self.label, placeholder=self.hint.empty if self.optional else "")
+        options = [*([(self.hint.empty, None)] if self.optional else []), *((str(v), v) for v in schema["enum"])]
         if len(options) > BUTTONS:
             return self.form.make(W.Dropdown, description=self.label, options=options)
         style = {"description_width": LABEL_WIDTH, "button_width": "auto"}

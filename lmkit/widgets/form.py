@@ -23,11 +23,13 @@ class Hint(NamedTuple):
     Attributes:
         unit: of its numbers.
         label: what it is called, instead of its name.
+        empty: what an empty optional field says.
         rare: folded away; None: as optional fields and empty lists are.
     """
 
     unit: str = ""
     label: str = ""
+    empty: str = "off"
     rare: bool | None = None
 
 
