@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -41,28 +42,19 @@ def set_weights(model: torch.nn.Module, values: Weights) -> None:
         parameter.copy_(value.T if turned else value)
 
 
-def state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
+def state(memory: Mapping[str, torch.Tensor]) -> Weights:
     """The optimizer's memory, and the random states, as arrays."""
-    arrays: dict[str, Any] = {"random.cpu": array(torch.get_rng_state())}
+    arrays = {name: array(tensor) for name, tensor in memory.items()}
+    arrays["random.cpu"] = array(torch.get_rng_state())
     if torch.cuda.is_available():
         arrays["random.cuda"] = array(torch.cuda.get_rng_state())
-    for name, (parameter, _) in named(model).items():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if value is not None:
-                arrays[f"{name}/{key}"] = array(torch.as_tensor(value))
     return arrays
 
 
-def restore(model: torch.nn.Module, optimizer: torch.optim.Optimizer, arrays: Weights) -> None:
+def restore(memory: Mapping[str, torch.Tensor], arrays: Weights) -> None:
     """Takes up a ``state``."""
+    for name, tensor in memory.items():
+        tensor.copy_(torch.as_tensor(arrays[name]))
     torch.set_rng_state(torch.as_tensor(arrays["random.cpu"]))
     if "random.cuda" in arrays and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.as_tensor(arrays["random.cuda"]))
-    for name, (parameter, _) in named(model).items():
-        memory = {
-            key.rsplit("/", 1)[1]: torch.as_tensor(value) for key, value in arrays.items() if key.startswith(f"{name}/")
-        }
-        if memory:  # the step counter stays where the optimizer keeps it, the moments lie with the parameter
-            optimizer.state[parameter] = {
-                k: v.to(parameter.device) if v.shape == parameter.shape or k == "step" else v for k, v in memory.items()
-            }

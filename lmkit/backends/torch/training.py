@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from lmkit.backends.base import Steps
 from lmkit.backends.torch import checkpoints
@@ -35,39 +37,52 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def make_optimizer(spec: Any, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """PyTorch's own optimizer for ``spec``, fused where it exists."""
-    fused = {"fused": True}
-    if spec.name == "sgd":
-        return torch.optim.SGD(parameters, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov, **fused)
-    common = {"lr": spec.lr, "betas": (spec.beta1, spec.beta2), "eps": spec.epsilon, **fused}
-    if spec.name == "adam":
-        return torch.optim.Adam(parameters, **common)
-    return torch.optim.AdamW(parameters, weight_decay=spec.weight_decay, **common)
+class Update:
+    """An optimizer's rule over parameters, by PyTorch's fused operations, as functions.
 
-
-def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """The optimizer's step without the wrappers for profiling and hooks, which cost more than a small step itself.
-
-    Only while nobody hooked into the step; else, and where PyTorch keeps it in another way, the step as it is.
+    The classes of ``torch.optim`` call the same functions, but wrap them for hooks and profilers, which costs more
+    than a small step itself.
     """
-    module = sys.modules[torch.optim.Optimizer.__module__]
-    hooked = [
-        getattr(optimizer, "_optimizer_step_pre_hooks", True),
-        getattr(optimizer, "_optimizer_step_post_hooks", True),
-        getattr(module, "_global_optimizer_pre_hooks", True),
-        getattr(module, "_global_optimizer_post_hooks", True),
-    ]
-    bare = inspect.unwrap(type(optimizer).step)
-    if any(hooked) or list(inspect.signature(bare).parameters) != ["self", "closure"]:
-        return optimizer.step
-    without_gradients = torch.no_grad()
 
-    def step() -> None:
-        with without_gradients:
-            bare(optimizer)
+    def __init__(self, spec: Any, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        self.parameters = list(parameters.values())
+        self.values = [p.detach() for p in self.parameters]  # the same numbers; what is done to them leaves no graph
+        self.memory: dict[str, torch.Tensor] = {}
 
-    return step
+        def kept(slot: str, make: Callable[[torch.Tensor], torch.Tensor] = torch.zeros_like) -> list[torch.Tensor]:
+            tensors = [make(v) for v in self.values]
+            self.memory |= {f"{name}/{slot}": t for name, t in zip(parameters, tensors, strict=True)}
+            return tensors
+
+        common = {"weight_decay": getattr(spec, "weight_decay", 0.0), "maximize": False, "fused": True}
+        if spec.name == "sgd":
+            self.rule = partial(
+                sgd,
+                momentum_buffer_list=kept("velocity") if spec.momentum else [None] * len(self.values),
+                momentum=spec.momentum,
+                nesterov=spec.nesterov,
+                dampening=0.0,
+                **common,
+            )
+        else:
+            self.rule = partial(
+                adam if spec.name == "adam" else adamw,
+                exp_avgs=kept("mean"),
+                exp_avg_sqs=kept("square"),
+                max_exp_avg_sqs=[],
+                state_steps=kept("step", lambda v: torch.zeros((), dtype=torch.float32, device=v.device)),
+                beta1=spec.beta1,
+                beta2=spec.beta2,
+                eps=spec.epsilon,
+                amsgrad=False,
+                **common,
+            )
+
+    def apply(self, rate: float) -> None:
+        """One step θ ← θ − …, at learning rate ``rate``; the gradients are used up."""
+        self.rule(self.values, [p.grad for p in self.parameters], lr=rate)
+        for p in self.parameters:
+            p.grad = None
 
 
 class TorchTrainer:
@@ -82,8 +97,9 @@ class TorchTrainer:
         self.batch_size = experiment.data.batch_size
         self.clip_norm = experiment.training.clip_norm
         self.every_norm = experiment.training.gradient_norm is not None or self.clip_norm is not None
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(experiment.training.optimizer, self.parameters)
+        learned = {name: p for name, (p, _) in checkpoints.named(model).items() if p.requires_grad}
+        self.parameters = list(learned.values())
+        self.update = Update(experiment.training.optimizer, learned)
         self.parts = {
             name: tuple(torch.as_tensor(a).to(self.place) for a in getattr(dataset, name))
             for name in ("training", "validation", "test")
@@ -101,8 +117,7 @@ class TorchTrainer:
 
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Takes ``len(rates)`` steps from batch ``first`` on."""
-        model, loss_of, parameters, group = self.model, self.loss, self.parameters, self.optimizer.param_groups[0]
-        step = bare_step(self.optimizer)
+        model, loss_of, parameters, apply = self.model, self.loss, self.parameters, self.update.apply
         on_cpu = self.place.type == "cpu"
         last = len(rates) - 1
         losses: list[Any] = []
@@ -116,10 +131,7 @@ class TorchTrainer:
                 if self.clip_norm is not None:
                     torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
                 norms.append(norm)
-            group["lr"] = rate
-            step()
-            for p in parameters:
-                p.grad = None
+            apply(rate)
             losses.append(loss.item() if on_cpu else loss.detach())
         skipped = [float("nan")] * (len(losses) - len(norms))
         return Steps(_fetch(losses), np.concatenate([skipped, _fetch(norms)]))
@@ -164,11 +176,11 @@ class TorchTrainer:
 
     def state(self) -> Weights:
         """The optimizer's memory and the random states."""
-        return checkpoints.state(self.model, self.optimizer)
+        return checkpoints.state(self.update.memory)
 
     def restore(self, state: Weights) -> None:
         """Takes up a ``state``."""
-        checkpoints.restore(self.model, self.optimizer, state)
+        checkpoints.restore(self.update.memory, state)
 
 
 def _fetch(values: list[Any]) -> np.ndarray:
