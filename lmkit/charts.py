@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError
-from lmkit.plots import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Matrix, Plot, Series
+from lmkit.plots import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
+from lmkit.progress import sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     loss: list[Series] = []
     metric: list[Series] = []
     words = []
+    marks: list[Mark] = []
     metric_name = next((m for m in ("accuracy", "r2") if all(m in r.history for r in chart)), "")
     for i, run in enumerate(chart):
         history = run.history
@@ -57,11 +59,14 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
         for column, panel in (("loss", loss), (metric_name, metric)):
             panel += _own_curves(history, column) if single else _one_of_several(run, history, column, i)
         words.append(_curve_words(run, history, metric_name))
+        happened = _marks(run, history, called="" if single else f"{run.name}: ")
+        words += [mark.text for mark in happened]
+        marks += happened
     x_title = "epoch" if any(len(r.history) for r in chart) else "step"
     log, y_range = _loss_scale(loss)
     dashes = "; dashed: training" if any(series.style == "dashed" for series in loss) and not single else ""
     unit = "log scale" if log else "mean over the rows"
-    panels = [Plot(x_title, f"loss ({unit}{dashes})", tuple(loss), log, y_range)]
+    panels = [Plot(x_title, f"loss ({unit}{dashes})", tuple(loss), log, y_range, tuple(marks))]
     if metric:
         lowest = min(min(s.y) for s in metric)
         worst = max(lowest, -1.0) if metric_name == "r2" else lowest  # the first epochs' R² can be any depth below 0
@@ -205,13 +210,23 @@ def _points(history: pd.DataFrame, column: str) -> tuple[list[float], list[float
 
 def _step_series(steps: pd.DataFrame, history: pd.DataFrame) -> list[Series]:
     """The loss of every step: as it was, and smoothed while there are too few epochs to show the course."""
-    per_epoch = history["step"].iloc[0] / history["epoch"].iloc[0] if len(history) else 1.0
-    x = steps["step"] / per_epoch
+    x = steps["step"] / _per_epoch(history)
     found = [Series("training, each step", *decimate(x, steps["loss"], STEP_POINTS), SKY, "faint")]
     if len(history) >= SMOOTH_UNDER:
         return found
     smooth = steps["loss"].ewm(span=max(2, len(steps) // 15)).mean().where(steps["loss"].notna())
     return [*found, Series("training, smoothed", *decimate(x, smooth, STEP_POINTS // 4), GREEN, "dashed")]
+
+
+def _per_epoch(history: pd.DataFrame) -> float:
+    """Steps an epoch; 1 before the first has ended, while steps are what is counted."""
+    return float(history["step"].iloc[0] / history["epoch"].iloc[0]) if len(history) else 1.0
+
+
+def _marks(run: Run, history: pd.DataFrame, called: str) -> list[Mark]:
+    """What was asked of a run, and where it was interrupted, as far as it is of interest to who reads its curves."""
+    told = [(e.data.get("step", 0), sentence(e)) for e in run.events if e.type != "started"]
+    return [Mark(step / _per_epoch(history), called + text) for step, text in told if text]
 
 
 def _loss_scale(series: list[Series]) -> tuple[bool, tuple[float, float] | None]:

@@ -37,8 +37,9 @@ PALETTE, MATRIX_PALETTE = 32, 128
 WIDTH, HEIGHT = 720, 340
 """Of the picture in CSS pixels."""
 
-SHARPNESS = 1.5
-"""Pixels of the picture for each of those: sharp on a fine screen, and still small."""
+SHARPNESS = 1.0
+"""Pixels of the picture for each of those. More would be finer, but JupyterLab shows the picture of a figure pixel by
+pixel until somebody points at it, and would cut it off."""
 
 
 class Series(NamedTuple):
@@ -58,14 +59,22 @@ class Series(NamedTuple):
     style: Literal["line", "dashed", "points", "faint", "guide"] = "line"
 
 
+class Mark(NamedTuple):
+    """Something that happened at ``x``."""
+
+    x: float
+    text: str
+
+
 class Plot(NamedTuple):
-    """Series over common axes; ``y_range`` is what to show of them, in the unit of y."""
+    """Series over common axes; ``y_range`` is what to show of them, in the unit of y, ``marks`` what happened."""
 
     x_title: str
     y_title: str
     series: tuple[Series, ...]
     log: bool = False
     y_range: tuple[float, float] | None = None
+    marks: tuple[Mark, ...] = ()
 
 
 class Matrix(NamedTuple):
@@ -139,6 +148,12 @@ def _plotly(chart: Chart) -> Any:
         for series in panel.series:
             figure.add_trace(_trace(series, first=series.name not in named), row=1, col=column)
             named.add(series.name)
+        for mark in panel.marks:
+            figure.add_vline(
+                mark.x, line={"color": GREY, "width": 1, "dash": "dot"}, row=1, col=column,
+                annotation={"text": "▾", "hovertext": mark.text, "font": {"color": GREY}, "yanchor": "bottom"},
+                annotation_position="top",
+            )  # fmt: skip
         # a plotly range on a log axis is in powers of ten
         shown = [math.log10(v) for v in panel.y_range] if panel.log and panel.y_range else panel.y_range
         figure.update_xaxes(title_text=panel.x_title, row=1, col=column)
@@ -302,6 +317,9 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
         (drawn,) = ax.plot(series.x, series.y, color=series.colour, zorder=2 + depth, **look)
         if series.style != "guide":
             entries.setdefault(series.name, drawn)
+    for mark in panel.marks:
+        ax.axvline(mark.x, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+        ax.plot([mark.x], [1], "v", color=GREY, markersize=4, transform=ax.get_xaxis_transform(), clip_on=False)
     if panel.log:
         ax.set_yscale("log")
     if panel.y_range:

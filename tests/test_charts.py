@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from written_run import falling, written_run
 import lmkit as lk
 from lmkit.charts import LOG_FROM, SCATTER_POINTS, STEP_POINTS, decimate
 from lmkit.plots import Matrix, Plot, Series
+from lmkit.run import Run
+from lmkit.runfolder import RunFolder
 
 EPOCHS = [
     {"loss": 1 / i, "accuracy": 1 - 0.5 / i, "val_loss": 1.5 / i + 0.1, "val_accuracy": 0.9 - 0.5 / i}
@@ -224,3 +227,21 @@ def test_predictions_of_a_run_without_any(tmp_path: Path) -> None:
         lk.charts.predictions(written_run(tmp_path))
     with pytest.raises(lk.RunFailed, match="it failed"):
         lk.charts.predictions(written_run(tmp_path, state="failed"))
+
+
+def test_what_was_asked_of_a_run_is_marked_on_its_curves(tmp_path: Path) -> None:
+    folder = RunFolder.create(lk.Experiment(), tmp_path)
+    folder.metrics.append({"step": 1, "loss": [4.0, 3.0, 2.0, 1.0], "lr": 0.1})
+    for epoch in (1, 2):
+        folder.events.append("epoch", epoch=epoch, step=2 * epoch, loss=1.0)
+    folder.events.append("learning_rate", step=3, old=0.1, value=0.01)
+    folder.events.append("note", step=4, text="enough")
+    chart = lk.charts.learning_curves(Run(folder))
+    assert [(m.x, m.text) for m in plot(chart.panels[0]).marks] == [
+        (1.5, "learning rate 0.1 → 0.01 after step 3"),
+        (2.0, "note at step 4: enough"),
+    ]
+    assert "enough" in chart.text
+    shown = json.loads(chart.figure.to_json())["layout"]
+    assert [s["x0"] for s in shown["shapes"]] == [1.5, 2.0]
+    assert "enough" in [a.get("hovertext", "") for a in shown["annotations"]][-1]
