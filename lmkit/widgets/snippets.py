@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal, get_origin
 
@@ -13,13 +14,13 @@ from lmkit.placeholders import escape
 from lmkit.specs.base import Spec
 from lmkit.specs.plain import _Dumper
 
-LINE = 88
-"""Characters of a line of Python, at most."""
+LINE = 72
+"""Characters of a line of Python, at most: what a narrow notebook shows."""
 
 
 def python(experiment: Experiment) -> str:
     """The cell that trains it; what is at its default is left out."""
-    made = "".join(f"    {k}={_literal(v, 4)},\n" for k, v in differences(experiment).items())
+    made = "".join(f"    {k}={_literal(v, 4, len(k) + 2)},\n" for k, v in differences(experiment).items())
     made = f"\n{made}" if made else ""
     return f"import lmkit as lk\n\nexperiment = lk.Experiment({made})\nrun = lk.train(experiment)\nrun"
 
@@ -71,21 +72,32 @@ def _is_tag(part: Spec, name: str) -> bool:
     return field is not None and get_origin(field.annotation) is Literal
 
 
-def _literal(value: Any, indent: int) -> str:
-    """A plain value in Python, over several lines where it is long."""
-    if isinstance(value, Mapping):
-        items = [(f"{json.dumps(k)}: ", v) for k, v in value.items()]
-        brackets = "{}"
-    elif isinstance(value, list):
-        items, brackets = [("", v) for v in value], "[]"
-    else:
-        return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-    flat = brackets[0] + ", ".join(k + _literal(v, 0) for k, v in items) + brackets[1]
-    if len(flat) + indent + 20 <= LINE:
+def _literal(value: Any, indent: int, beside: int) -> str:
+    """A plain value in Python, over several lines where it and ``beside`` characters are too long for one."""
+    flat = _flat(value)
+    if indent + len(flat) + beside <= LINE or not isinstance(value, Mapping | list):
         return flat
-    pad = " " * (indent + 4)
-    lines = "".join(f"{pad}{k}{_literal(v, indent + 4)},\n" for k, v in items)
-    return f"{brackets[0]}\n{lines}{' ' * indent}{brackets[1]}"
+    end, pad = "\n" + " " * indent, " " * (indent + 4)
+    if isinstance(value, list):
+        # a text may hold spaces, at which it must not be broken
+        items = [f"{pad}{_flat(v)}," for v in value] if any(isinstance(v, str) for v in value) else None
+        numbers = ", ".join(map(_flat, value)) + ","
+        lines = items or textwrap.wrap(numbers, LINE, initial_indent=pad, subsequent_indent=pad)
+        return "[\n" + "\n".join(lines) + end + "]"
+    keys = {k: f"{_flat(k)}: " for k in value}
+    lines = [f"{pad}{keys[k]}{_literal(v, indent + 4, len(keys[k]) + 1)}," for k, v in value.items()]
+    return "{\n" + "\n".join(lines) + end + "}"
+
+
+def _flat(value: Any) -> str:
+    """A plain value in Python, on one line."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flat, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_flat(k)}: {_flat(v)}' for k, v in value.items())}}}"
+    return repr(value)
 
 
 class _Block(_Dumper):
