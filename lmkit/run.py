@@ -272,12 +272,6 @@ class Run:
         where = f"epoch {status.epoch}/{status.epochs}, step {status.step}" if status.step else ""
         return ", ".join(t for t in (status.state, where, told, status.reason) if t)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {
-            "application/vnd.lmkit.run+json": {"run": str(self.path), "name": self.name, "state": self.state},
-            "text/plain": repr(self),
-        }
-
 
 def _became(status: Status) -> str:
     said = {"completed": "has completed", "stopped": "was stopped", "failed": "failed", "lost": "was lost"}

@@ -1,4 +1,4 @@
-"""What a watcher sees of a run: no extreme is lost, and a look is as small after a million steps as after a thousand."""
+"""What a watcher sees of a run: no extreme is lost, and a look at a million steps is as small as at a thousand."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ HINTS = {
     "training.precision": Hint(rare=True),
     "training.compile": Hint(rare=True),
     "training.checkpoint_seconds": Hint(unit="seconds apart", label="checkpoints", rare=True),
-    "training.epochs": Hint(unit="passes over the data"),
+    "training.epochs": Hint(unit="passes"),
     "training.steps": Hint(unit="steps at most", rare=True),
     "training.seconds": Hint(unit="seconds at most", rare=True),
     "training.threads": Hint(empty="auto"),

@@ -30,7 +30,7 @@ from lmkit.errors import LmkitError
 from lmkit.feed import Feed, Series
 from lmkit.plots import COLOURS, GREY, SKY, VERMILLION
 from lmkit.run import Run
-from lmkit.widgets.output import identity, static_output
+from lmkit.widgets.output import static_output
 
 LOOK_SECONDS = 0.25
 """How often the runs are looked at."""
@@ -166,7 +166,7 @@ class Monitor:
 
         view = self.widget._repr_mimebundle_()
         data, metadata = view if isinstance(view, tuple) else (view, {})
-        data = {**(data or {}), **identity(self.runs), "text/plain": repr(self)}
+        data = {**(data or {}), "text/plain": repr(self)}
         with self._lock:
             self._display_id = secrets.token_hex(8)
             display(data, metadata=metadata, raw=True, display_id=self._display_id)

@@ -17,9 +17,4 @@ def static_output(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, Any]]:
     if any(len(run.steps) for run in runs):
         data, metadata = learning_curves(runs if len(runs) > 1 else runs[0])._repr_mimebundle_()
         text = f"{text}\n{data['text/plain']}"
-    return {**data, **identity(runs), "text/plain": text}, metadata
-
-
-def identity(runs: Sequence[Run]) -> dict[str, Any]:
-    """Which run an output shows, for those who read the notebook."""
-    return {k: v for k, v in runs[0]._repr_mimebundle_().items() if k != "text/plain"} if len(runs) == 1 else {}
+    return {**data, "text/plain": text}, metadata

@@ -14,7 +14,8 @@ from lmkit.runfolder import RunFolder, run_folders
 LONG = """import lmkit as lk
 run = lk.train(data="digits", model="mlp:small", epochs=100_000, lr=0.003, framework="{framework}", name="{name}")
 run"""
-STATIC = ".js-plotly-plot .main-svg, .jp-RenderedPlotly img, .jp-RenderedImage img"  # the first on hover, the second until then
+STATIC = ".js-plotly-plot .main-svg, .jp-RenderedPlotly img, .jp-RenderedImage img"
+"""A figure: plotly's own once it is pointed at, its picture until then."""
 
 
 def long(framework: str = "torch", name: str = "long") -> str:

@@ -173,12 +173,7 @@ def test_a_run_that_has_ended_is_shown_by_figure_picture_and_text(
 ) -> None:
     shell.display_formatter.format(trained(tmp_path))
     (message,) = outputs
-    assert set(message["data"]) == {
-        "application/vnd.plotly.v1+json",
-        "application/vnd.lmkit.run+json",
-        "image/png",
-        "text/plain",
-    }
+    assert set(message["data"]) == {"application/vnd.plotly.v1+json", "image/png", "text/plain"}
     assert len(json.dumps(message["data"])) <= 60_000
 
 

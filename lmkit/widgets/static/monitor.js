@@ -302,8 +302,8 @@ class View {
       ["step", `${whole(status.step)}/${whole(status.steps)}`, 2 * whole(status.steps).length + 1],
       ["steps/s", rate(status.steps_per_second), 6],
       ["samples/s", rate(status.samples_per_second), 7],
-      live ? ["left", duration(status.seconds_left), 9] : ["trained", duration(status.seconds), 9],
-      ["memory", status.memory ? `${whole(status.memory / 2 ** 20)} MB` : "–", 8],
+      live ? ["left", duration(status.seconds_left), 7] : ["trained", duration(status.seconds), 7],
+      ["memory", status.memory ? `${whole(status.memory / 2 ** 20)} MB` : "–", 7],
     ].map(([name, value, room]) => element("span", {class: "lmkit-number", style: `min-width: ${room + name.length + 1}ch`},
       element("b", {}, value), ` ${name}`))
     numbers.replaceChildren(...words)
