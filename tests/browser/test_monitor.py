@@ -119,6 +119,19 @@ def test_a_reloaded_page_goes_on_and_ends_as_a_picture(notebook: Any) -> None:
     assert "image/png" in shown.save().cells[0].outputs[0].data
 
 
+def test_a_tab_that_was_closed_shows_the_run_again(notebook: Any) -> None:
+    shown = notebook(long())
+    shown.run(0)
+    shown.wait_until(lambda: points(shown) > 0, "a first point", 90)
+    shown.save()
+    seen = points(shown)
+    shown.command("application:close-all")
+    shown.wait_until(lambda: shown.page.locator(".lmkit-monitor").count() == 0, "the tab is closed")
+    shown.command("docmanager:open", path=shown.path.name)
+    shown.wait_until(lambda: shown.page.locator(".lmkit-monitor").count() == 1, "the monitor is back")
+    shown.wait_until(lambda: points(shown) > seen, "the chart continues")
+
+
 def test_after_a_restart_of_the_kernel_attach_finds_the_run(notebook: Any) -> None:
     shown = notebook(long(name="survivor"), "import lmkit as lk\nlk.attach('survivor')")
     shown.run(0)
