@@ -159,10 +159,10 @@ class RunFolder:
             raise
 
     def read_json(self, name: str) -> Any:
-        """The content of a file of the folder, None where there is none."""
+        """The content of a file of the folder, None where there is none, or a failing machine left half of it."""
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
 
     # -- status -----------------------------------------------------------------------------------

@@ -473,3 +473,9 @@ def test_a_folder_that_is_gone_takes_no_command(folder, tmp_path):
     moved = RunFolder(tmp_path / "moved")
     write(moved, state="stopped")
     assert replace(moved.status(), heartbeat=0.0).state == "stopped"
+
+
+def test_a_status_that_a_failing_machine_cut_short_is_a_lost_run(folder):
+    whole = (folder.path / "status.json").read_text()
+    (folder.path / "status.json").write_text(whole[: len(whole) // 2])
+    assert folder.status().state == "lost"
