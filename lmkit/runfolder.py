@@ -288,7 +288,9 @@ def _vanished(status: Status) -> bool:
         return time.time() - status.heartbeat > LOST_AFTER
     try:
         worker = psutil.Process(status.pid)
-        return abs(worker.create_time() - status.pid_started) > 2 or worker.status() == psutil.STATUS_ZOMBIE
+        # a process that was killed is a zombie, then for a moment dead, and then gone
+        ended = worker.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return ended or abs(worker.create_time() - status.pid_started) > 2
     except (psutil.NoSuchProcess, ValueError):
         return True
 

@@ -422,6 +422,14 @@ def test_a_worker_that_dies_before_its_first_word_is_lost(tmp_path: Path, monkey
     assert folder.status().state == "lost"
 
 
+@pytest.mark.parametrize("last", [psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD])
+def test_a_worker_that_is_just_dying_is_lost(last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder.create(lk.Experiment(), tmp_path)
+    assert folder.status().state == "pending"
+    monkeypatch.setattr(psutil.Process, "status", lambda self: last)  # what is seen of it between the kill and the end
+    assert folder.status().state == "lost"
+
+
 def test_a_worker_begins_once_the_status_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder.create(lk.Experiment(), tmp_path)
     told = tmp_path / "told"
