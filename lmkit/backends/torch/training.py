@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +123,7 @@ class TorchTrainer:
         last = len(rates) - 1
         losses: list[Any] = []
         norms: list[Any] = []
-        for i, rate in enumerate(rates.tolist()):
-            x, y = self._batch(first + i)
+        for i, (rate, (x, y)) in enumerate(zip(rates.tolist(), self._batches(first), strict=False)):
             loss = loss_of(model(x), y)
             loss.backward()
             if self.every_norm or i == last:
@@ -136,19 +136,20 @@ class TorchTrainer:
         skipped = [float("nan")] * (len(losses) - len(norms))
         return Steps(_fetch(losses), np.concatenate([skipped, _fetch(norms)]))
 
-    def _batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The epoch's batch ``number``: a view into a block of batches.
+    def _batches(self, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The epoch's batches from ``first`` on: views into blocks of batches, each gathered at once.
 
         Blocks begin at fixed batches, so that a batch lies in memory, and its sums are rounded, the same way wherever
         training was taken up.
         """
-        block, place = divmod(number, self.block)
-        if self.gathered[0] != block:
-            size = self.block * self.batch_size
-            rows = self.order[block * size : (block + 1) * size]
-            parts = (part.index_select(0, rows).split(self.batch_size) for part in self.parts["training"])
-            self.gathered = (block, list(zip(*parts, strict=True)))
-        return self.gathered[1][place]
+        size = self.block * self.batch_size
+        for block in range(first // self.block, math.ceil(len(self.order) / size)):
+            if self.gathered[0] != block:
+                rows = self.order[block * size : (block + 1) * size]
+                parts = (part.index_select(0, rows).split(self.batch_size) for part in self.parts["training"])
+                self.gathered = (block, list(zip(*parts, strict=True)))
+            yield from self.gathered[1][first % self.block :]
+            first = 0
 
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """The gradient for every weight over training ``rows``, dropout off."""
