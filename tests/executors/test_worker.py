@@ -370,7 +370,7 @@ def test_when_the_server_is_killed_runs_go_on_and_the_next_starts(start: Callabl
     until(lambda: last_step(first) > 0)
     server = worker._servers["torch"]
     server.process.kill()
-    until(lambda: not alive(server.process.pid))
+    server.process.wait(PATIENCE)
     second = start()
     until(lambda: last_step(second) > 0)
     assert worker._servers["torch"] is not server
