@@ -508,3 +508,23 @@ def test_what_is_forked_holds_neither_a_thread_nor_a_device_of_the_framework(fra
     command = [sys.executable, "-c", PRELOADED, framework]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=single)
     assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+
+
+WITHOUT_FORK = "from lmkit.executors import forkserver; forkserver.FORKS = False; forkserver.main('torch')"
+
+
+def test_where_nothing_is_forked_the_server_becomes_the_worker(
+    start: Callable[..., lk.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setattr(worker, "_servers", {})
+    monkeypatch.setattr(worker, "FORKS", False)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(worker.subprocess, "Popen", lambda command, **k: popen([command[0], "-c", WITHOUT_FORK], **k))
+        run = start(epochs=3)
+    server = worker._servers["torch"]
+    assert run.status.pid == server.process.pid
+    assert not server.serves  # the next run needs another
+    assert run.wait(PATIENCE).state == "completed"
+    assert server.process.wait(PATIENCE) == 0
+    assert run.steps["step"].tolist() == list(range(1, 3 * PER_EPOCH + 1))
