@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ GRACE_SECONDS = 5
 def pytest_configure() -> None:
     """One thread a process: the models are tiny, and on a busy machine threads mostly wait for each other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # whoever runs us in the background may ignore Ctrl-C, which what we start would inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

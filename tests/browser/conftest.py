@@ -136,9 +136,12 @@ def nothing_left_behind() -> None:
     """Takes the place of the check for threads: the browser's engine keeps some from test to test."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium; without one the tests are skipped, but never in continuous integration."""
+    """A headless Chromium; without one the tests are skipped, but never in continuous integration.
+
+    Not for the whole session: its engine keeps an event loop running in this thread, which other tests would meet.
+    """
     path = find_browser()
     if path is None:
         reason = f"no Chromium found (looked for {', '.join(BROWSERS)}; LMKIT_CHROMIUM names another)"

@@ -236,7 +236,7 @@ def test_a_killed_run_resumes_to_the_same_curve(
     assert len(events(run, "resumed")) == 2
     run.stop().wait()
     steps = run.steps
-    whole = lk.train(LONG, **changes, steps=len(steps), inline=True)  # never interrupted
+    whole = lk.train(LONG, **changes, steps=len(steps), wait=True)  # never interrupted
     assert whole.state == "completed"
     np.testing.assert_array_equal(steps["step"], whole.steps["step"])
     np.testing.assert_array_equal(steps["loss"], whole.steps["loss"])
