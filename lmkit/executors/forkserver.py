@@ -19,10 +19,17 @@ from typing import Any
 
 from lmkit.executors.worker import FORKS
 
-PRELOAD = {"torch": ("torch", "torch._dynamo"), "tensorflow": ("tensorflow", "keras")}
+PRELOAD = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
 """What a worker would spend its first seconds on importing."""
 
-PRELOAD_ALWAYS = ("sklearn.datasets", "sklearn.impute", "sklearn.model_selection", "scipy.special", "scipy.stats")
+PRELOAD_ALWAYS = (
+    "safetensors.numpy",
+    "sklearn.datasets",
+    "sklearn.impute",
+    "sklearn.model_selection",
+    "scipy.special",
+    "scipy.stats",
+)
 
 
 def main(framework: str) -> None:
