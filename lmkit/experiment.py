@@ -92,6 +92,8 @@ class Experiment(Spec):
                 raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
             try:
                 resolve_loss(self.training.loss, task)
+                if self.data.shape:
+                    self.model.check(self.data.shape)
             except ConfigError as error:
                 raise ValueError(error.problems[0]) from None
         return self

@@ -184,12 +184,13 @@ class Loop:
         self.backend = get_backend(spec.framework)
         self.data = prepare(spec.data, spec.seed, training.precision, root)
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
-        inputs, outputs = self.data.training.X.shape[1], self.data.preprocessing.outputs
-        small = spec.data.batch_size * spec.model.multiplications(inputs, outputs) < SMALL_STEP
+        shape, outputs = self.data.preprocessing.shape, self.data.preprocessing.outputs
+        spec.model.check(shape)
+        small = spec.data.batch_size * spec.model.multiplications(shape, outputs) < SMALL_STEP
         if training.threads or small:
             self.threads_before = self.backend.set_threads(training.threads or 1)
-        self.model = self.backend.build(spec.model, inputs, outputs, training.precision)
-        self.backend.set_weights(self.model, spec.model.initial_weights(inputs, outputs, spec.seed))
+        self.model = self.backend.build(spec.model, shape, outputs, training.precision)
+        self.backend.set_weights(self.model, spec.model.initial_weights(shape, outputs, spec.seed))
         self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)
         self.rows = len(self.data.training.X)
         self.per_epoch = math.ceil(self.rows / spec.data.batch_size)

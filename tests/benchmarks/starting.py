@@ -1,7 +1,7 @@
 """How long a person waits: ``python tests/benchmarks/starting.py [--framework torch] [--rounds 5]``.
 
-* ``lk.train`` returns: in a fresh process that has imported lmkit, with a bundled data set and with a CSV file (which is
-  read and checked first, by pandas; a notebook mostly has that imported already).
+* ``lk.train`` returns: in a fresh process that has imported lmkit, with a bundled data set and with a CSV file (which
+  is read and checked first, by pandas; a notebook mostly has that imported already).
 * The second start: ``lk.train`` to the first step that stands in the run's folder, the framework already imported by
   the server of workers. TensorFlow with and without compilation (by default only long runs compile).
 * A pause: ``run.pause()`` to the event ``paused``, which follows a checkpoint; while small steps are taken by the

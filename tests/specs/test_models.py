@@ -10,7 +10,7 @@ from lmkit.specs.models import MLP, PRESETS
 
 
 def test_first_weights_are_uniform_draws_of_numpy_and_biases_zero():
-    found = MLP(hidden=[10, 7], activation="relu").initial_weights(30, 1, seed=5)
+    found = MLP(hidden=[10, 7], activation="relu").initial_weights((30,), 1, seed=5)
     draw = np.random.default_rng([5, 0])
     he = [math.sqrt(6 / 30), math.sqrt(6 / 10)]
     glorot = math.sqrt(6 / (7 + 1))  # the output has no activation
@@ -38,19 +38,19 @@ def test_first_weights_are_uniform_draws_of_numpy_and_biases_zero():
     ],
 )
 def test_their_variance_is_the_one_of_the_paper(activation, variance):
-    kernel = MLP(hidden=[300], activation=activation).initial_weights(400, 1, seed=1)["dense_0.kernel"]
+    kernel = MLP(hidden=[300], activation=activation).initial_weights((400,), 1, seed=1)["dense_0.kernel"]
     assert kernel.var() == pytest.approx(variance, rel=0.02)
     assert abs(kernel.mean()) < 3 * math.sqrt(variance / kernel.size)
 
 
 def test_the_seed_decides():
-    first, again, other = (MLP().initial_weights(4, 2, seed)["dense_0.kernel"] for seed in (3, 3, 4))
+    first, again, other = (MLP().initial_weights((4,), 2, seed)["dense_0.kernel"] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not np.isclose(first, other).any()
 
 
 def test_no_hidden_layer_makes_it_linear():
-    assert {k: v.shape for k, v in MLP(hidden=[]).initial_weights(5, 3, 0).items()} == {
+    assert {k: v.shape for k, v in MLP(hidden=[]).initial_weights((5,), 3, 0).items()} == {
         "dense_0.kernel": (5, 3),
         "dense_0.bias": (3,),
     }
@@ -58,7 +58,7 @@ def test_no_hidden_layer_makes_it_linear():
 
 def test_the_textbook_preset_is_ten_ten_one():
     model = Experiment(data="diabetes", model="mlp:textbook").model
-    assert model.widths(10, 1) == [10, 10, 1]
+    assert model.widths((10,), 1) == [10, 10, 1]
     assert model.activation == "relu"
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 
+from lmkit.specs.data import Shape
 from lmkit.specs.models import MLP
+from lmkit.specs.models.base import EPSILON
 
 
 @keras.saving.register_keras_serializable("lmkit")
@@ -25,24 +27,26 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any] | str] = {
 }
 
 
-def mlp(spec: MLP, inputs: int, outputs: int, precision: str) -> keras.Model:
-    """Dense layers with an activation, and dropout, between them."""
-    layers: list[Any] = [keras.Input((inputs,), dtype=precision)]
-    widths = spec.widths(inputs, outputs)
-    for i, width in enumerate(widths[1:]):
-        layers.append(keras.layers.Dense(width, name=f"dense_{i}", dtype=precision))
-        if i < len(spec.hidden):
-            layers.append(
-                keras.layers.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)
-            )
-            if spec.dropout:
-                layers.append(keras.layers.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision))
-    return keras.Sequential(layers)
+def mlp(spec: MLP, shape: Shape, outputs: int, precision: str) -> keras.Model:
+    """Dense layers with a normalization, an activation, and dropout between them."""
+    L = keras.layers
+    inputs = x = keras.Input((math.prod(shape),), dtype=precision)
+    for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
+        before = x
+        x = L.Dense(width, name=f"dense_{i}", dtype=precision)(x)
+        if spec.normalization == "layer":
+            x = L.LayerNormalization(epsilon=EPSILON, name=f"norm_{i}", dtype=precision)(x)
+        x = L.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)(x)
+        if spec.dropout:
+            x = L.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision)(x)
+        if skips:
+            x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
+    return keras.Model(inputs, L.Dense(outputs, name=f"dense_{len(spec.hidden)}", dtype=precision)(x))
 
 
-FAMILIES: dict[str, Callable[[Any, int, int, str], keras.Model]] = {"mlp": mlp}
+FAMILIES: dict[str, Callable[[Any, Shape, int, str], keras.Model]] = {"mlp": mlp}
 
 
-def build(spec: MLP, inputs: int, outputs: int, precision: str) -> keras.Model:
-    """The model of ``spec``'s family: (rows, inputs) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, inputs, outputs, precision)
+def build(spec: Any, shape: Shape, outputs: int, precision: str) -> keras.Model:
+    """The model of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
+    return FAMILIES[spec.family](spec, shape, outputs, precision)
