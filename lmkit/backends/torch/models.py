@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lmkit.specs.data import Shape
-from lmkit.specs.models import MLP
+from lmkit.specs.models import CNN, MLP
 from lmkit.specs.models.base import EPSILON
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -26,15 +26,51 @@ Modules = dict[str, nn.Module]
 
 
 class Residual(nn.Module):
-    """x + f(x)."""
+    """x + f(x), or with a shortcut s that changes the channels, s(x) + f(x)."""
 
-    def __init__(self, inside: Modules) -> None:
+    def __init__(self, inside: Modules, shortcut: Modules | None = None) -> None:
         super().__init__()
-        self.inside = _chain(inside)
+        self.inside, self.shortcut = _chain(inside), _chain(shortcut or {})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds what the modules inside make of ``x``."""
-        return x + self.inside(x)
+        return self.inside(x) + self.shortcut(x)
+
+
+class Places(nn.Module):
+    """Flat rows (rows, features) → (rows, channels, …): the shared layout has the channels last, PyTorch's first."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A view: nothing is moved."""
+        return x.unflatten(1, self.shape).movedim(-1, 1)
+
+
+class Flatten(nn.Module):
+    """(rows, channels, …) → (rows, features), a place's channels beside each other as in the shared layout."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What ``Places`` did, undone."""
+        return x.movedim(1, -1).flatten(1)
+
+
+class Average(nn.Module):
+    """(rows, channels, …) → (rows, channels), the mean over all places."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The mean over all places."""
+        return x.flatten(2).mean(2)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalization over the channels of each place, (rows, channels, …)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalizes over the channels."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 def _chain(modules: Modules) -> nn.Sequential:
@@ -57,7 +93,44 @@ def mlp(spec: MLP, shape: Shape, outputs: int) -> nn.Module:
     return _chain(modules)
 
 
-FAMILIES: dict[str, Callable[[Any, Shape, int], nn.Module]] = {"mlp": mlp}
+def cnn(spec: CNN, shape: Shape, outputs: int) -> nn.Module:
+    """Blocks of convolutions and pooling over one or two dimensions, then dense layers."""
+    flat = len(shape) == 3
+    convolution = nn.Conv2d if flat else nn.Conv1d
+    pools = {"max": nn.MaxPool2d if flat else nn.MaxPool1d, "average": nn.AvgPool2d if flat else nn.AvgPool1d}
+    modules: Modules = {"places": Places(shape)}
+    deep = shape[-1]
+    for i, width in enumerate(spec.channels):
+        own: Modules = {}
+        entering = deep
+        for n in range(i * spec.convolutions, (i + 1) * spec.convolutions):
+            own[f"conv_{n}"] = convolution(deep, width, spec.kernel, padding=spec.kernel // 2)
+            if spec.normalization == "layer":
+                own[f"norm_{n}"] = ChannelNorm(width, EPSILON)
+            elif spec.normalization == "group":
+                own[f"norm_{n}"] = nn.GroupNorm(spec.groups, width, EPSILON)
+            own[f"{spec.activation}_{n}"] = _ACTIVATIONS[spec.activation]()
+            deep = width
+        if spec.residual:
+            differ = entering != width
+            own = {f"add_{i}": Residual(own, {f"shortcut_{i}": convolution(entering, width, 1)} if differ else None)}
+        modules |= own
+        if spec.pooling != "none":
+            modules[f"pool_{i}"] = pools[spec.pooling](2)
+        if spec.dropout:
+            modules[f"dropout_{i}"] = nn.Dropout(spec.dropout)
+    modules["gather"] = Flatten() if spec.gather == "flatten" else Average()
+    dense = [layer for layer in spec.layers(shape, outputs) if layer.kind == "dense"]
+    for j, layer in enumerate(dense):
+        modules[layer.name] = nn.Linear(*layer.kernel)
+        if j < len(spec.dense):
+            modules[f"{spec.activation}_{len(spec.channels) * spec.convolutions + j}"] = _ACTIVATIONS[spec.activation]()
+            if spec.dropout:
+                modules[f"dropout_{len(spec.channels) + j}"] = nn.Dropout(spec.dropout)
+    return _chain(modules)
+
+
+FAMILIES: dict[str, Callable[[Any, Shape, int], nn.Module]] = {"mlp": mlp, "cnn": cnn}
 
 
 def build(spec: Any, shape: Shape, outputs: int) -> nn.Module:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from lmkit.errors import nearest
 from lmkit.specs.models.base import Layer, ModelSpec, Weights
+from lmkit.specs.models.cnn import CNN
 from lmkit.specs.models.mlp import MLP
 
-__all__ = ["MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Weights"]
+__all__ = ["CNN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Weights"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
     "mlp:small": {"family": "mlp", "hidden": [64, 64], "activation": "relu"},
     "mlp:wide": {"family": "mlp", "hidden": [256, 256], "activation": "relu"},
+    "cnn:small": {"family": "cnn", "channels": [16, 32], "convolutions": 1, "residual": False, "dense": []},
+    "cnn:wide": {"family": "cnn", "channels": [32, 64], "convolutions": 2, "residual": False, "dense": [128]},
+    "cnn:residual": {
+        "family": "cnn",
+        "channels": [16, 32, 64],
+        "convolutions": 2,
+        "residual": True,
+        "normalization": "group",
+        "gather": "average",
+    },
 }
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
@@ -33,7 +44,7 @@ def _expand(value: Any) -> Any:
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; {nearest(name, PRESETS)}")
         value = {**PRESETS[name], **given}
-    return value
+    return {"family": "mlp", **value} if isinstance(value, dict) else value
 
 
-Model = Annotated[MLP, BeforeValidator(_expand)]
+Model = Annotated[Annotated[MLP | CNN, Field(discriminator="family")], BeforeValidator(_expand)]
