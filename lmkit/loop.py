@@ -31,6 +31,9 @@ from lmkit.runfolder import RunFolder, Status, process
 from lmkit.specs.losses import resolve_loss
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmkit.data.preparation import Preprocessing
     from lmkit.specs.models import Weights
 
 CHUNK_SECONDS = 0.05
@@ -324,17 +327,9 @@ class Loop:
 
     def _predictions(self) -> None:
         """Keeps what the model says of the test part, for the charts of whoever reads the run."""
-        import pandas as pd
-
         if not len(self.data.test.X):
             return
-        known = self.data.preprocessing
-        frame = pd.DataFrame(
-            {
-                "target": known.restore(self.data.test.y),
-                "prediction": known.decode(self.trainer.outputs("test")),
-            }
-        )
+        frame = predictions(self.data.preprocessing, self.data.test.y, self.trainer.outputs("test"))
         frame.to_parquet(self.folder.path / "predictions.parquet", index=False)
 
     # -- what is written --------------------------------------------------------------------------
@@ -449,6 +444,13 @@ class Loop:
 
         old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(s, h) for s, h in old.items()]
+
+
+def predictions(known: Preprocessing, y: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
+    """The prepared target and the logits of some rows as ``target`` and ``prediction``, in the target's own values."""
+    import pandas as pd
+
+    return pd.DataFrame({"target": known.restore(y), "prediction": known.decode(logits)})
 
 
 def _cannot_write(error: BaseException, folder: RunFolder) -> str:
