@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lmkit import charts, tables
     from lmkit.batch.execution import run_template
     from lmkit.batch.templates import templates
+    from lmkit.conversion import convert
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -44,6 +45,7 @@ _HOMES = {
     "pause": "lmkit.run",
     "resume": "lmkit.run",
     "stop": "lmkit.run",
+    "convert": "lmkit.conversion",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "report": "lmkit.reports",
@@ -77,6 +79,7 @@ __all__ = [
     "attach",
     "charts",
     "configure",
+    "convert",
     "monitor",
     "pause",
     "report",

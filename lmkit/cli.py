@@ -105,6 +105,11 @@ def runs(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def convert(chosen: argparse.Namespace) -> int:
+    """Converts a run, and tells where the new one lies."""
+    return _outcome(verbs.convert(chosen), chosen.json)
+
+
 def report(chosen: argparse.Namespace) -> int:
     """Writes a report, and tells where."""
     path = verbs.report(chosen)
@@ -145,6 +150,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "runs": runs,
     "watch": watch,
     **dict.fromkeys(("pause", "resume", "stop", "checkpoint", "note", "set-learning-rate"), steer),
+    "convert": convert,
     "report": report,
     "templates": templates,
 }

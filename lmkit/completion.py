@@ -98,6 +98,8 @@ def _words(verb: Verb, given: list[str], fragment: str) -> list[str]:
         return [*_runs(fragment, folder), *_files(fragment)]
     if kind == "FILE":
         return _files(fragment)
+    if kind == "FRAMEWORK":
+        return _beginning(fragment, _values(("framework",)))
     if kind == "TEMPLATE":
         return [*_beginning(fragment, known_templates()), *_files(fragment, ".ipynb")]
     if kind == "PATH":

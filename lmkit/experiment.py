@@ -92,6 +92,8 @@ class Experiment(Spec):
                 raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
             try:
                 resolve_loss(self.training.loss, task)
+                if self.data.shape:
+                    self.model.check(self.data.shape)
             except ConfigError as error:
                 raise ValueError(error.problems[0]) from None
         return self
@@ -233,10 +235,10 @@ def _problem(error: ErrorDetails, values: Any) -> str:
     """One validation error as a sentence: path, what was given, what was expected."""
     path: list[str] = []
     at = values
-    for place in error["loc"]:
+    for place in map(str, error["loc"]):
         if isinstance(at, Mapping) and place not in at and place in (at.get(t) for t in TAGS):
             continue  # the tag of a union, which nobody wrote
-        if place in (s.model_fields["name"].default for s in _members(path) if "name" in s.model_fields):
+        if place in (tag_of(s) for s in _members(path)):
             continue
         path.append(str(place))
         at = at.get(place) if isinstance(at, Mapping) else None
@@ -268,7 +270,12 @@ def _problem(error: ErrorDetails, values: Any) -> str:
 
 def _kind(path: list[str], owner: type[Spec] | None) -> str:
     """Which kind of part it is, where there are several."""
-    return f" of {owner.model_fields['name'].default!r}" if owner and len(_members(path)) > 1 else ""
+    return f" of {tag_of(owner)!r}" if owner and len(_members(path)) > 1 else ""
+
+
+def tag_of(spec: type[Spec]) -> str:
+    """The word that says that a part is of this kind, such as ``adam``."""
+    return next((str(spec.model_fields[t].default) for t in TAGS if t in spec.model_fields), "")
 
 
 def _members(path: list[str]) -> list[type[Spec]]:

@@ -31,6 +31,9 @@ from lmkit.runfolder import RunFolder, Status, process
 from lmkit.specs.losses import resolve_loss
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmkit.data.preparation import Preprocessing
     from lmkit.specs.models import Weights
 
 CHUNK_SECONDS = 0.05
@@ -184,12 +187,13 @@ class Loop:
         self.backend = get_backend(spec.framework)
         self.data = prepare(spec.data, spec.seed, training.precision, root)
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
-        inputs, outputs = self.data.training.X.shape[1], self.data.preprocessing.outputs
-        small = spec.data.batch_size * spec.model.multiplications(inputs, outputs) < SMALL_STEP
+        shape, outputs = self.data.preprocessing.shape, self.data.preprocessing.outputs
+        spec.model.check(shape)
+        small = spec.data.batch_size * spec.model.multiplications(shape, outputs) < SMALL_STEP
         if training.threads or small:
             self.threads_before = self.backend.set_threads(training.threads or 1)
-        self.model = self.backend.build(spec.model, inputs, outputs, training.precision)
-        self.backend.set_weights(self.model, spec.model.initial_weights(inputs, outputs, spec.seed))
+        self.model = self.backend.build(spec.model, shape, outputs, training.precision)
+        self.backend.set_weights(self.model, spec.model.initial_weights(shape, outputs, spec.seed))
         self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)
         self.rows = len(self.data.training.X)
         self.per_epoch = math.ceil(self.rows / spec.data.batch_size)
@@ -323,17 +327,9 @@ class Loop:
 
     def _predictions(self) -> None:
         """Keeps what the model says of the test part, for the charts of whoever reads the run."""
-        import pandas as pd
-
         if not len(self.data.test.X):
             return
-        known = self.data.preprocessing
-        frame = pd.DataFrame(
-            {
-                "target": known.restore(self.data.test.y),
-                "prediction": known.decode(self.trainer.outputs("test")),
-            }
-        )
+        frame = predictions(self.data.preprocessing, self.data.test.y, self.trainer.outputs("test"))
         frame.to_parquet(self.folder.path / "predictions.parquet", index=False)
 
     # -- what is written --------------------------------------------------------------------------
@@ -448,6 +444,13 @@ class Loop:
 
         old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(s, h) for s, h in old.items()]
+
+
+def predictions(known: Preprocessing, y: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
+    """The prepared target and the logits of some rows as ``target`` and ``prediction``, in the target's own values."""
+    import pandas as pd
+
+    return pd.DataFrame({"target": known.restore(y), "prediction": known.decode(logits)})
 
 
 def _cannot_write(error: BaseException, folder: RunFolder) -> str:

@@ -60,6 +60,7 @@ _SENTENCES = {
     "continued": "continued after step {step}",
     "learning_rate": "learning rate {old:g} → {value:g} after step {step}",
     "note": "note at step {step}: {text}",
+    "converted": "converted from {framework} to {to}: the model of {run}",
 }
 
 

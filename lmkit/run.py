@@ -178,7 +178,7 @@ class Run:
             raise RunStateError(f"{self.name} has no checkpoint {which!r} yet; it is {self.state}")
         spec, preprocessing = self.experiment, self.preprocessing
         backend = get_backend(spec.framework)
-        model = backend.build(spec.model, len(preprocessing.features), preprocessing.outputs, spec.training.precision)
+        model = backend.build(spec.model, preprocessing.shape, preprocessing.outputs, spec.training.precision)
         backend.set_weights(model, saved[0])
         return model
 
@@ -192,7 +192,7 @@ class Run:
         """Predictions (rows,) for rows as they came: classes of the target, or values in its unit. Waits for the end.
 
         Args:
-            X: a DataFrame, or an array (rows, columns), with the columns trained on.
+            X: a DataFrame, or an array (rows, columns), with the columns trained on; or images or sequences.
         """
         return self.preprocessing.decode(self._logits(X))
 
@@ -349,6 +349,7 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     table = load(spec, runs)
     check_sizes(spec, len(table.y))
     resolve_loss(experiment.training.loss, table.task)
+    experiment.model.check(table.row)
 
 
 class Runs(tuple[Run, ...]):

@@ -219,6 +219,17 @@ def set_learning_rate(chosen: argparse.Namespace) -> Run:
 
 
 @_verb(
+    RUN,
+    word("to", metavar="FRAMEWORK", help="torch or tensorflow"),
+    RUNS,
+    example="convert last tensorflow",
+)
+def convert(chosen: argparse.Namespace) -> Run:
+    """Carries a completed run's model to the other framework, as a new run."""
+    return lmkit.convert(chosen.run, chosen.to, runs=chosen.runs)
+
+
+@_verb(
     word("run", metavar="RUN", help="a run's name, or: last; or an executed .ipynb file"),
     word("-o", dest="output", metavar="OUT", help="an .html or .ipynb file (default: in the run's folder)"),
     RUNS,

@@ -239,7 +239,7 @@ class HalfDeaf(Deaf):
 def test_a_model_that_the_loss_does_not_see_is_refused(
     model: type[Deaf], blind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.FAMILIES, "mlp", lambda spec, inputs, outputs: model(inputs, outputs))
+    monkeypatch.setitem(models.FAMILIES, "mlp", lambda spec, shape, outputs: model(*shape, outputs))
     run = trained()
     assert run.state == "failed"
     assert run.status.reason.startswith(f"the loss does not depend on {blind}: nothing would be learned")
@@ -252,10 +252,10 @@ def test_a_keras_model_that_the_loss_does_not_see_is_refused(monkeypatch: pytest
 
     from lmkit.backends.tensorflow import models as keras_models
 
-    def deaf(spec: Any, inputs: int, outputs: int, precision: str) -> keras.Model:
+    def deaf(spec: Any, shape: tuple[int, ...], outputs: int, precision: str) -> keras.Model:
         return keras.Sequential(
             [
-                keras.Input((inputs,)),
+                keras.Input(shape),
                 keras.layers.Dense(10, name="dense_0"),
                 keras.layers.Lambda(keras.ops.stop_gradient),
                 keras.layers.Dense(outputs, name="dense_1"),

@@ -104,7 +104,7 @@ def test_the_summary_says_where_a_run_stands(tmp_path: Path) -> None:
         "trained for": "30 steps, 3 of 50 epochs, in 2.5 s",
         "on the test part": "loss 0.75, accuracy 0.7, auc 0.65",
         "data": "breast_cancer",
-        "model": "mlp, hidden [10], activation relu, dropout 0.0",
+        "model": "mlp, hidden [10], activation relu, dropout 0.0, residual False, normalization none",
         "framework": "torch on cpu",
         "folder": str(run.path),
     }

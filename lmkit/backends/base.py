@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
+    from lmkit.specs.data import Shape
     from lmkit.specs.losses import LossName
-    from lmkit.specs.models import MLP, Weights
+    from lmkit.specs.models import ModelSpec, Weights
 
 
 class Steps(NamedTuple):
@@ -57,8 +58,15 @@ class Backend(Protocol):
 
     name: str
 
-    def build(self, model: MLP, inputs: int, outputs: int, precision: str) -> Any:
-        """The framework's own model, its weights not yet set."""
+    def build(self, model: ModelSpec, shape: Shape, outputs: int, precision: str) -> Any:
+        """The framework's own model, its weights not yet set: (rows, features) → logits (rows, outputs).
+
+        Args:
+            model: what to build.
+            shape: of a row; rows come flat, and are reshaped by a model that needs their axes.
+            outputs: numbers that it gives a row.
+            precision: ``float32`` or ``float64``.
+        """
 
     def weights(self, model: Any) -> Weights:
         """A copy of the weights under the names and in the layout that all backends share."""

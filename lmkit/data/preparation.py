@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.sources import Table, category_names, check_sizes, load, part_sizes, plain_value
 from lmkit.errors import DataError
-from lmkit.specs.data import DataSpec, Task
+from lmkit.specs.data import DataSpec, Shape, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,8 @@ class Preprocessing:
         classes: the target's values, class 0 first; empty for regression.
         labels: what the classes are called.
         target: shift and scale of the target, for regression.
+        shape: of a row as the model sees it: (features,), (height, width, channels) or (length, channels). Arrays stay
+            flat (rows, features); a model that needs the axes reshapes them, the last axis running fastest.
     """
 
     task: Task
@@ -50,6 +52,11 @@ class Preprocessing:
     classes: list[Any]
     labels: list[str]
     target: dict[str, float]
+    shape: Shape = ()
+
+    def __post_init__(self) -> None:
+        # JSON has lists only, and folders of before there were images have no shape
+        object.__setattr__(self, "shape", tuple(self.shape) or (len(self.features),))
 
     @property
     def features(self) -> list[str]:
@@ -69,7 +76,8 @@ class Preprocessing:
         """Rows as they came → (rows, features) as the model takes them, float64.
 
         Args:
-            X: a DataFrame with (at least) the columns trained on, or an array with exactly those, in order.
+            X: a DataFrame with (at least) the columns trained on, or an array with exactly those, in order; for
+                images and sequences also an array of them.
 
         Raises:
             DataError: columns are missing, or hold text where there were numbers.
@@ -79,6 +87,9 @@ class Preprocessing:
 
         if not isinstance(X, pd.DataFrame):
             X = np.atleast_2d(np.asarray(X))
+            shape = self.shape
+            if len(shape) > 1 and X.shape[1:] in (shape, (*shape, 1), shape[:-1] if shape[-1] == 1 else shape):
+                X = X.reshape(len(X), -1)
             if X.ndim != 2 or X.shape[1] != len(self.columns):
                 raise DataError(
                     f"given rows of shape {X.shape}, expected (rows, {len(self.columns)}): {_few(self.columns)}"
@@ -232,7 +243,8 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:
         scaler = StandardScaler().fit(y.to_numpy(dtype=np.float64)[:, None])
         target = {"shift": float(scaler.mean_[0]), "scale": float(scaler.scale_[0])}
     labels = [table.labels.get(v, str(v)) for v in classes]
-    return Preprocessing(table.task, numbers, texts, [str(c) for c in X.columns], classes, labels, target)
+    names = [str(c) for c in X.columns]
+    return Preprocessing(table.task, numbers, texts, names, classes, labels, target, table.shape)
 
 
 def batch_order(seed: int, epoch: int, rows: int) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.data.store import stored_path
+from lmkit.data.store import SHAPE, flat_frame, stored_path
 from lmkit.errors import DataError, nearest
-from lmkit.specs.data import BUNDLED, FILES, STORED, DataSpec, Task
+from lmkit.specs.data import BUNDLED, FILES, STORED, DataSpec, Shape, Task, row_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +24,19 @@ class Table(NamedTuple):
         y: (rows,) target.
         task: what is predicted.
         labels: what the classes are called, where the source knows.
+        shape: of a row, where it is an image or a sequence; its numbers are the columns, the last axis first.
     """
 
     X: pd.DataFrame
     y: pd.Series[float]
     task: Task
     labels: dict[object, str]
+    shape: Shape = ()
+
+    @property
+    def row(self) -> Shape:
+        """The shape of a row, columns where it has no other."""
+        return self.shape or (self.X.shape[1],)
 
 
 def load(spec: DataSpec, root: str | Path | None = None) -> Table:
@@ -74,7 +82,7 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Table:
         raise DataError(
             f"data.target: {target!r} holds one class only ({plain_value(y.iloc[0])!r}); two or more are needed"
         )
-    return Table(X, y, task, {})
+    return Table(X, y, task, {}, _shape(spec, frame, X))
 
 
 def check_sizes(spec: DataSpec, rows: int) -> None:
@@ -121,7 +129,8 @@ def _bundled(spec: DataSpec) -> Table:
     X = pd.DataFrame(bunch.data).drop(columns=list(spec.drop))
     for name in spec.categorical:
         X[name] = category_names(X[name])
-    return Table(X, pd.Series(bunch.target), task, dict(enumerate(names)))
+    shape = spec.shape or ()
+    return Table(X, pd.Series(bunch.target), task, dict(enumerate(names)), shape if len(shape) > 1 else ())
 
 
 def _read(spec: DataSpec, root: str | Path | None) -> pd.DataFrame:
@@ -156,22 +165,28 @@ def _read(spec: DataSpec, root: str | Path | None) -> pd.DataFrame:
         raise DataError(f"data.source: {spec.source!r} cannot be read: {error}") from None
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], spec: DataSpec) -> pd.DataFrame:
-    import pandas as pd
+def _shape(spec: DataSpec, frame: pd.DataFrame, X: pd.DataFrame) -> Shape:
+    """The shape of a row where it is an image or a sequence, and all of it is there; else empty."""
+    given = tuple(int(n) for n in frame.attrs.get(SHAPE, ()))
+    whole = len(given) > 1 and math.prod(given) == X.shape[1] and not spec.categorical
+    shape = row_shape(given if whole else (X.shape[1],), spec.axes)
+    return shape if whole else ()
 
+
+def _from_arrays(arrays: dict[str, np.ndarray], spec: DataSpec) -> pd.DataFrame:
     target = spec.target or "y"
     if "X" not in arrays or target not in arrays:
         raise DataError(
             f"data.source: {spec.source!r} holds the arrays {', '.join(arrays) or 'none'}; "
-            f"expected X (rows, features) and {target} (rows,)"
+            f"expected X (rows, features) or (rows, height, width, channels) and {target} (rows,)"
         )
     X, y = arrays["X"], arrays[target]
-    if X.ndim != 2 or y.reshape(-1).shape[0] != X.shape[0]:
+    if X.ndim not in (2, 3, 4) or y.reshape(-1).shape[0] != X.shape[0]:
         raise DataError(
             f"data.source: {spec.source!r} holds X of shape {X.shape} and {target} of shape {y.shape}; "
-            "expected (rows, features) and (rows,)"
+            "expected (rows, features), (rows, length, channels) or (rows, height, width, channels), and (rows,)"
         )
-    return pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]).assign(**{target: y.reshape(-1)})
+    return flat_frame(X).assign(**{target: y.reshape(-1)})
 
 
 def _task(spec: DataSpec, y: pd.Series[float], where: str) -> Task:

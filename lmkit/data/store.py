@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 from pathlib import Path
@@ -13,16 +14,21 @@ from lmkit.runfolder import runs_root
 from lmkit.specs.data import STORED
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 FOLDER = ".data"
+
+SHAPE = "lmkit.shape"
+"""The attribute of a table that keeps the shape of rows that are images or sequences; a Parquet file keeps it too."""
 
 
 def keep(data: Any, root: str | Path | None = None) -> dict[str, Any]:
     """Keeps ``data`` beside the runs under ``root`` and returns the fields of the experiment that name it.
 
     Args:
-        data: (X, y) of arrays, a list or pandas objects; or a DataFrame, whose target the experiment names;
+        data: (X, y) of arrays, a list or pandas objects, where a row of X is features, an image or a sequence; or a
+            DataFrame, whose target the experiment names;
             or (DataFrame, "target column").
         root: where the runs are.
 
@@ -39,6 +45,8 @@ def keep(data: Any, root: str | Path | None = None) -> dict[str, Any]:
     if len(twice):
         raise DataError(f"data: given two columns called {twice[0]!r}, expected a name of its own for each")
     content = hashlib.sha256(repr([(str(c), str(t)) for c, t in frame.dtypes.items()]).encode())
+    if SHAPE in frame.attrs:
+        content.update(repr(frame.attrs[SHAPE]).encode())
     for column in frame.columns:
         values = frame[column]
         numbers = isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf"
@@ -68,6 +76,17 @@ def stored_path(source: str, root: str | Path | None = None) -> Path:
     return runs_root(root) / FOLDER / f"{digest}.parquet"
 
 
+def flat_frame(X: np.ndarray) -> pd.DataFrame:
+    """An array (rows, …) as a table, a column a number, which remembers the shape of a row."""
+    import pandas as pd
+
+    flat = X.reshape(len(X), math.prod(X.shape[1:]))
+    frame = pd.DataFrame(flat, columns=[f"x{i}" for i in range(flat.shape[1])])
+    if X.ndim > 2:
+        frame.attrs[SHAPE] = list(X.shape[1:])
+    return frame
+
+
 def _frame(data: Any) -> tuple[pd.DataFrame, str | None]:
     import numpy as np
     import pandas as pd
@@ -86,11 +105,14 @@ def _frame(data: Any) -> tuple[pd.DataFrame, str | None]:
         X = np.asarray(X)
         if X.ndim == 1:
             X = X[:, None]
-        if X.ndim != 2:
-            raise DataError(f"data: given X of shape {X.shape}, expected (rows, features)")
+        if X.ndim not in (2, 3, 4):
+            raise DataError(
+                f"data: given X of shape {X.shape}, expected (rows, features), (rows, length, channels) or "
+                "(rows, height, width, channels)"
+            )
         if X.dtype.kind not in "biuf":
             raise DataError(f"data: given X of type {X.dtype}, expected numbers; a DataFrame may hold text")
-        X = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
+        X = flat_frame(X)
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]

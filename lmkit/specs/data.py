@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from lmkit.errors import ConfigError
 from lmkit.specs.base import Names, Spec, short
 
 Task = Literal["binary", "multiclass", "regression"]
+
+
+Axes = Literal["auto", "image", "sequence"]
+
+Shape = tuple[int, ...]
+"""Of a row: (features,), an image's (height, width, channels), a sequence's (length, channels)."""
 
 
 class Bundled(NamedTuple):
     """What is known of a data set before it is loaded."""
 
     rows: int
-    features: int
+    shape: Shape
     task: Task
     outputs: int
 
+    @property
+    def features(self) -> int:
+        """Numbers in a row."""
+        return math.prod(self.shape)
+
 
 BUNDLED = {
-    "breast_cancer": Bundled(569, 30, "binary", 1),
-    "wine": Bundled(178, 13, "multiclass", 3),
-    "digits": Bundled(1797, 64, "multiclass", 10),
-    "diabetes": Bundled(442, 10, "regression", 1),
+    "breast_cancer": Bundled(569, (30,), "binary", 1),
+    "wine": Bundled(178, (13,), "multiclass", 3),
+    "digits": Bundled(1797, (8, 8, 1), "multiclass", 10),
+    "diabetes": Bundled(442, (10,), "regression", 1),
 }
 """The sets that lie inside scikit-learn's own package."""
 
@@ -43,6 +56,9 @@ class DataSpec(Spec):
     """The column to predict, in a table; in an .npz file the array (default: y)."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
     """What is predicted; auto: numbers with fractions or many values are regression, the rest classes."""
+    axes: Axes = "auto"
+    """What an array of rows (a, b) holds: images of a × b pixels, or sequences of a steps with b channels; auto: images
+    where neither side is over four times the other."""
     drop: Names = ()
     """Columns that are left out."""
     categorical: Names = ()
@@ -67,6 +83,10 @@ class DataSpec(Spec):
                 f"validation ({self.validation:g}) and test ({self.test:g}) leave nothing to train on; "
                 "their sum must be under 1"
             )
+        try:
+            _ = self.shape
+        except ConfigError as error:
+            raise ValueError(error.problems[0]) from None
         return self
 
     @property
@@ -75,9 +95,40 @@ class DataSpec(Spec):
         return BUNDLED.get(self.source)
 
     @property
+    def shape(self) -> Shape | None:
+        """The shape of a row as the model sees it, as far as it is known beforehand."""
+        known = None if self.drop or self.categorical else self.bundled
+        return row_shape(known.shape, self.axes) if known else None
+
+    @property
     def is_file(self) -> bool:
         """Whether the source is a file of the user's."""
         return self.source.lower().endswith(FILES)
+
+
+def row_shape(given: Shape, axes: Axes) -> Shape:
+    """The shape of a row for the model, from that of a row as it came.
+
+    Raises:
+        ConfigError: the row has no such axes.
+
+    >>> row_shape((28, 28), "auto"), row_shape((100, 3), "auto"), row_shape((8, 8, 1), "sequence")
+    ((28, 28, 1), (100, 3), (8, 8))
+    """
+    if len(given) == 1:
+        if axes != "auto":
+            raise ConfigError(
+                [f"data.axes: given {axes!r}, but a row of the data is {given[0]} columns; write axes: auto"]
+            )
+        return given
+    *sides, channels = given if len(given) == 3 else (*given, 1)
+    if axes == "sequence":
+        if channels != 1:
+            raise ConfigError([f"data.axes: given 'sequence', but a row of the data is of shape {given}; write image"])
+        return tuple(sides)
+    if axes == "auto" and len(given) == 2 and max(given) > 4 * min(given):
+        return given
+    return (*sides, channels)
 
 
 Data = Annotated[DataSpec, short("source")]

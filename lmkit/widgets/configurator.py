@@ -33,6 +33,7 @@ HINTS = {
     "seed": Hint(rare=True),
     "data.target": Hint(rare=False),
     "data.task": Hint(rare=True),
+    "data.axes": Hint(rare=True),
     "data.missing": Hint(rare=True),
     "data.scale_target": Hint(rare=True),
     "data.validation": Hint(unit="of the rows"),
@@ -41,6 +42,10 @@ HINTS = {
     "model": Hint(label="family"),
     "model.hidden": Hint(unit="units a layer"),
     "model.dropout": Hint(unit="of the units"),
+    "model.dense": Hint(unit="units a layer"),
+    "model.channels": Hint(unit="channels a block"),
+    "model.convolutions": Hint(unit="a block"),
+    "model.groups": Hint(rare=True),
     "training.early_stopping": Hint(rare=False),
     "training.precision": Hint(rare=True),
     "training.compile": Hint(rare=True),
@@ -236,6 +241,7 @@ class Configurator(W.VBox):
             if known:
                 check_sizes(spec, known.rows)
                 resolve_loss(self._shown.training.loss, known.task)
+                self._shown.model.check(spec.shape or known.shape)
             elif self._refusal and self._data_key == self._key() and not isinstance(self._refusal, preview.TooLarge):
                 found.append(str(self._refusal))
         except ConfigError as error:
@@ -274,10 +280,15 @@ class Configurator(W.VBox):
             wait = "The model is drawn as soon as the data is known, for its size decides the shapes."
             self._picture.value = preview.notice_html(wait)
             return
-        inputs = getattr(known, "inputs", None) or known.features
-        layers = spec.model.layers(inputs, known.outputs)
+        shape = spec.data.shape or known.shape
+        try:
+            spec.model.check(shape)
+        except ConfigError as error:
+            self._picture.value = preview.notice_html(error.problems[0], wrong=True)
+            return
+        layers = spec.model.layers(shape, known.outputs)
         found = drawing.numbers(layers, spec.training.optimizer, spec.training.precision)
-        self._picture.value = drawing.model_svg(inputs, layers) + drawing.numbers_html(found)
+        self._picture.value = drawing.model_svg(shape, layers) + drawing.numbers_html(found)
 
     def _read_data(self) -> None:
         """Has the data read, unless it was; meanwhile the form stays quick."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from lmkit.plots import BLUE, GREY, VERMILLION
+from lmkit.specs.data import Shape
 from lmkit.specs.models import Layer
 
 WIDTH, HEIGHT = 560, 204
@@ -72,7 +73,7 @@ def numbers(layers: Iterable[Layer], optimizer: Any, precision: str) -> Numbers:
 
     >>> from lmkit.specs.models import MLP
     >>> from lmkit.specs.optimizers import Adam
-    >>> numbers(MLP(hidden=[10]).layers(30, 1), Adam(), "float32")
+    >>> numbers(MLP(hidden=[10]).layers((30,), 1), Adam(), "float32")
     Numbers(parameters=321, weights=1284, gradients=1284, optimizer=2568)
     """
     parameters = sum(layer.parameters for layer in layers)
@@ -82,9 +83,9 @@ def numbers(layers: Iterable[Layer], optimizer: Any, precision: str) -> Numbers:
     return Numbers(parameters, size, size, size * kept)
 
 
-def columns(inputs: int, layers: Sequence[Layer]) -> list[Column]:
+def columns(shape: Shape, layers: Sequence[Layer]) -> list[Column]:
     """The layers as they are drawn, from the input on."""
-    found = [Column("input", (inputs,), 0)]
+    found = [Column("input", shape, 0)]
     for layer in layers:
         if not layer.parameters and layer.shape == found[-1].shape and found[-1].kind != "input":
             found[-1] = found[-1]._replace(after=(*found[-1].after, layer.kind))
@@ -102,9 +103,9 @@ def elide(drawn: Sequence[Column]) -> list[Column]:
     return [*drawn[:3], gap, *drawn[-2:]]
 
 
-def model_svg(inputs: int, layers: Sequence[Layer]) -> str:
+def model_svg(shape: Shape, layers: Sequence[Layer]) -> str:
     """The model as an inline SVG, with a text that says the same."""
-    drawn = elide(columns(inputs, layers))
+    drawn = elide(columns(shape, layers))
     gap = min(150.0, (WIDTH - 90) / max(1, len(drawn) - 1))
     left = (WIDTH - gap * (len(drawn) - 1)) / 2
     xs = [left + gap * i for i in range(len(drawn))]

@@ -15,7 +15,7 @@ from lmkit.data.store import stored_path
 from lmkit.errors import DataError, LmkitError
 from lmkit.plots import BLUE, COLOURS
 from lmkit.run import EAGER_BYTES
-from lmkit.specs.data import STORED, DataSpec, Task
+from lmkit.specs.data import STORED, DataSpec, Shape, Task
 from lmkit.widgets.drawing import count, size_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Preview(NamedTuple):
     Attributes:
         rows: how many.
         columns: how many, without the target.
-        inputs: numbers that the model sees a row, categories counted one a value.
+        shape: of a row as the model sees it, categories counted one a value.
         outputs: what the model gives a row.
         task: what is predicted.
         target: what the target is called.
@@ -62,7 +62,7 @@ class Preview(NamedTuple):
 
     rows: int
     columns: int
-    inputs: int
+    shape: Shape
     outputs: int
     task: Task
     target: str
@@ -90,7 +90,7 @@ def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
     return Preview(
         rows=len(table.y),
         columns=table.X.shape[1],
-        inputs=table.X.shape[1] - len(text) + sum(table.X[c].nunique() for c in text),
+        shape=table.shape or (table.X.shape[1] - len(text) + sum(table.X[c].nunique() for c in text),),
         outputs=classes if table.task == "multiclass" else 1,
         task=table.task,
         target=str(spec.target or table.y.name or "target"),
@@ -133,7 +133,11 @@ def preview_html(found: Preview, spec: DataSpec) -> str:
         "regression": "a number",
     }
     named = f" ({html.escape(spec.target)})" if spec.target else ""
-    apart = f" ({count(found.inputs)} with each category apart)" if found.inputs != found.columns else ""
+    inputs = math.prod(found.shape)
+    apart = f" ({count(inputs)} with each category apart)" if inputs != found.columns else ""
+    if len(found.shape) > 1:
+        kind = "images" if len(found.shape) == 3 else "sequences"
+        apart = f" ({kind} of {' × '.join(map(str, found.shape))})"
     return (
         f'<div class="lkc-facts"><b>{count(found.rows)}</b> rows × <b>{count(found.columns)}</b> columns{apart}, '
         f"to predict <b>{what[found.task]}</b>{named}<br>{parts}</div>"
@@ -214,6 +218,9 @@ def _head(table: Table) -> str:
 def _picture(table: Table) -> str:
     side = math.isqrt(table.X.shape[1])
     numeric = table.X.select_dtypes("number")
+    if len(table.shape) == 3 and table.task != "regression":
+        pixels = numeric.to_numpy(dtype=float).reshape(-1, *table.shape).mean(axis=3)
+        return _samples(pixels - pixels.min(), table)
     if side >= 6 and side * side == table.X.shape[1] == numeric.shape[1] and table.task != "regression":
         pixels = numeric.to_numpy()
         if pixels.min() >= 0 and (pixels == pixels.round()).all():
@@ -227,12 +234,13 @@ def _samples(pictures: np.ndarray, table: Table) -> str:
     from PIL import Image
 
     classes = sorted(table.y.unique())[:10]
-    side = pictures.shape[1]
-    sheet = np.zeros((SAMPLES * (side + 1), len(classes) * (side + 1)))
+    height, width = pictures.shape[1:]
+    sheet = np.zeros((SAMPLES * (height + 1), len(classes) * (width + 1)))
+    brightest = pictures.max() or 1
     for column, value in enumerate(classes):
         for row, picture in enumerate(pictures[table.y.to_numpy() == value][:SAMPLES]):
-            top, left = row * (side + 1), column * (side + 1)
-            sheet[top : top + side, left : left + side] = picture / pictures.max()
+            top, left = row * (height + 1), column * (width + 1)
+            sheet[top : top + height, left : left + width] = picture / brightest
     ink = np.zeros((*sheet.shape, 2), dtype=np.uint8)
     ink[..., 1] = sheet * 255
     scale = max(1, 400 // sheet.shape[1])

@@ -98,7 +98,7 @@ def test_a_target_beside_a_column_called_y(tmp_path):
         ({"X": X, "y": Y}, "given dict, expected"),
         (X, "given ndarray, expected"),
         ((X, Y, Y), "given tuple, expected"),
-        ((X[None], Y), r"given X of shape \(1, 40, 3\), expected \(rows, features\)"),
+        ((X[None, None, None], Y), r"given X of shape \(1, 1, 1, 40, 3\), expected \(rows, features\)"),
         ((X, Y[:-1]), "given 40 rows of X and 39 of y"),
         ((X, np.stack([Y, Y], axis=1)), r"given y of shape \(40, 2\), expected \(rows,\)"),
         ((X.astype(str), Y), "given X of type <U.*, expected numbers"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def named(model: keras.Model) -> dict[str, keras.Variable]:
-    """Shared name → variable. Keras keeps a kernel as (inputs, outputs), which is the shared layout."""
+    """Shared name → variable. Keras keeps a kernel as (…, inputs, outputs), which is the shared layout."""
     return {f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.trainable_weights}
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 
-from lmkit.specs.models import MLP
+from lmkit.specs.data import Shape
+from lmkit.specs.models import CNN, MLP
+from lmkit.specs.models.base import EPSILON
 
 
 @keras.saving.register_keras_serializable("lmkit")
@@ -25,24 +27,71 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any] | str] = {
 }
 
 
-def mlp(spec: MLP, inputs: int, outputs: int, precision: str) -> keras.Model:
-    """Dense layers with an activation, and dropout, between them."""
-    layers: list[Any] = [keras.Input((inputs,), dtype=precision)]
-    widths = spec.widths(inputs, outputs)
-    for i, width in enumerate(widths[1:]):
-        layers.append(keras.layers.Dense(width, name=f"dense_{i}", dtype=precision))
-        if i < len(spec.hidden):
-            layers.append(
-                keras.layers.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)
-            )
-            if spec.dropout:
-                layers.append(keras.layers.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision))
-    return keras.Sequential(layers)
+def mlp(spec: MLP, shape: Shape, outputs: int, precision: str) -> keras.Model:
+    """Dense layers with a normalization, an activation, and dropout between them."""
+    L = keras.layers
+    inputs = x = keras.Input((math.prod(shape),), dtype=precision)
+    for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
+        before = x
+        x = L.Dense(width, name=f"dense_{i}", dtype=precision)(x)
+        if spec.normalization == "layer":
+            x = L.LayerNormalization(epsilon=EPSILON, name=f"norm_{i}", dtype=precision)(x)
+        x = L.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)(x)
+        if spec.dropout:
+            x = L.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision)(x)
+        if skips:
+            x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
+    return keras.Model(inputs, L.Dense(outputs, name=f"dense_{len(spec.hidden)}", dtype=precision)(x))
 
 
-FAMILIES: dict[str, Callable[[Any, int, int, str], keras.Model]] = {"mlp": mlp}
+def cnn(spec: CNN, shape: Shape, outputs: int, precision: str) -> keras.Model:
+    """Blocks of convolutions and pooling over one or two dimensions, then dense layers."""
+    L = keras.layers
+    flat = len(shape) == 3
+    convolution = L.Conv2D if flat else L.Conv1D
+    pools = {
+        "max": L.MaxPooling2D if flat else L.MaxPooling1D,
+        "average": L.AveragePooling2D if flat else L.AveragePooling1D,
+    }
+    last = {"data_format": "channels_last", "dtype": precision}
+    inputs = keras.Input((math.prod(shape),), dtype=precision)
+    x = L.Reshape(shape, name="places", dtype=precision)(inputs)
+
+    def activate(x: Any, number: int) -> Any:
+        return L.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{number}", dtype=precision)(x)
+
+    def drop(x: Any, number: int) -> Any:
+        return L.Dropout(spec.dropout, name=f"dropout_{number}", dtype=precision)(x) if spec.dropout else x
+
+    for i, width in enumerate(spec.channels):
+        before = x
+        for n in range(i * spec.convolutions, (i + 1) * spec.convolutions):
+            x = convolution(width, spec.kernel, padding="same", name=f"conv_{n}", **last)(x)
+            if spec.normalization == "layer":
+                x = L.LayerNormalization(epsilon=EPSILON, name=f"norm_{n}", dtype=precision)(x)
+            elif spec.normalization == "group":
+                x = L.GroupNormalization(spec.groups, epsilon=EPSILON, name=f"norm_{n}", dtype=precision)(x)
+            x = activate(x, n)
+        if spec.residual:
+            if before.shape[-1] != width:
+                before = convolution(width, 1, name=f"shortcut_{i}", **last)(before)
+            x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
+        if spec.pooling != "none":
+            x = pools[spec.pooling](2, name=f"pool_{i}", **last)(x)
+        x = drop(x, i)
+    if spec.gather == "flatten":
+        x = L.Flatten(name="gather", **last)(x)
+    else:
+        x = (L.GlobalAveragePooling2D if flat else L.GlobalAveragePooling1D)(name="gather", **last)(x)
+    for j, width in enumerate(spec.dense):
+        x = activate(L.Dense(width, name=f"dense_{j}", dtype=precision)(x), len(spec.channels) * spec.convolutions + j)
+        x = drop(x, len(spec.channels) + j)
+    return keras.Model(inputs, L.Dense(outputs, name=f"dense_{len(spec.dense)}", dtype=precision)(x))
 
 
-def build(spec: MLP, inputs: int, outputs: int, precision: str) -> keras.Model:
-    """The model of ``spec``'s family: (rows, inputs) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, inputs, outputs, precision)
+FAMILIES: dict[str, Callable[[Any, Shape, int, str], keras.Model]] = {"mlp": mlp, "cnn": cnn}
+
+
+def build(spec: Any, shape: Shape, outputs: int, precision: str) -> keras.Model:
+    """The model of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
+    return FAMILIES[spec.family](spec, shape, outputs, precision)

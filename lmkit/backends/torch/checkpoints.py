@@ -12,13 +12,31 @@ if TYPE_CHECKING:
     from lmkit.specs.models import Weights
 
 
-def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, bool]]:
-    """Shared name → parameter, and whether it lies transposed (``nn.Linear`` keeps (outputs, inputs))."""
-    found = {}
+KERNELS: dict[type[torch.nn.Module], tuple[int, ...]] = {
+    torch.nn.Linear: (1, 0),
+    torch.nn.Conv1d: (2, 1, 0),
+    torch.nn.Conv2d: (2, 3, 1, 0),
+}
+"""The axes of PyTorch's (outputs, inputs, …) in the order of the shared layout (…, inputs, outputs)."""
+
+NORMALIZATIONS = {"weight": "gamma", "bias": "beta"}
+
+
+def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
+    """Shared name → parameter, and its axes in the shared order.
+
+    A layer is known by its own name, in whatever module it lies.
+    """
+    found: dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]] = {}
     for path, module in model.named_modules():
+        layer = path.rpartition(".")[2]
         for name, parameter in module.named_parameters(recurse=False):
-            kernel = isinstance(module, torch.nn.Linear) and name == "weight"
-            found[f"{path}.{'kernel' if kernel else name}".lstrip(".")] = (parameter, kernel)
+            axes = tuple(range(parameter.ndim))
+            if type(module) not in KERNELS:
+                name = NORMALIZATIONS[name]
+            elif name == "weight":
+                name, axes = "kernel", KERNELS[type(module)]
+            found[f"{layer}.{name}"] = (parameter, axes)
     return found
 
 
@@ -29,17 +47,14 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 
 def weights(model: torch.nn.Module) -> Weights:
     """A copy of the weights."""
-    return {
-        name: np.ascontiguousarray(array(p).T if turned else array(p)) for name, (p, turned) in named(model).items()
-    }
+    return {name: np.ascontiguousarray(array(p).transpose(axes)) for name, (p, axes) in named(model).items()}
 
 
 @torch.no_grad()
 def set_weights(model: torch.nn.Module, values: Weights) -> None:
     """Sets the weights."""
-    for name, (parameter, turned) in named(model).items():
-        value = torch.as_tensor(values[name])
-        parameter.copy_(value.T if turned else value)
+    for name, (parameter, axes) in named(model).items():
+        parameter.copy_(torch.as_tensor(values[name].transpose(np.argsort(axes))))
 
 
 def state(memory: Mapping[str, torch.Tensor]) -> Weights:

@@ -161,9 +161,9 @@ class TorchTrainer:
         if loss.requires_grad:  # else no weight has a part in it
             loss.backward()
         found: dict[str, np.ndarray | None] = {}
-        for name, (parameter, turned) in checkpoints.named(self.model).items():
+        for name, (parameter, axes) in checkpoints.named(self.model).items():
             gradient = None if parameter.grad is None else checkpoints.array(parameter.grad)
-            found[name] = gradient.T if turned and gradient is not None else gradient
+            found[name] = None if gradient is None else gradient.transpose(axes)
             parameter.grad = None
         return found
 

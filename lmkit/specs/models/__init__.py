@@ -1,0 +1,50 @@
+"""The model families: their shape and their first weights, free of any framework."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from lmkit.errors import nearest
+from lmkit.specs.models.base import Layer, ModelSpec, Weights
+from lmkit.specs.models.cnn import CNN
+from lmkit.specs.models.mlp import MLP
+
+__all__ = ["CNN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Weights"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
+    "mlp:small": {"family": "mlp", "hidden": [64, 64], "activation": "relu"},
+    "mlp:wide": {"family": "mlp", "hidden": [256, 256], "activation": "relu"},
+    "cnn:small": {"family": "cnn", "channels": [16, 32], "convolutions": 1, "residual": False, "dense": []},
+    "cnn:wide": {"family": "cnn", "channels": [32, 64], "convolutions": 2, "residual": False, "dense": [128]},
+    "cnn:residual": {
+        "family": "cnn",
+        "channels": [16, 32, 64],
+        "convolutions": 2,
+        "residual": True,
+        "normalization": "group",
+        "gather": "average",
+    },
+}
+"""Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
+
+
+def _expand(value: Any) -> Any:
+    """``mlp``, ``mlp:textbook`` and ``{family: mlp, preset: textbook, …}`` become the fields they stand for."""
+    if isinstance(value, str):
+        value = {"family": value}
+    if isinstance(value, dict) and isinstance(value.get("family"), str):
+        family, _, preset = value["family"].partition(":")
+        value = {**value, "family": family, **({"preset": preset} if preset else {})}
+    if isinstance(value, dict) and "preset" in value:
+        given = dict(value)
+        name = f"{given.get('family', 'mlp')}:{given.pop('preset')}"
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; {nearest(name, PRESETS)}")
+        value = {**PRESETS[name], **given}
+    return {"family": "mlp", **value} if isinstance(value, dict) else value
+
+
+Model = Annotated[Annotated[MLP | CNN, Field(discriminator="family")], BeforeValidator(_expand)]

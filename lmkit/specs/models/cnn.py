@@ -1,0 +1,117 @@
+"""The convolutional network, over images and over sequences."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lmkit.specs.data import Shape
+from lmkit.specs.models.base import Activation, Layer, ModelSpec, Widths, refuse
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"given {value}, expected an odd number, so that a window has a middle")
+    return value
+
+
+class CNN(ModelSpec):
+    """A convolutional network: blocks of convolutions that keep the size, each then pooled; dense layers at the end.
+
+    A row of shape (height, width, channels) is convolved in two dimensions, one of (length, channels) in one.
+    """
+
+    family: Literal["cnn"] = "cnn"
+    """Convolutions over an image or a sequence, in blocks, and dense layers at the end."""
+    channels: Annotated[Widths, Field(min_length=1)] = (16, 32)
+    """Channels of each block."""
+    convolutions: int = Field(1, ge=1)
+    """Convolutions a block, each with its activation."""
+    kernel: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 3
+    """Side of the window, an odd number; the border is filled with zeros, so that the size is kept."""
+    pooling: Literal["none", "max", "average"] = "max"
+    """What halves each side at the end of a block: the largest, or the mean, of two (by two) neighbours."""
+    residual: bool = False
+    """Add a block's input to its output, x + f(x); through a window of one if channels differ (He et al., 2016)."""
+    normalization: Literal["none", "layer", "group"] = "none"
+    """Before each convolution's activation; layer: over the channels of a place (Ba et al., 2016); group: over a group
+    of channels at all places (Wu and He, 2018). None depends on the other rows of a batch."""
+    groups: int = Field(4, ge=1)
+    """Groups of channels for normalization: group; must divide the channels."""
+    activation: Activation = "relu"
+    """Applied after every convolution and hidden dense layer."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of what comes out of each block, and of each hidden dense layer, that is zeroed while training."""
+    gather: Literal["flatten", "average"] = "flatten"
+    """What the dense layers see: every place, or each channel's mean over all places (Lin et al., 2014)."""
+    dense: Widths = ()
+    """Width of each hidden dense layer before the output."""
+
+    @model_validator(mode="after")
+    def _check(self) -> CNN:
+        odd = [c for c in self.channels if c % self.groups]
+        if self.normalization == "group" and odd:
+            raise ValueError(
+                f"{self.groups} groups do not divide {odd[0]} channels; write groups: and a divisor of all channels"
+            )
+        return self
+
+    def check(self, shape: Shape) -> None:
+        """Refuses rows that have no places, or too few for so much pooling."""
+        if len(shape) < 2:
+            raise refuse(
+                "model.family",
+                f"'cnn' needs images or sequences, and a row of the data is {shape[0]} columns; write model: mlp, "
+                "or data: digits, or give X as an array (rows, height, width, channels) or (rows, length, channels)",
+            )
+        most = int(math.log2(min(shape[:-1])))
+        if self.pooling != "none" and len(self.channels) > most:
+            raise refuse(
+                "model.channels",
+                f"given {len(self.channels)} blocks that each halve {' × '.join(map(str, shape[:-1]))}, expected at "
+                f"most {most}; or write pooling: none",
+            )
+
+    def layers(self, shape: Shape, outputs: int) -> list[Layer]:
+        """The layers in order, as both frameworks build them, for rows of ``shape``.
+
+        >>> [layer[1:4] for layer in CNN(channels=[4]).layers((8, 8, 1), 10)][:3]
+        [('convolution', (8, 8, 4), 40), ('relu', (8, 8, 4), 0), ('max pool', (4, 4, 4), 0)]
+        """
+        found: list[Layer] = []
+        places, deep = shape[:-1], shape[-1]
+        window = (self.kernel,) * len(places)
+
+        def act(number: int, out: Shape) -> None:
+            found.append(Layer(f"{self.activation}_{number}", self.activation, out))
+
+        for i, width in enumerate(self.channels):
+            out, entering = (*places, width), deep
+            for n in range(i * self.convolutions, (i + 1) * self.convolutions):
+                found.append(Layer.linear(f"conv_{n}", "convolution", out, (*window, deep, width)))
+                if self.normalization != "none":
+                    found.append(Layer(f"norm_{n}", f"{self.normalization} norm", out, 2 * width))
+                act(n, out)
+                deep = width
+            if self.residual:
+                if entering != width:
+                    one = (1,) * len(places)
+                    found.append(Layer.linear(f"shortcut_{i}", "convolution", out, (*one, entering, width)))
+                found.append(Layer(f"add_{i}", "add", out))
+            if self.pooling != "none":
+                places = tuple(side // 2 for side in places)
+                out = (*places, width)
+                found.append(Layer(f"pool_{i}", f"{self.pooling} pool", out))
+            if self.dropout:
+                found.append(Layer(f"dropout_{i}", "dropout", out))
+        flat = deep * (math.prod(places) if self.gather == "flatten" else 1)
+        found.append(Layer("gather", self.gather, (flat,)))
+        for j, width in enumerate(self.dense):
+            found.append(Layer.linear(f"dense_{j}", "dense", (width,), (flat, width)))
+            act(len(self.channels) * self.convolutions + j, (width,))
+            if self.dropout:
+                found.append(Layer(f"dropout_{len(self.channels) + j}", "dropout", (width,)))
+            flat = width
+        return [*found, Layer.linear(f"dense_{len(self.dense)}", "dense", (outputs,), (flat, outputs))]

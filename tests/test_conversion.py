@@ -1,0 +1,113 @@
+"""A model that was trained in one framework answers alike in the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmkit as lk
+from lmkit import cli
+
+OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
+draw = np.random.default_rng(6)
+IMAGES, SEQUENCES, TABLE = (draw.normal(size=(60, *shape)) for shape in ((6, 5, 2), (10, 2), (4,)))
+Y = np.arange(60) % 3
+CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+    "mlp": (TABLE, {"family": "mlp", "hidden": [6, 6], "residual": True, "normalization": "layer", "dropout": 0.2}),
+    "cnn": (IMAGES, {"family": "cnn", "channels": [4, 8], "residual": True, "normalization": "group", "dense": [5]}),
+    "cnn, sequence": (SEQUENCES, {"family": "cnn", "channels": [4], "normalization": "layer", "activation": "gelu"}),
+}
+
+
+def trained(framework: str, case: str = "mlp", **changes: Any) -> lk.Run:
+    X, model = CASES[case]
+    run = lk.train(data=(X, Y), model=model, framework=framework, epochs=3, batch_size=12, inline=True, **changes)
+    assert run.state == "completed", run.status.reason
+    return run
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("framework", OTHER)
+def test_outputs_agree_in_both_directions(framework: str, case: str, precision: str, tolerance: float) -> None:
+    run = trained(framework, case, precision=precision)
+    moved = lk.convert(run, to=OTHER[framework])
+    X = CASES[case][0]
+    ours, theirs = run._logits(X), moved._logits(X)
+    assert ours.dtype == theirs.dtype == precision
+    assert np.ptp(ours) > 0.1
+    np.testing.assert_allclose(theirs, ours, rtol=tolerance, atol=tolerance * np.abs(ours).max())
+    assert moved.metrics.keys() == run.metrics.keys()
+    assert moved.metrics["loss"] == pytest.approx(run.metrics["loss"], rel=10 * tolerance)
+    assert moved.metrics["loss"] != 0
+    pd.testing.assert_frame_equal(moved.predictions, run.predictions)
+    back = lk.convert(moved, to=framework)
+    np.testing.assert_array_equal(back._logits(X), ours)
+
+
+def test_it_is_a_run_of_its_own_that_says_where_it_came_from() -> None:
+    run = trained("torch", early_stopping={"patience": 2})
+    moved = lk.convert(run.name, "tensorflow")
+    assert moved.path.parent == run.path.parent
+    assert moved.path != run.path
+    assert moved.state == "completed"
+    assert moved.experiment == run.experiment.override({"framework": "tensorflow"})
+    assert moved.preprocessing == run.preprocessing
+    pd.testing.assert_frame_equal(moved.history, run.history)
+    pd.testing.assert_frame_equal(moved.steps, run.steps)
+    assert (moved.status.step, moved.status.epoch) == (run.status.step, run.status.epoch)
+    (told,) = [e.data for e in moved.events if e.type == "converted"]
+    assert told == {"step": run.status.step, "run": run.name, "framework": "torch", "to": "tensorflow"}
+    assert [e.data["metrics"] for e in moved.events if e.type == "finished"] == [moved.metrics]
+    assert f"converted from torch: {run.name}" in repr(moved)
+    assert any(run.name in str(row) for row in lk.tables.events(moved).rows)
+    assert "tensorflow" in moved.environment["backend"]
+    for kind in ("last", "best"):
+        one, other = (r.folder.load_checkpoint(kind) for r in (run, moved))
+        assert one is not None and other is not None
+        assert all(np.array_equal(one[0][k], other[0][k]) for k in one[0])
+        assert other[1] == {}
+    with pytest.raises(lk.RunStateError, match="has completed"):
+        moved.resume()
+
+
+def test_without_a_test_part_nothing_is_measured() -> None:
+    moved = lk.convert(trained("torch", **{"data.test": 0}), "tensorflow")
+    assert moved.metrics == {}
+    assert len(moved.predictions) == 0
+
+
+def test_what_is_refused_leaves_no_run(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=TABLE, y=Y)
+    run = lk.train(data=str(tmp_path / "a.npz"), epochs=1, batch_size=8, inline=True)
+    with pytest.raises(lk.ConfigError, match=r"to: given 'torch', in which .* is already; expected 'tensorflow'"):
+        lk.convert(run, "torch")
+    with pytest.raises(lk.ConfigError, match="framework: given 'tensorflw', did you mean 'tensorflow'"):
+        lk.convert(run, "tensorflw")
+    np.savez(tmp_path / "a.npz", X=TABLE + 1, y=Y)
+    with pytest.raises(lk.DataError, match=r"is no longer what .* was trained on"):
+        lk.convert(run, "tensorflow")
+    (tmp_path / "a.npz").unlink()
+    with pytest.raises(lk.DataError, match="there is no file"):
+        lk.convert(run, "tensorflow")
+    failed = lk.train(data=(TABLE, Y), batch_size=8, epochs=1, lr=1e300, inline=True)
+    assert failed.state == "failed"
+    with pytest.raises(
+        lk.RunStateError, match=r"cannot be converted: it is failed, expected completed; .*lmkit resume"
+    ):
+        lk.convert(failed, "tensorflow")
+    assert len(lk.runs()) == 2
+
+
+def test_it_is_typed_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained("torch")
+    assert cli.main(["convert", run.name, "tensorflow"]) == 0
+    moved = lk.attach("last")
+    assert moved.experiment.framework == "tensorflow"
+    assert capsys.readouterr().out == f"run       {moved.path}\n"
+    assert cli.main(["convert", run.name, "torch"]) == 2
+    assert "in which" in capsys.readouterr().err
