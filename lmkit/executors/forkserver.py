@@ -79,7 +79,7 @@ def _fork(job: dict[str, Any]) -> None:
 
 def _preload(framework: str) -> None:
     """Imports what workers need. What fails here fails in the worker again, and is written down there."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in (*PRELOAD_ALWAYS, *PRELOAD.get(framework, ()), "lmkit.loop", f"lmkit.backends.{framework}"):
         try:
             importlib.import_module(name)

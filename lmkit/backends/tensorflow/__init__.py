@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow loads; its notes are not for our users
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read while TensorFlow loads; its notes are not for our users
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
