@@ -4,9 +4,9 @@ What is compared: training steps. lmkit takes them as a worker does, through ``l
 the seeded order of each epoch, the look at the control file, every step's loss and rate recorded and flushed, the
 status written, all of it on the clock. The loops written by hand shuffle each epoch too, and record nothing. What
 follows an epoch's last step (metrics of the training part, the epoch's line in the log) has no part in a loop of steps
-and is left out, but shown once, as "lmkit, whole epochs", measured against lmkit's own steps. The two loops by hand are the
-plain one, and one with every trick that lmkit knows but no recording; the goal is meant for the better of them. The
-step's matrix products alone are shown because a ratio of whole steps cannot fall below their share.
+and is left out, but shown once, as "lmkit, whole epochs", measured against lmkit's own steps. The two loops by hand in
+PyTorch are the plain one, and one with every trick that lmkit knows but no recording. The step's matrix products alone
+are shown because a ratio of whole steps cannot fall below their share.
 
 How: all contenders of a workload live in one process with one thread. In each round every one of them, in a new random
 order, trains the same number of epochs for about ``--seconds`` of CPU time; its share of a round is CPU time a step. A
