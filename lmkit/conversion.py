@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lmkit.backends import get_backend, require
 from lmkit.errors import ConfigError, DataError, RunStateError
 from lmkit.loop import predictions
@@ -20,9 +18,6 @@ from lmkit.runfolder import RunFolder, process
 if TYPE_CHECKING:
     from lmkit.experiment import Experiment
     from lmkit.specs.models import Weights
-
-ROWS = 1024
-"""Test rows that are computed at once."""
 
 
 def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | None = None) -> Run:
@@ -92,7 +87,7 @@ def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | 
 
 def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[str, float], Any, dict[str, Any]]:
     """Metrics and predictions of the test part with ``weights`` in the experiment's framework, and its environment."""
-    from lmkit.data.metrics import part_metrics
+    from lmkit.data.metrics import score
     from lmkit.data.preparation import prepare
     from lmkit.environment import environment
     from lmkit.specs.losses import resolve_loss
@@ -105,12 +100,11 @@ def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[
             "model cannot be measured; put the data back as it was, or train anew"
         )
     backend = get_backend(experiment.framework)
-    model = backend.build(experiment.model, known.shape, known.outputs, precision)
+    model = backend.build(experiment.model, known.signature, precision)
     backend.set_weights(model, weights)
     told = environment(backend.environment())
-    X, y = data.test
-    if not len(X):
+    if not len(data.test.X):
         return {}, None, told
-    logits = np.concatenate([backend.predict(model, X[i : i + ROWS]) for i in range(0, len(X), ROWS)])
     loss = resolve_loss(experiment.training.loss, known.task)
-    return part_metrics(loss, logits, y, known), predictions(known, y, logits), told
+    trainer = backend.trainer(model, experiment, data, loss)
+    return score(trainer, "test", data, loss), predictions(known, data.test.y, trainer.outputs("test")), told

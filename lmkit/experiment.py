@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from lmkit.errors import ConfigError, nearest
 from lmkit.specs.base import Spec
 from lmkit.specs.data import Data, DataSpec
 from lmkit.specs.losses import resolve_loss
-from lmkit.specs.models import MLP, Model
+from lmkit.specs.models import DATA, FOR_KIND, MLP, TRAINING, Model
 from lmkit.specs.plain import dump_yaml, load_yaml, plain
 from lmkit.specs.training import TrainingSpec
 
@@ -64,10 +65,11 @@ class Experiment(Spec):
     @model_validator(mode="before")
     @classmethod
     def _name(cls, values: Any) -> Any:
-        """An experiment without a name is called after its data and model."""
-        if not isinstance(values, dict) or values.get("name"):
+        """Data, model and training that are not given suit those that are; a name is made of data and model."""
+        if not isinstance(values, dict):
             return values
-        return {**values, "name": made_name(values.get("data"), values.get("model"))}
+        values = _suited(values)
+        return values if values.get("name") else {**values, "name": made_name(values["data"], values["model"])}
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:
@@ -92,8 +94,8 @@ class Experiment(Spec):
                 raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
             try:
                 resolve_loss(self.training.loss, task)
-                if self.data.shape:
-                    self.model.check(self.data.shape)
+                if self.data.signature:
+                    self.model.check(self.data.signature)
             except ConfigError as error:
                 raise ValueError(error.problems[0]) from None
         return self
@@ -205,6 +207,26 @@ class Experiment(Spec):
     def _repr_markdown_(self) -> str:
         """How a notebook shows it: as YAML, without what is not set."""
         return f"```yaml\n{dump_yaml(self.model_dump(mode='json', exclude_none=True))}\n```"
+
+
+def _suited(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with what is not given chosen by what is."""
+    data, model, training = (values.get(part) for part in ("data", "model", "training"))
+    if "data" not in values or (isinstance(data, Mapping) and "source" not in data):
+        data = {"source": DATA.get(_word(model, "family"), DATA["mlp"]), **(data or {})}
+    if "model" not in values:
+        with contextlib.suppress(ValidationError, TypeError, ValueError):  # what is wrong with it is told later
+            model = FOR_KIND[TypeAdapter(Data).validate_python(data).kind]
+        model = model or FOR_KIND["table"]
+    if "training" not in values or isinstance(training, Mapping):
+        training = {**TRAINING.get(_word(model, "family"), {}), **(training or {})}
+    return {**values, "data": data, "model": model, "training": training}
+
+
+def _word(part: Any, tag: str) -> str:
+    """The word that says which kind a part is, as it was given, without its preset."""
+    word = part.get(tag, "") if isinstance(part, Mapping) else part
+    return word.partition(":")[0] if isinstance(word, str) else ""
 
 
 def made_name(data: Any, model: Any) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 
 from lmkit.backends import Steps, get_backend
-from lmkit.data.metrics import part_metrics
+from lmkit.data.metrics import score
 from lmkit.data.preparation import batch_order, prepare
 from lmkit.environment import environment
 from lmkit.errors import LmkitError
@@ -187,16 +187,17 @@ class Loop:
         self.backend = get_backend(spec.framework)
         self.data = prepare(spec.data, spec.seed, training.precision, root)
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
-        shape, outputs = self.data.preprocessing.shape, self.data.preprocessing.outputs
-        spec.model.check(shape)
-        small = spec.data.batch_size * spec.model.multiplications(shape, outputs) < SMALL_STEP
+        signature = self.data.preprocessing.signature
+        spec.model.check(signature)
+        small = spec.data.batch_size * spec.model.multiplications(signature) < SMALL_STEP
         if training.threads or small:
             self.threads_before = self.backend.set_threads(training.threads or 1)
-        self.model = self.backend.build(spec.model, shape, outputs, training.precision)
-        self.backend.set_weights(self.model, spec.model.initial_weights(shape, outputs, spec.seed))
+        self.model = self.backend.build(spec.model, signature, training.precision)
+        self.backend.set_weights(self.model, spec.model.initial_weights(signature, spec.seed))
         self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)
-        self.rows = len(self.data.training.X)
-        self.per_epoch = math.ceil(self.rows / spec.data.batch_size)
+        fed = self.data.batches
+        self.rows = fed.rows if fed else len(self.data.training.X)
+        self.per_epoch = fed.count if fed else math.ceil(self.rows / spec.data.batch_size)
         self.total = min(training.epochs * self.per_epoch, training.steps or 10**18)
         self.early = training.early_stopping
         self.at = Progress(rate=training.optimizer.lr)
@@ -227,7 +228,7 @@ class Loop:
 
     def _check_gradients(self) -> None:
         """Refuses a training step that never sees the model: every weight must have a part in the loss."""
-        gradients = self.trainer.gradients(np.arange(min(self.rows, self.experiment.data.batch_size)))
+        gradients = self.trainer.gradients(np.arange(min(len(self.data.training.X), self.experiment.data.batch_size)))
         blind = [name for name, g in gradients.items() if g is None]
         if blind or all(not np.any(g) for g in gradients.values()):
             raise LmkitError(
@@ -238,7 +239,7 @@ class Loop:
     def _epoch(self) -> None:
         """The rest of the epoch that training stands in."""
         at, training = self.at, self.experiment.training
-        self.trainer.epoch(batch_order(self.experiment.seed, at.epoch, self.rows))
+        self.trainer.epoch(batch_order(self.experiment.seed, at.epoch, self.rows), at.epoch)
         while at.batch < self.per_epoch:
             self._obey()
             if at.step >= self.total:
@@ -255,7 +256,8 @@ class Loop:
         rates = at.rate * spec.training.schedule.factors(numbers, self.per_epoch, self.total)
         began = time.monotonic()
         steps = self.trainer.advance(at.batch, rates)
-        took = time.monotonic() - began
+        took, n = time.monotonic() - began, len(steps.loss)
+        numbers, rates = numbers[:n], rates[:n]
         sizes = np.full(n, spec.data.batch_size)
         if at.batch + n == self.per_epoch:
             sizes[-1] = self.rows - (self.per_epoch - 1) * spec.data.batch_size
@@ -319,11 +321,8 @@ class Loop:
 
     def _metrics(self, part: str, skip_loss: bool = False) -> dict[str, float]:
         """Loss and metrics of one part of the data."""
-        X, y = getattr(self.data, part)
-        if not len(X):
-            return {}
-        logits = self.trainer.outputs(part, max(TRAINING_ROWS, len(X) // 20) if part == "training" else None)
-        return part_metrics(self.loss, logits, y[: len(logits)], self.data.preprocessing, skip_loss=skip_loss)
+        rows = max(TRAINING_ROWS, len(self.data.training.X) // 20) if part == "training" else None
+        return score(self.trainer, part, self.data, self.loss, rows, skip_loss=skip_loss)
 
     def _predictions(self) -> None:
         """Keeps what the model says of the test part, for the charts of whoever reads the run."""

@@ -93,12 +93,12 @@ class Run:
     @property
     def preprocessing(self) -> Preprocessing:
         """What was fitted on the training part."""
-        from lmkit.data.preparation import Preprocessing
+        from lmkit.data.preparation import read_preprocessing
 
         values = self.folder.read_json("preprocessing.json")
         if values is None:
             raise RunStateError(f"{self.name} has not prepared its data yet; run.wait() first")
-        return Preprocessing(**values)
+        return read_preprocessing(values)
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Run:
             raise RunStateError(f"{self.name} has no checkpoint {which!r} yet; it is {self.state}")
         spec, preprocessing = self.experiment, self.preprocessing
         backend = get_backend(spec.framework)
-        model = backend.build(spec.model, preprocessing.shape, preprocessing.outputs, spec.training.precision)
+        model = backend.build(spec.model, preprocessing.signature, spec.training.precision)
         backend.set_weights(model, saved[0])
         return model
 
@@ -349,7 +349,7 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     table = load(spec, runs)
     check_sizes(spec, len(table.y))
     resolve_loss(experiment.training.loss, table.task)
-    experiment.model.check(table.row)
+    experiment.model.check(table.signature)
 
 
 class Runs(tuple[Run, ...]):

@@ -239,7 +239,7 @@ class HalfDeaf(Deaf):
 def test_a_model_that_the_loss_does_not_see_is_refused(
     model: type[Deaf], blind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.FAMILIES, "mlp", lambda spec, shape, outputs: model(*shape, outputs))
+    monkeypatch.setitem(models.FAMILIES, "mlp", lambda spec, signature: model(*signature.shape, signature.outputs))
     run = trained()
     assert run.state == "failed"
     assert run.status.reason.startswith(f"the loss does not depend on {blind}: nothing would be learned")
@@ -252,13 +252,13 @@ def test_a_keras_model_that_the_loss_does_not_see_is_refused(monkeypatch: pytest
 
     from lmkit.backends.tensorflow import models as keras_models
 
-    def deaf(spec: Any, shape: tuple[int, ...], outputs: int, precision: str) -> keras.Model:
+    def deaf(spec: Any, signature: Any, precision: str) -> keras.Model:
         return keras.Sequential(
             [
-                keras.Input(shape),
+                keras.Input(signature.shape),
                 keras.layers.Dense(10, name="dense_0"),
                 keras.layers.Lambda(keras.ops.stop_gradient),
-                keras.layers.Dense(outputs, name="dense_1"),
+                keras.layers.Dense(signature.outputs, name="dense_1"),
             ]
         )
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
-    from lmkit.specs.data import Shape
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
+    from lmkit.specs.signature import Signature
 
 
 class Steps(NamedTuple):
@@ -31,8 +31,8 @@ class Trainer(Protocol):
 
     device: str
 
-    def epoch(self, order: np.ndarray) -> None:
-        """Begins an epoch in which the training rows come in ``order`` (rows,)."""
+    def epoch(self, order: np.ndarray, number: int = 0) -> None:
+        """Begins the epoch ``number`` (counted from 0), in which the training rows come in ``order`` (rows,)."""
 
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Takes ``len(rates)`` steps from the epoch's batch ``first`` on, each at its learning rate."""
@@ -44,6 +44,12 @@ class Trainer(Protocol):
         """Logits (rows, outputs) of one part of the data: training, validation or test; or of its first ``rows``.
 
         Dropout is off.
+        """
+
+    def losses(self, part: str, rows: int | None = None) -> np.ndarray:
+        """The loss (rows,) of each row of one part, or of its first ``rows``; for a language its mean over the places.
+
+        Dropout is off. Nothing larger than some rows' logits is held at a time.
         """
 
     def state(self) -> Weights:
@@ -58,13 +64,12 @@ class Backend(Protocol):
 
     name: str
 
-    def build(self, model: ModelSpec, shape: Shape, outputs: int, precision: str) -> Any:
+    def build(self, model: ModelSpec, signature: Signature, precision: str) -> Any:
         """The framework's own model, its weights not yet set: (rows, features) → logits (rows, outputs).
 
         Args:
             model: what to build.
-            shape: of a row; rows come flat, and are reshaped by a model that needs their axes.
-            outputs: numbers that it gives a row.
+            signature: what it takes and gives; rows come flat, and are reshaped by a model that needs their axes.
             precision: ``float32`` or ``float64``.
         """
 

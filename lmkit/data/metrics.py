@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lmkit.specs.losses import LossName, loss_value
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lmkit.data.preparation import Preprocessing
+    from lmkit.data.preparation import Dataset, Preprocessing
+
+
+class Evaluates(Protocol):
+    """What tells what a model makes of a part of the data: a trainer of any framework."""
+
+    def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
+        """Logits (rows, outputs) of one part of the data, or of its first ``rows``."""
+
+    def losses(self, part: str, rows: int | None = None) -> np.ndarray:
+        """The loss (rows,) of each row."""
+
+
+def score(
+    trainer: Evaluates, part: str, data: Dataset, loss: LossName, rows: int | None = None, *, skip_loss: bool = False
+) -> dict[str, float]:
+    """What the trainer's model scores on one part of the data, or on its first ``rows``; nothing where it is empty."""
+    y = getattr(data, part).y[:rows]
+    if not len(y):
+        return {}
+    return part_metrics(loss, trainer.outputs(part, rows), y, data.preprocessing, skip_loss=skip_loss)
 
 
 def part_metrics(

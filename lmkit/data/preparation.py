@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lmkit.data.batches import Batches, Part
 from lmkit.data.sources import Table, category_names, check_sizes, load, part_sizes, plain_value
 from lmkit.errors import DataError
-from lmkit.specs.data import DataSpec, Shape, Task
+from lmkit.specs.data import DataSpec
+from lmkit.specs.signature import Shape, Signature, Task
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-class Part(NamedTuple):
-    """One part of the data.
-
-    Attributes:
-        X: (rows, features), prepared.
-        y: (rows, 1) for binary and regression, (rows,) numbers of classes for multiclass.
-    """
-
-    X: np.ndarray
-    y: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,11 @@ class Preprocessing:
     def outputs(self) -> int:
         """Outputs that a model needs: one a class, one in all for two classes or a number."""
         return len(self.classes) if self.task == "multiclass" else 1
+
+    @property
+    def signature(self) -> Signature:
+        """What a model takes and gives."""
+        return Signature(self.shape, self.outputs, self.task)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the run's folder."""
@@ -159,12 +155,30 @@ class Preprocessing:
 
 
 class Dataset(NamedTuple):
-    """The three parts, ready for a trainer."""
+    """The three parts, ready for a trainer.
+
+    Attributes:
+        batches: what gives the training rows, where the device does not keep them; then ``training`` may be but the
+            first of them.
+    """
 
     training: Part
     validation: Part
     test: Part
     preprocessing: Preprocessing
+    batches: Batches | None = None
+
+
+KINDS: dict[str, str] = {}
+"""Kind of data that is no table → the module that prepares it: its ``prepare`` and its ``Preprocessing``."""
+
+
+def read_preprocessing(values: dict[str, Any]) -> Preprocessing:
+    """The preprocessing that ``to_dict`` wrote into a run's folder."""
+    kind = values.get("kind", "table")
+    known = importlib.import_module(KINDS[kind]).Preprocessing if kind in KINDS else Preprocessing
+    found: Preprocessing = known(**{name: value for name, value in values.items() if name != "kind"})
+    return found
 
 
 def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None = None) -> Dataset:
@@ -181,6 +195,9 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
     """
     import numpy as np
 
+    if spec.kind in KINDS:
+        prepared: Dataset = importlib.import_module(KINDS[spec.kind]).prepare(spec, seed, precision, root)
+        return prepared
     table = load(spec, root)
     check_sizes(spec, len(table.y))
     rows = _split(spec, table, seed)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.store import SHAPE, flat_frame, stored_path
 from lmkit.errors import DataError, nearest
-from lmkit.specs.data import BUNDLED, FILES, STORED, DataSpec, Shape, Task, row_shape
+from lmkit.specs.data import BUNDLED, FILES, STORED, DataSpec, row_shape
+from lmkit.specs.signature import Shape, Signature, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +35,11 @@ class Table(NamedTuple):
     shape: Shape = ()
 
     @property
-    def row(self) -> Shape:
-        """The shape of a row, columns where it has no other."""
-        return self.shape or (self.X.shape[1],)
+    def signature(self) -> Signature:
+        """What a model takes, each category a column of its own, and what it gives."""
+        text = [c for c in self.X.columns if self.X[c].dtype == object]
+        columns = self.X.shape[1] - len(text) + sum(self.X[c].nunique() for c in text)
+        return Signature(self.shape or (columns,), self.y.nunique() if self.task == "multiclass" else 1, self.task)
 
 
 def load(spec: DataSpec, root: str | Path | None = None) -> Table:
@@ -129,7 +132,7 @@ def _bundled(spec: DataSpec) -> Table:
     X = pd.DataFrame(bunch.data).drop(columns=list(spec.drop))
     for name in spec.categorical:
         X[name] = category_names(X[name])
-    shape = spec.shape or ()
+    shape = spec.signature.shape if spec.signature else ()
     return Table(X, pd.Series(bunch.target), task, dict(enumerate(names)), shape if len(shape) > 1 else ())
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from lmkit.errors import ConfigError
 from lmkit.specs.base import Names, Spec, short
-
-Task = Literal["binary", "multiclass", "regression"]
-
+from lmkit.specs.signature import Shape, Signature, Task
 
 Axes = Literal["auto", "image", "sequence"]
-
-Shape = tuple[int, ...]
-"""Of a row: (features,), an image's (height, width, channels), a sequence's (length, channels)."""
 
 
 class Bundled(NamedTuple):
@@ -28,9 +22,9 @@ class Bundled(NamedTuple):
     outputs: int
 
     @property
-    def features(self) -> int:
-        """Numbers in a row."""
-        return math.prod(self.shape)
+    def signature(self) -> Signature:
+        """What a model takes and gives."""
+        return Signature(self.shape, self.outputs, self.task)
 
 
 BUNDLED = {
@@ -84,10 +78,15 @@ class DataSpec(Spec):
                 "their sum must be under 1"
             )
         try:
-            _ = self.shape
+            _ = self.signature
         except ConfigError as error:
             raise ValueError(error.problems[0]) from None
         return self
+
+    @property
+    def kind(self) -> str:
+        """What it is: a table, …; that decides how it is read, and which families can learn from it."""
+        return "table"
 
     @property
     def bundled(self) -> Bundled | None:
@@ -95,10 +94,10 @@ class DataSpec(Spec):
         return BUNDLED.get(self.source)
 
     @property
-    def shape(self) -> Shape | None:
-        """The shape of a row as the model sees it, as far as it is known beforehand."""
+    def signature(self) -> Signature | None:
+        """What a model takes and gives, as far as it is known beforehand."""
         known = None if self.drop or self.categorical else self.bundled
-        return row_shape(known.shape, self.axes) if known else None
+        return Signature(row_shape(known.shape, self.axes), known.outputs, known.task) if known else None
 
     @property
     def is_file(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from lmkit.errors import ConfigError, nearest
-from lmkit.specs.data import Task
+from lmkit.specs.signature import Task
 
 if TYPE_CHECKING:
     import numpy as np

@@ -240,8 +240,8 @@ class Configurator(W.VBox):
         try:
             if known:
                 check_sizes(spec, known.rows)
-                resolve_loss(self._shown.training.loss, known.task)
-                self._shown.model.check(spec.shape or known.shape)
+                resolve_loss(self._shown.training.loss, known.signature.task)
+                self._shown.model.check(spec.signature or known.signature)
             elif self._refusal and self._data_key == self._key() and not isinstance(self._refusal, preview.TooLarge):
                 found.append(str(self._refusal))
         except ConfigError as error:
@@ -280,15 +280,15 @@ class Configurator(W.VBox):
             wait = "The model is drawn as soon as the data is known, for its size decides the shapes."
             self._picture.value = preview.notice_html(wait)
             return
-        shape = spec.data.shape or known.shape
+        signature = spec.data.signature or known.signature
         try:
-            spec.model.check(shape)
+            spec.model.check(signature)
         except ConfigError as error:
             self._picture.value = preview.notice_html(error.problems[0], wrong=True)
             return
-        layers = spec.model.layers(shape, known.outputs)
+        layers = spec.model.layers(signature)
         found = drawing.numbers(layers, spec.training.optimizer, spec.training.precision)
-        self._picture.value = drawing.model_svg(shape, layers) + drawing.numbers_html(found)
+        self._picture.value = drawing.model_svg(signature.shape, layers) + drawing.numbers_html(found)
 
     def _read_data(self) -> None:
         """Has the data read, unless it was; meanwhile the form stays quick."""

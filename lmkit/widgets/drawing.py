@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from lmkit.plots import BLUE, GREY, VERMILLION
-from lmkit.specs.data import Shape
 from lmkit.specs.models import Layer
+from lmkit.specs.signature import Shape
 
 WIDTH, HEIGHT = 560, 204
 MIDDLE, STEP, RADIUS = 76, 19, 5.5
@@ -73,7 +73,8 @@ def numbers(layers: Iterable[Layer], optimizer: Any, precision: str) -> Numbers:
 
     >>> from lmkit.specs.models import MLP
     >>> from lmkit.specs.optimizers import Adam
-    >>> numbers(MLP(hidden=[10]).layers((30,), 1), Adam(), "float32")
+    >>> from lmkit.specs.signature import Signature
+    >>> numbers(MLP(hidden=[10]).layers(Signature((30,), 1)), Adam(), "float32")
     Numbers(parameters=321, weights=1284, gradients=1284, optimizer=2568)
     """
     parameters = sum(layer.parameters for layer in layers)

@@ -70,7 +70,7 @@ class Source(W.VBox):
         self.observe(self._explain, "about")
 
     def _menu(self, also: str) -> None:
-        known = {f"{name} ({b.rows} × {b.features}, {b.task})": name for name, b in BUNDLED.items()}
+        known = {f"{name} ({b.rows} × {b.signature.features}, {b.task})": name for name, b in BUNDLED.items()}
         kept = sorted(self._kept.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
         stored = dict.fromkeys([*([also] if also else []), *(STORED + p.stem for p in kept[:10])])
         known |= {f"kept beside the runs: {s.removeprefix(STORED)[:8]}": s for s in stored}

@@ -15,7 +15,8 @@ from lmkit.data.store import stored_path
 from lmkit.errors import DataError, LmkitError
 from lmkit.plots import BLUE, COLOURS
 from lmkit.run import EAGER_BYTES
-from lmkit.specs.data import STORED, DataSpec, Shape, Task
+from lmkit.specs.data import STORED, DataSpec
+from lmkit.specs.signature import Signature, Task
 from lmkit.widgets.drawing import count, size_text
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ class Preview(NamedTuple):
     Attributes:
         rows: how many.
         columns: how many, without the target.
-        shape: of a row as the model sees it, categories counted one a value.
-        outputs: what the model gives a row.
-        task: what is predicted.
+        signature: what a model takes, each category a column of its own, and what it gives.
         target: what the target is called.
         balance: the rows of each class, or of each range of the target.
         picture: a small picture, as HTML.
@@ -62,9 +61,7 @@ class Preview(NamedTuple):
 
     rows: int
     columns: int
-    shape: Shape
-    outputs: int
-    task: Task
+    signature: Signature
     target: str
     balance: tuple[Share, ...]
     picture: str
@@ -85,14 +82,10 @@ def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
             "when training begins"
         )
     table = load(spec, root)
-    classes = 0 if table.task == "regression" else table.y.nunique()
-    text = [c for c in table.X.columns if table.X[c].dtype == object]
     return Preview(
         rows=len(table.y),
         columns=table.X.shape[1],
-        shape=table.shape or (table.X.shape[1] - len(text) + sum(table.X[c].nunique() for c in text),),
-        outputs=classes if table.task == "multiclass" else 1,
-        task=table.task,
+        signature=table.signature,
         target=str(spec.target or table.y.name or "target"),
         balance=_balance(table),
         picture=_picture(table),
@@ -129,18 +122,18 @@ def preview_html(found: Preview, spec: DataSpec) -> str:
     parts = ", ".join(f"{count(n)} {'to train on' if part == 'training' else part}" for part, n in sizes.items() if n)
     what = {
         "binary": "one of two classes",
-        "multiclass": f"one of {count(found.outputs)} classes",
+        "multiclass": f"one of {count(found.signature.outputs)} classes",
         "regression": "a number",
     }
     named = f" ({html.escape(spec.target)})" if spec.target else ""
-    inputs = math.prod(found.shape)
+    shape, inputs = found.signature.shape, found.signature.features
     apart = f" ({count(inputs)} with each category apart)" if inputs != found.columns else ""
-    if len(found.shape) > 1:
-        kind = "images" if len(found.shape) == 3 else "sequences"
-        apart = f" ({kind} of {' × '.join(map(str, found.shape))})"
+    if len(shape) > 1:
+        kind = "images" if len(shape) == 3 else "sequences"
+        apart = f" ({kind} of {' × '.join(map(str, shape))})"
     return (
         f'<div class="lkc-facts"><b>{count(found.rows)}</b> rows × <b>{count(found.columns)}</b> columns{apart}, '
-        f"to predict <b>{what[found.task]}</b>{named}<br>{parts}</div>"
+        f"to predict <b>{what[found.signature.task]}</b>{named}<br>{parts}</div>"
         f'<div class="lkc-look">{_balance_html(found)}{found.picture}</div>'
         f"<details><summary>First rows</summary>{found.head}</details>"
     )
@@ -152,9 +145,9 @@ def _balance_html(found: Preview) -> str:
         f'<tr><th scope="row" title="{html.escape(share.label)}">{html.escape(share.label)}</th>'
         f'<td><i style="width:{100 * share.rows / widest:.1f}%;background:{colour}"></i></td>'
         f"<td>{count(share.rows)}</td><td>{_percent(share.rows / found.rows)}</td></tr>"
-        for share, colour in zip(found.balance, _colours(found.task, len(found.balance)), strict=True)
+        for share, colour in zip(found.balance, _colours(found.signature.task, len(found.balance)), strict=True)
     )
-    title = "range of the target" if found.task == "regression" else "class"
+    title = "range of the target" if found.signature.task == "regression" else "class"
     return f'<table class="lkc-balance"><caption>Rows of each {title}</caption>{lines}</table>'
 
 

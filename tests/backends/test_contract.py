@@ -13,6 +13,7 @@ import lmkit as lk
 from lmkit.backends import Backend, Trainer, get_backend
 from lmkit.data.preparation import Dataset, Part
 from lmkit.specs.models import MLP
+from lmkit.specs.signature import Signature
 
 ROWS, INPUTS, BATCH = 75, 6, 16  # the last batch of an epoch has 11 rows
 LOSSES = {"binary_crossentropy": 1, "categorical_crossentropy": 4, "mean_squared_error": 1}
@@ -57,8 +58,8 @@ class Made:
         )
         self.spec = self.experiment.model
         self.parts = [part(n, loss, precision, seed=10 + i) for i, n in enumerate((rows, 9, 8300))]
-        self.weights = self.spec.initial_weights((INPUTS,), LOSSES[loss], seed)
-        self.model = backend.build(self.spec, (INPUTS,), LOSSES[loss], precision)
+        self.weights = self.spec.initial_weights(Signature((INPUTS,), LOSSES[loss]), seed)
+        self.model = backend.build(self.spec, Signature((INPUTS,), LOSSES[loss]), precision)
         backend.set_weights(self.model, self.weights)
         data = Dataset(*self.parts, preprocessing=None)  # type: ignore[arg-type]
         self.trainer: Trainer = backend.trainer(self.model, self.experiment, data, loss)  # type: ignore[arg-type]
@@ -72,7 +73,7 @@ class Made:
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "sigmoid"])
 def test_a_seed_draws_the_same_first_weights(activation: str) -> None:
-    drawn = MLP(hidden=(7, 5), activation=activation).initial_weights((INPUTS,), 2, seed=3)
+    drawn = MLP(hidden=(7, 5), activation=activation).initial_weights(Signature((INPUTS,), 2), seed=3)
     expected = reference.first_weights([INPUTS, 7, 5, 2], activation, seed=3)
     assert list(drawn) == list(expected)
     assert all(np.array_equal(drawn[k], expected[k]) for k in expected)
@@ -81,7 +82,7 @@ def test_a_seed_draws_the_same_first_weights(activation: str) -> None:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 5)])
 def test_weights_make_a_round_trip(backend: Backend, hidden: tuple[int, ...], precision: str) -> None:
-    model = backend.build(MLP(hidden=hidden), (INPUTS,), 2, precision)
+    model = backend.build(MLP(hidden=hidden), Signature((INPUTS,), 2), precision)
     draw = np.random.default_rng(0)
     widths = [INPUTS, *hidden, 2]
     given = {}
@@ -294,7 +295,7 @@ def test_dropout_zeroes_its_share_scales_the_rest_and_is_off_for_predictions(bac
 def test_dropout_follows_the_seed(backend: Backend) -> None:
     def losses(seed: int) -> list[float]:
         made = Made(backend, model={"dropout": 0.5}, seed=seed)
-        backend.set_weights(made.model, MLP(hidden=(7, 5)).initial_weights((INPUTS,), 1, seed=0))
+        backend.set_weights(made.model, MLP(hidden=(7, 5)).initial_weights(Signature((INPUTS,), 1), seed=0))
         return made.trainer.advance(0, np.full(5, 0.01)).loss.tolist()
 
     assert losses(1) == losses(1)

@@ -11,6 +11,7 @@ import pytest
 import lmkit as lk
 from lmkit.backends import Backend, get_backend
 from lmkit.data.preparation import Dataset, Part
+from lmkit.specs.signature import Signature
 
 IMAGE, SEQUENCE = (5, 6, 2), (9, 3)
 FAMILIES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -62,9 +63,10 @@ class Made:
         self.parts = [Part(x, draw.integers(0, OUTPUTS, len(x))) for x in X]
         # biases, gammas and betas too are something else than where they start
         self.weights = {
-            k: v + 0.1 * draw.normal(size=v.shape) for k, v in self.spec.initial_weights(shape, OUTPUTS, 3).items()
+            k: v + 0.1 * draw.normal(size=v.shape)
+            for k, v in self.spec.initial_weights(Signature(shape, OUTPUTS), 3).items()
         }
-        self.model = backend.build(self.spec, shape, OUTPUTS, precision)
+        self.model = backend.build(self.spec, Signature(shape, OUTPUTS), precision)
         backend.set_weights(self.model, self.weights)
         self.trainer = backend.trainer(
             self.model, experiment, Dataset(*self.parts, preprocessing=None), "categorical_crossentropy"  # type: ignore[arg-type]

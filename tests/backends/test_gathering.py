@@ -9,6 +9,7 @@ import lmkit as lk
 from lmkit.backends import get_backend
 from lmkit.backends.torch import training
 from lmkit.data.preparation import Dataset, Part
+from lmkit.specs.signature import Signature
 
 ROWS, INPUTS, BATCH, RATE = 75, 3, 7, 0.1  # 11 batches, the last of 5 rows; a batch of 84 bytes lies askew in memory
 
@@ -22,8 +23,8 @@ def trainer(request, monkeypatch):
 def make():
     backend = get_backend("torch")
     spec = lk.Experiment(data={"batch_size": BATCH}, model={"hidden": [5]}, training={"optimizer": {"lr": RATE}})
-    model = backend.build(spec.model, (INPUTS,), 1, "float32")
-    backend.set_weights(model, spec.model.initial_weights((INPUTS,), 1, seed=0))
+    model = backend.build(spec.model, Signature((INPUTS,), 1), "float32")
+    backend.set_weights(model, spec.model.initial_weights(Signature((INPUTS,), 1), seed=0))
     draw = np.random.default_rng(4)
     part = Part(draw.normal(size=(ROWS, INPUTS)).astype("f4"), draw.integers(0, 2, (ROWS, 1)).astype("f4"))
     made = backend.trainer(model, spec, Dataset(part, part, part, preprocessing=None), "binary_crossentropy")

@@ -42,7 +42,7 @@ def test_arrays_are_flattened_and_their_shape_is_kept(
     np.savez(tmp_path / "a.npz", X=X, y=Y)
     source = {"source": str(tmp_path / "a.npz")} if way == "file" else keep((X, Y), tmp_path)
     spec = DataSpec(**source, axes=axes, scale="none", batch_size=8)
-    assert load(spec, tmp_path).row == shape
+    assert load(spec, tmp_path).signature.shape == shape
     dataset = prepare(spec, 0, "float64", tmp_path)
     assert dataset.preprocessing.shape == shape
     flat = X.reshape(40, -1)
@@ -63,12 +63,15 @@ def test_the_same_numbers_in_another_shape_are_other_data(tmp_path: Path) -> Non
 
 
 def test_bundled_digits_are_images_of_eight_by_eight_until_a_pixel_is_left_out() -> None:
-    assert DataSpec(source="digits").shape == prepare(DataSpec(source="digits"), 0, "float32").preprocessing.shape
-    assert DataSpec(source="digits").shape == (8, 8, 1)
-    assert DataSpec(source="digits", axes="sequence").shape == (8, 8)
-    assert DataSpec(source="wine").shape == (13,)
+    assert (
+        DataSpec(source="digits").signature.shape
+        == prepare(DataSpec(source="digits"), 0, "float32").preprocessing.shape
+    )
+    assert DataSpec(source="digits").signature.shape == (8, 8, 1)
+    assert DataSpec(source="digits", axes="sequence").signature.shape == (8, 8)
+    assert DataSpec(source="wine").signature.shape == (13,)
     cropped = DataSpec(source="digits", drop=("pixel_0_0",))
-    assert cropped.shape is None
+    assert cropped.signature is None
     assert prepare(cropped, 0, "float32").preprocessing.shape == (63,)
 
 

@@ -47,7 +47,7 @@ def test_a_bundled_set_is_scikit_learns(source):
     assert np.array_equal(table.y.to_numpy(), bunch.target)
     assert list(table.X.columns) == list(bunch.feature_names)
     known = BUNDLED[source]
-    assert (known.rows, known.features) == bunch.data.shape
+    assert (known.rows, known.signature.features) == bunch.data.shape
     if known.task == "regression":
         assert table.labels == {}
         assert known.outputs == 1
@@ -65,7 +65,7 @@ def test_a_bundled_set_prepares(source):
     assert sum(sizes.values()) == known.rows
     assert dataset.training.X.dtype == np.float32
     assert dataset.preprocessing.outputs == known.outputs
-    assert dataset.training.X.shape[1] == len(dataset.preprocessing.features) == known.features
+    assert dataset.training.X.shape[1] == len(dataset.preprocessing.features) == known.signature.features
 
 
 def test_columns_of_a_bundled_set_can_be_dropped_and_be_categories():

@@ -8,10 +8,11 @@ import pytest
 import lmkit as lk
 from lmkit import ConfigError, Experiment
 from lmkit.specs.models import CNN, MLP, PRESETS
+from lmkit.specs.signature import Signature
 
 
 def test_first_weights_are_uniform_draws_of_numpy_and_biases_zero():
-    found = MLP(hidden=[10, 7], activation="relu").initial_weights((30,), 1, seed=5)
+    found = MLP(hidden=[10, 7], activation="relu").initial_weights(Signature((30,), 1), seed=5)
     draw = np.random.default_rng([5, 0])
     he = [math.sqrt(6 / 30), math.sqrt(6 / 10)]
     glorot = math.sqrt(6 / (7 + 1))  # the output has no activation
@@ -39,19 +40,19 @@ def test_first_weights_are_uniform_draws_of_numpy_and_biases_zero():
     ],
 )
 def test_their_variance_is_the_one_of_the_paper(activation, variance):
-    kernel = MLP(hidden=[300], activation=activation).initial_weights((400,), 1, seed=1)["dense_0.kernel"]
+    kernel = MLP(hidden=[300], activation=activation).initial_weights(Signature((400,), 1), seed=1)["dense_0.kernel"]
     assert kernel.var() == pytest.approx(variance, rel=0.02)
     assert abs(kernel.mean()) < 3 * math.sqrt(variance / kernel.size)
 
 
 def test_the_seed_decides():
-    first, again, other = (MLP().initial_weights((4,), 2, seed)["dense_0.kernel"] for seed in (3, 3, 4))
+    first, again, other = (MLP().initial_weights(Signature((4,), 2), seed)["dense_0.kernel"] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not np.isclose(first, other).any()
 
 
 def test_no_hidden_layer_makes_it_linear():
-    assert {k: v.shape for k, v in MLP(hidden=[]).initial_weights((5,), 3, 0).items()} == {
+    assert {k: v.shape for k, v in MLP(hidden=[]).initial_weights(Signature((5,), 3), 0).items()} == {
         "dense_0.kernel": (5, 3),
         "dense_0.bias": (3,),
     }
@@ -59,7 +60,7 @@ def test_no_hidden_layer_makes_it_linear():
 
 def test_the_textbook_preset_is_ten_ten_one():
     model = Experiment(data="diabetes", model="mlp:textbook").model
-    assert model.widths((10,), 1) == [10, 10, 1]
+    assert model.widths(Signature((10,), 1)) == [10, 10, 1]
     assert model.activation == "relu"
 
 
@@ -129,13 +130,15 @@ def test_an_image_model_on_a_table_is_refused_before_anything_starts(tmp_path, m
 def test_pooling_more_often_than_there_are_places_is_refused():
     with pytest.raises(ConfigError, match=r"model.channels: given 4 blocks that each halve 8 × 8, expected at most 3"):
         Experiment(data="digits", model={"family": "cnn", "channels": [4] * 4})
-    assert Experiment(data="digits", model={"family": "cnn", "channels": [4] * 3}).model.layers((8, 8, 1), 10)
+    assert Experiment(data="digits", model={"family": "cnn", "channels": [4] * 3}).model.layers(
+        Signature((8, 8, 1), 10)
+    )
     assert Experiment(data="digits", model={"family": "cnn", "channels": [4] * 4, "pooling": "none"})
 
 
 def test_first_weights_of_a_convolution_count_every_place_of_the_window():
     spec = CNN(channels=[5, 6], residual=True, normalization="group", groups=1, activation="relu", dense=[7])
-    found = spec.initial_weights((8, 8, 2), 3, seed=5)
+    found = spec.initial_weights(Signature((8, 8, 2), 3), seed=5)
     draw = np.random.default_rng([5, 0])
     by_hand = {}
 
@@ -168,4 +171,4 @@ def test_first_weights_of_a_convolution_count_every_place_of_the_window():
     ],
 )
 def test_multiplications_are_counted_once_a_place(spec, shape, expected):
-    assert spec.multiplications(shape, 4) == expected
+    assert spec.multiplications(Signature(shape, 4)) == expected

@@ -10,6 +10,7 @@ import pytest
 
 from lmkit import Experiment
 from lmkit.specs.models import CNN, MLP, Layer
+from lmkit.specs.signature import Signature
 from lmkit.widgets.drawing import COLUMNS, UNITS, columns, elide, model_svg, numbers, numbers_html, size_text
 
 MODELS = [
@@ -30,7 +31,7 @@ def test_layers_are_those_that_pytorch_builds(spec: MLP | CNN, shape: tuple[int,
 
     from lmkit.backends import get_backend
 
-    model: Any = get_backend("torch").build(spec, shape, outputs, "float32")
+    model: Any = get_backend("torch").build(spec, Signature(shape, outputs), "float32")
     found: list[Any] = []
 
     def note(name: str, module: Any, out: Any) -> None:
@@ -41,18 +42,19 @@ def test_layers_are_those_that_pytorch_builds(spec: MLP | CNN, shape: tuple[int,
         if name.rpartition(".")[2] not in ("", "places", "inside", "shortcut"):  # they hold layers, and are none
             module.register_forward_hook(lambda module, _, out, name=name: note(name, module, out))
     model(torch.zeros(2, math.prod(shape)))
-    assert [(layer.name, layer.shape, layer.parameters) for layer in spec.layers(shape, outputs)] == found
+    assert [(layer.name, layer.shape, layer.parameters) for layer in spec.layers(Signature(shape, outputs))] == found
 
 
 @pytest.mark.parametrize(("spec", "shape", "outputs"), MODELS)
 def test_layers_are_those_that_tensorflow_builds(spec: MLP | CNN, shape: tuple[int, ...], outputs: int) -> None:
     from lmkit.backends import get_backend
 
-    model: Any = get_backend("tensorflow").build(spec, shape, outputs, "float32")
+    model: Any = get_backend("tensorflow").build(spec, Signature(shape, outputs), "float32")
     found = [(layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers]
     found = [f for f in found if not f[0].startswith("input") and f[0] != "places"]
     # Keras lists a shortcut beside what it goes around
-    assert sorted(layer[:1] + layer[2:4] for layer in spec.layers(shape, outputs)) == sorted(found)
+    layers = spec.layers(Signature(shape, outputs))
+    assert sorted((layer.name, layer.shape, layer.parameters) for layer in layers) == sorted(found)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
@@ -72,7 +74,7 @@ def test_memory_is_what_pytorch_holds_after_a_step(optimizer: dict[str, Any], pr
     from lmkit.backends import get_backend
 
     spec = Experiment(model={"hidden": [12, 6]}, training={"optimizer": optimizer, "precision": precision})
-    model: Any = get_backend("torch").build(spec.model, (9,), 2, precision)
+    model: Any = get_backend("torch").build(spec.model, Signature((9,), 2), precision)
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     settings = {k: v for k, v in optimizer.items() if k in ("momentum", "nesterov")}
     stepper = kinds[optimizer["name"]](model.parameters(), lr=0.1, **settings)
@@ -83,7 +85,7 @@ def test_memory_is_what_pytorch_holds_after_a_step(optimizer: dict[str, Any], pr
         return sum(t.numel() * t.element_size() for t in tensors)
 
     state = [v for s in stepper.state.values() for v in s.values() if torch.is_tensor(v) and v.ndim]
-    found = numbers(spec.model.layers((9,), 2), spec.training.optimizer, precision)
+    found = numbers(spec.model.layers(Signature((9,), 2)), spec.training.optimizer, precision)
     assert found.parameters == sum(p.numel() for p in model.parameters())
     assert found.weights == size(model.parameters())
     assert found.gradients == size(p.grad for p in model.parameters())
@@ -93,7 +95,7 @@ def test_memory_is_what_pytorch_holds_after_a_step(optimizer: dict[str, Any], pr
 
 def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
     spec = MLP(hidden=(64, 3), activation="tanh", dropout=0.5)
-    picture = ET.fromstring(model_svg((30,), spec.layers((30,), 1)))
+    picture = ET.fromstring(model_svg((30,), spec.layers(Signature((30,), 1))))
     assert picture.get("role") == "img"
     assert picture.get("aria-label") == (
         "input 30; dense 64, tanh, dropout, 1,984 parameters; dense 3, tanh, dropout, 195 parameters; "
@@ -113,7 +115,7 @@ def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
 
 @pytest.mark.parametrize("depth", [1, 4, 5, 40, 500])
 def test_long_models_are_elided_and_nothing_is_uncounted(depth: int) -> None:
-    layers = MLP(hidden=(8,) * depth).layers((8,), 2)
+    layers = MLP(hidden=(8,) * depth).layers(Signature((8,), 2))
     whole = columns((8,), layers)
     drawn = elide(whole)
     assert len(drawn) == min(depth + 2, COLUMNS)
@@ -128,10 +130,10 @@ def test_long_models_are_elided_and_nothing_is_uncounted(depth: int) -> None:
 
 def test_layers_of_other_families_are_drawn_too() -> None:
     layers = [
-        Layer("conv_0", "conv <3>", (8, 26, 26), 80),
+        Layer("conv_0", "conv <3>", (8, 26, 26), {"kernel": (3, 3, 1, 8), "bias": (8,)}),
         Layer("relu_0", "relu", (8, 26, 26)),
         Layer("flatten", "flatten", (5408,)),
-        Layer("dense_0", "dense", (10,), 54090),
+        Layer("dense_0", "dense", (10,), {"kernel": (5408, 10), "bias": (10,)}),
     ]
     assert [(c.kind, c.after) for c in columns((784,), layers)] == [
         ("input", ()),
@@ -145,13 +147,13 @@ def test_layers_of_other_families_are_drawn_too() -> None:
 
 
 def test_a_layer_of_few_units_shows_each() -> None:
-    picture = ET.fromstring(model_svg((UNITS,), MLP(hidden=()).layers((UNITS,), UNITS + 1)))
+    picture = ET.fromstring(model_svg((UNITS,), MLP(hidden=()).layers(Signature((UNITS,), UNITS + 1))))
     assert [len(list(g.iter("circle"))) for g in picture.iter("g")] == [UNITS, 6 + 3]
 
 
 def test_numbers_are_written_to_be_read() -> None:
     shown = numbers_html(
-        numbers(MLP(hidden=(4000, 4000)).layers((1000,), 10), Experiment().training.optimizer, "float32")
+        numbers(MLP(hidden=(4000, 4000)).layers(Signature((1000,), 10)), Experiment().training.optimizer, "float32")
     )
     assert '<dd class="lkc-tile">20 M</dd>' in shown
     assert '<dd class="lkc-tile">76.5 MiB</dd>' in shown

@@ -43,10 +43,10 @@ def test_bundled_sets_are_told_as_scikit_learn_has_them(source: str) -> None:
     bunch = getattr(datasets, f"load_{source}")()
     found = preview.look(DataSpec(source=source))
     assert (found.rows, found.columns) == bunch.data.shape
-    assert math.prod(found.shape) == bunch.data.shape[1]
-    assert (found.task, found.outputs) == (BUNDLED[source].task, BUNDLED[source].outputs)
+    assert math.prod(found.signature.shape) == bunch.data.shape[1]
+    assert (found.signature.task, found.signature.outputs) == (BUNDLED[source].task, BUNDLED[source].outputs)
     assert sum(share.rows for share in found.balance) == found.rows
-    if found.task != "regression":
+    if found.signature.task != "regression":
         counts = np.bincount(bunch.target)
         assert [share.rows for share in found.balance] == counts.tolist()
         assert [share.label for share in found.balance] == [str(name) for name in bunch.target_names]
@@ -72,9 +72,9 @@ def test_numbers_are_shown_over_the_columns_that_tell_most(towns: str) -> None:
     spec = DataSpec(source=towns, target="price", drop=("sold",))
     found = preview.look(spec)
     assert 'aria-label="price over area' in found.picture
-    assert (found.columns, found.shape, found.outputs) == (3, (5,), 1)
-    assert found.shape == prepare(spec, 0, "float32").preprocessing.shape
-    assert math.prod(found.shape) == len(prepare(spec, 0, "float32").preprocessing.features)
+    assert (found.columns, found.signature.shape, found.signature.outputs) == (3, (5,), 1)
+    assert found.signature.shape == prepare(spec, 0, "float32").preprocessing.shape
+    assert math.prod(found.signature.shape) == len(prepare(spec, 0, "float32").preprocessing.features)
     picture = ET.fromstring(found.picture)
     assert sum(p.get("d", "").count("h0") for p in picture.iter("path")) == 90
     assert "&lt;b&gt;" in found.head

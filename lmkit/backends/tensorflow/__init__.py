@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
-    from lmkit.specs.data import Shape
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
+    from lmkit.specs.signature import Signature
 
 if keras.backend.backend() != "tensorflow":
     raise MissingPackage(
@@ -36,9 +36,9 @@ class TensorFlowBackend:
 
     name = "tensorflow"
 
-    def build(self, model: ModelSpec, shape: Shape, outputs: int, precision: str) -> keras.Model:
+    def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
         """A ``keras.Model``, its weights not yet set."""
-        return models.build(model, shape, outputs, precision)
+        return models.build(model, signature, precision)
 
     def weights(self, model: keras.Model) -> Weights:
         """A copy of the weights under the shared names."""

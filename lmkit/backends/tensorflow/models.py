@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from lmkit.specs.data import Shape
 from lmkit.specs.models import CNN, MLP
 from lmkit.specs.models.base import EPSILON
+from lmkit.specs.signature import Signature
 
 
 @keras.saving.register_keras_serializable("lmkit")
@@ -27,10 +27,10 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any] | str] = {
 }
 
 
-def mlp(spec: MLP, shape: Shape, outputs: int, precision: str) -> keras.Model:
+def mlp(spec: MLP, signature: Signature, precision: str) -> keras.Model:
     """Dense layers with a normalization, an activation, and dropout between them."""
     L = keras.layers
-    inputs = x = keras.Input((math.prod(shape),), dtype=precision)
+    inputs = x = keras.Input((signature.features,), dtype=precision)
     for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
         before = x
         x = L.Dense(width, name=f"dense_{i}", dtype=precision)(x)
@@ -41,12 +41,13 @@ def mlp(spec: MLP, shape: Shape, outputs: int, precision: str) -> keras.Model:
             x = L.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision)(x)
         if skips:
             x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
-    return keras.Model(inputs, L.Dense(outputs, name=f"dense_{len(spec.hidden)}", dtype=precision)(x))
+    return keras.Model(inputs, L.Dense(signature.outputs, name=f"dense_{len(spec.hidden)}", dtype=precision)(x))
 
 
-def cnn(spec: CNN, shape: Shape, outputs: int, precision: str) -> keras.Model:
+def cnn(spec: CNN, signature: Signature, precision: str) -> keras.Model:
     """Blocks of convolutions and pooling over one or two dimensions, then dense layers."""
     L = keras.layers
+    shape = signature.shape
     flat = len(shape) == 3
     convolution = L.Conv2D if flat else L.Conv1D
     pools = {
@@ -54,7 +55,7 @@ def cnn(spec: CNN, shape: Shape, outputs: int, precision: str) -> keras.Model:
         "average": L.AveragePooling2D if flat else L.AveragePooling1D,
     }
     last = {"data_format": "channels_last", "dtype": precision}
-    inputs = keras.Input((math.prod(shape),), dtype=precision)
+    inputs = keras.Input((signature.features,), dtype=precision)
     x = L.Reshape(shape, name="places", dtype=precision)(inputs)
 
     def activate(x: Any, number: int) -> Any:
@@ -86,12 +87,12 @@ def cnn(spec: CNN, shape: Shape, outputs: int, precision: str) -> keras.Model:
     for j, width in enumerate(spec.dense):
         x = activate(L.Dense(width, name=f"dense_{j}", dtype=precision)(x), len(spec.channels) * spec.convolutions + j)
         x = drop(x, len(spec.channels) + j)
-    return keras.Model(inputs, L.Dense(outputs, name=f"dense_{len(spec.dense)}", dtype=precision)(x))
+    return keras.Model(inputs, L.Dense(signature.outputs, name=f"dense_{len(spec.dense)}", dtype=precision)(x))
 
 
-FAMILIES: dict[str, Callable[[Any, Shape, int, str], keras.Model]] = {"mlp": mlp, "cnn": cnn}
+FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {"mlp": mlp, "cnn": cnn}
 
 
-def build(spec: Any, shape: Shape, outputs: int, precision: str) -> keras.Model:
+def build(spec: Any, signature: Signature, precision: str) -> keras.Model:
     """The model of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, shape, outputs, precision)
+    return FAMILIES[spec.family](spec, signature, precision)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -11,6 +13,7 @@ import tensorflow as tf
 
 from lmkit.backends.base import Steps
 from lmkit.backends.tensorflow import checkpoints
+from lmkit.data.batches import evaluated_rows
 
 if TYPE_CHECKING:
     from lmkit.data.preparation import Dataset
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 CALL = 512
 """Steps that one call takes at most: the length of its vectors of rates and losses, fixed so that it compiles once."""
 
+FED_CALL, FED_NUMBERS = 32, 2**22
+"""Batches, and the numbers in them, that go from the host to one call at most."""
+
 COMPILE_FROM = 20_000
 """Steps from which compiling pays: it costs a second or so, and saves up to 40 µs a step. By number, not by time: a
 repeated run must decide alike."""
@@ -28,9 +34,17 @@ repeated run must decide alike."""
 # Each takes targets and logits of a batch and returns the loss of each row.
 _LOSSES: dict[LossName, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "binary_crossentropy": lambda y, z: tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=z)[:, 0],
-    "categorical_crossentropy": lambda y, z: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z),
+    "categorical_crossentropy": lambda y, z: _categorical(y, z),
     "mean_squared_error": lambda y, z: tf.reduce_mean(tf.square(z - y), axis=1),
 }
+
+
+def _categorical(y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    """Of classes (rows,), of shares of them (rows, classes), or the mean over the places of tokens (rows, places)."""
+    if y.dtype.is_floating:
+        return tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=z)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z)
+    return losses if losses.shape.rank == 1 else tf.reduce_mean(losses, axis=1)
 
 
 class Update:
@@ -100,12 +114,21 @@ class TensorFlowTrainer:
         self.clip_norm = training.clip_norm
         self.every_norm = training.gradient_norm is not None or training.clip_norm is not None
         self.parts = {
-            name: tuple(tf.constant(a) for a in getattr(dataset, name)) for name in ("training", "validation", "test")
+            name: tuple(_placed(a) for a in getattr(dataset, name)) for name in ("training", "validation", "test")
         }
-        rows = len(dataset.training.X)
+        self.fed = dataset.batches
+        self.feeding: Iterator[Any] | None = None
+        self.next_batch = 0
+        self.rows_at_once = evaluated_rows(dataset.training.X, self.batch_size)
+        rows = self.fed.rows if self.fed else len(dataset.training.X)
         self.per_epoch = -(-rows // self.batch_size)
-        self.last_size = rows - (self.per_epoch - 1) * self.batch_size
+        self.even = not self.fed and rows % self.batch_size == 0
         self.call = min(CALL, self.per_epoch)
+        if self.fed:
+            one = math.prod(dataset.training.X.shape[1:]) * self.batch_size
+            self.call = max(1, min(self.call, FED_CALL, FED_NUMBERS // one))
+        self.sizes = np.full(self.per_epoch, self.batch_size, dtype=np.int32)
+        self.sizes[-1] = rows - (self.per_epoch - 1) * self.batch_size
         named = checkpoints.named(model)
         self.variables = [v.value for v in named.values()]
         self.update = Update(training.optimizer, self.variables, list(named))
@@ -116,10 +139,18 @@ class TensorFlowTrainer:
             seed = np.random.SeedSequence([experiment.seed, 2, i]).generate_state(1)[0]  # each layer draws its own
             variable.assign(np.array([seed, 0], dtype=variable.dtype))
         self._take = tf.function(self._steps, jit_compile=self.compiled, autograph=False)
-        self._forward = tf.function(lambda x: model(x, training=False), autograph=False)
+        self.dtype = np.dtype(training.precision)
+        self._forward = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+        self._losses = tf.function(
+            lambda x, y: self.loss_of(y, model(x, training=False)), autograph=False, reduce_retracing=True
+        )
 
-    def epoch(self, order: np.ndarray) -> None:
+    def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begins an epoch in which the training rows come in ``order``."""
+        if self.fed:
+            self.fed.epoch(number, order)
+            self.feeding = None
+            return
         padded = np.zeros(self.per_epoch * self.batch_size, dtype=np.int32)
         padded[: len(order)] = order  # the last batch may be smaller: its rows beyond the end count nothing
         self.order = tf.constant(padded.reshape(self.per_epoch, self.batch_size))
@@ -127,29 +158,72 @@ class TensorFlowTrainer:
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Takes ``len(rates)`` steps from batch ``first`` on."""
         taken = []
-        for begin in range(0, len(rates), self.call):
-            some = rates[begin : begin + self.call]
-            padded = np.zeros(self.call, dtype=self.parts["training"][0].dtype.as_numpy_dtype)
+        for begin in range(first, first + len(rates), self.call):
+            some = rates[begin - first : begin - first + self.call]
+            padded = np.zeros(self.call, dtype=self.dtype)
             padded[: len(some)] = some
-            numbers = np.array([first + begin, len(some)], dtype=np.int32)
-            taken.append(self._take(self.order, tf.constant(padded), tf.constant(numbers)).numpy()[:, : len(some)])
+            if self.fed:
+                given = self._fed_batches(begin, len(some))
+                if given is None:
+                    break
+                at, some = 0, some[: given[3]]
+                order, sizes, rows, _ = given
+            else:
+                at, order, sizes, rows = begin, self.order, self.sizes, self.parts["training"]
+            numbers = np.array([at, len(some)], dtype=np.int32)
+            told = self._take(order, tf.constant(padded), tf.constant(numbers), tf.constant(sizes), *rows)
+            taken.append(told.numpy()[:, : len(some)])
         loss, norm = np.concatenate(taken, axis=1).astype(np.float64)
         return Steps(loss, norm)
 
+    def _fed_batches(self, first: int, count: int) -> tuple[Any, np.ndarray, tuple[Any, Any], int] | None:
+        """Up to ``count`` batches from the host, one after the other, filled up to the size that a call takes: their
+        order, sizes, rows and how many they are. One call goes on where the last one ended."""
+        assert self.fed is not None
+        if self.feeding is None or self.next_batch != first:
+            self.feeding = self.fed.take(first)
+        batches = list(itertools.islice(self.feeding, count))
+        self.next_batch = first + len(batches)
+        if not batches:
+            return None
+        sizes = np.zeros(self.call, dtype=np.int32)
+        sizes[: len(batches)] = [len(x) for x, _ in batches]
+        rows = []
+        for arrays in zip(*batches, strict=True):
+            whole = np.zeros((self.call, self.batch_size, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+            for kept, array in zip(whole, arrays, strict=False):
+                kept[: len(array)] = array
+            rows.append(tf.constant(whole.reshape(-1, *whole.shape[2:])))
+        order = np.arange(self.call * self.batch_size, dtype=np.int32).reshape(self.call, self.batch_size)
+        return tf.constant(order), sizes, (rows[0], rows[1]), len(batches)
+
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """The gradient for every weight over training ``rows``, dropout off."""
-        X, Y = self.parts["training"]
+        x, y = (
+            tf.gather(a, rows) if isinstance(a, tf.Tensor) else tf.constant(a[rows]) for a in self.parts["training"]
+        )
         with tf.GradientTape() as tape:
-            z = self.model(tf.gather(X, rows), training=False)
-            loss = tf.reduce_mean(self.loss_of(tf.gather(Y, rows), z))
+            loss = tf.reduce_mean(self.loss_of(y, self.model(x, training=False)))
         found = tape.gradient(loss, self.variables)
         names = checkpoints.named(self.model)
         return {name: None if g is None else g.numpy() for name, g in zip(names, found, strict=True)}
 
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Logits (rows, outputs) of one part, or of its first rows, dropout off."""
-        X = self.parts[part][0][:rows]
-        return np.concatenate([self._forward(X[i : i + 8192]).numpy() for i in range(0, len(X), 8192)])
+        return np.concatenate([self._forward(x).numpy() for x, _ in self._slices(part, rows)])
+
+    def losses(self, part: str, rows: int | None = None) -> np.ndarray:
+        """The loss of each row of one part, or of its first rows, dropout off."""
+        found = [self._losses(x, y).numpy() for x, y in self._slices(part, rows)]
+        return np.concatenate(found).astype(np.float64)
+
+    def _slices(self, part: str, rows: int | None) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """A part, some rows at a time."""
+        X, Y = self.parts[part]
+        end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
+        for i in range(0, end, size):
+            x, y = (tf.convert_to_tensor(a[i : min(i + size, end)]) for a in (X, Y))
+            yield x, y
 
     def state(self) -> Weights:
         """The optimizer's memory and the random states."""
@@ -159,10 +233,11 @@ class TensorFlowTrainer:
         """Takes up a ``state``."""
         checkpoints.restore(self.model, self.update.memory, state)
 
-    def _steps(self, order: tf.Tensor, rates: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    def _steps(
+        self, order: tf.Tensor, rates: tf.Tensor, numbers: tf.Tensor, sizes: tf.Tensor, X: tf.Tensor, Y: tf.Tensor
+    ) -> tf.Tensor:
         """``numbers[1]`` steps from batch ``numbers[0]`` of ``order``: (2, call) of losses and gradient norms."""
         first, count = numbers[0], numbers[1]
-        X, Y = self.parts["training"]
         dtype = rates.dtype
 
         def step(i: tf.Tensor, told: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
@@ -170,7 +245,7 @@ class TensorFlowTrainer:
             x, y = tf.gather(X, rows), tf.gather(Y, rows)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)
-                loss = self._mean(self.loss_of(y, self.model(x, training=True)), first + i)
+                loss = self._mean(self.loss_of(y, self.model(x, training=True)), tf.gather(sizes, first + i))
             gradients = tape.gradient(loss, self.variables)
             if self.every_norm:
                 norm = tf.linalg.global_norm(gradients)
@@ -191,10 +266,14 @@ class TensorFlowTrainer:
         _, told = tf.while_loop(lambda i, _: i < count, step, (tf.constant(0), told), parallel_iterations=1)
         return tf.transpose(told.stack())
 
-    def _mean(self, losses: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """The mean over a batch's own rows, without those that fill up the last one."""
-        if self.last_size == self.batch_size:
+    def _mean(self, losses: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """The mean over a batch's own rows, without those that fill it up."""
+        if self.even:
             return tf.reduce_mean(losses)
-        size = tf.where(tf.equal(batch, self.per_epoch - 1), self.last_size, self.batch_size)
         kept = tf.where(tf.range(self.batch_size) < size, losses, tf.zeros_like(losses))
         return tf.reduce_sum(kept) / tf.cast(size, losses.dtype)
+
+
+def _placed(values: Any) -> Any:
+    """An array as a tensor; one that is mapped from a file, or made as it is asked for, stays where it is."""
+    return tf.constant(values) if isinstance(values, np.ndarray) and not isinstance(values, np.memmap) else values

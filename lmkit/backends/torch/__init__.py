@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
-    from lmkit.specs.data import Shape
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
+    from lmkit.specs.signature import Signature
 
 
 class TorchBackend:
@@ -24,9 +24,9 @@ class TorchBackend:
 
     name = "torch"
 
-    def build(self, model: ModelSpec, shape: Shape, outputs: int, precision: str) -> torch.nn.Module:
+    def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
         """An ``nn.Module``, its weights not yet set."""
-        return models.build(model, shape, outputs).to(device(), getattr(torch, precision))
+        return models.build(model, signature).to(device(), getattr(torch, precision))
 
     def weights(self, model: torch.nn.Module) -> Weights:
         """A copy of the weights under the shared names."""

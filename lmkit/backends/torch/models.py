@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmkit.specs.data import Shape
 from lmkit.specs.models import CNN, MLP
 from lmkit.specs.models.base import EPSILON
+from lmkit.specs.signature import Shape, Signature
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -77,10 +77,10 @@ def _chain(modules: Modules) -> nn.Sequential:
     return nn.Sequential(OrderedDict(modules))
 
 
-def mlp(spec: MLP, shape: Shape, outputs: int) -> nn.Module:
+def mlp(spec: MLP, signature: Signature) -> nn.Module:
     """Dense layers with a normalization, an activation, and dropout between them."""
     modules: Modules = {}
-    widths = spec.widths(shape, outputs)
+    widths = spec.widths(signature)
     for i, ((fan_in, fan_out), skips) in enumerate(zip(pairwise(widths), [*spec.skips, False], strict=True)):
         own: Modules = {f"dense_{i}": nn.Linear(fan_in, fan_out)}
         if i < len(spec.hidden):
@@ -93,8 +93,9 @@ def mlp(spec: MLP, shape: Shape, outputs: int) -> nn.Module:
     return _chain(modules)
 
 
-def cnn(spec: CNN, shape: Shape, outputs: int) -> nn.Module:
+def cnn(spec: CNN, signature: Signature) -> nn.Module:
     """Blocks of convolutions and pooling over one or two dimensions, then dense layers."""
+    shape = signature.shape
     flat = len(shape) == 3
     convolution = nn.Conv2d if flat else nn.Conv1d
     pools = {"max": nn.MaxPool2d if flat else nn.MaxPool1d, "average": nn.AvgPool2d if flat else nn.AvgPool1d}
@@ -120,7 +121,7 @@ def cnn(spec: CNN, shape: Shape, outputs: int) -> nn.Module:
         if spec.dropout:
             modules[f"dropout_{i}"] = nn.Dropout(spec.dropout)
     modules["gather"] = Flatten() if spec.gather == "flatten" else Average()
-    dense = [layer for layer in spec.layers(shape, outputs) if layer.kind == "dense"]
+    dense = [layer for layer in spec.layers(signature) if layer.kind == "dense"]
     for j, layer in enumerate(dense):
         modules[layer.name] = nn.Linear(*layer.kernel)
         if j < len(spec.dense):
@@ -130,9 +131,9 @@ def cnn(spec: CNN, shape: Shape, outputs: int) -> nn.Module:
     return _chain(modules)
 
 
-FAMILIES: dict[str, Callable[[Any, Shape, int], nn.Module]] = {"mlp": mlp, "cnn": cnn}
+FAMILIES: dict[str, Callable[[Any, Signature], nn.Module]] = {"mlp": mlp, "cnn": cnn}
 
 
-def build(spec: Any, shape: Shape, outputs: int) -> nn.Module:
+def build(spec: Any, signature: Signature) -> nn.Module:
     """The module of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, shape, outputs)
+    return FAMILIES[spec.family](spec, signature)

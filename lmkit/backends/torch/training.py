@@ -16,6 +16,7 @@ from torch.optim.sgd import sgd
 
 from lmkit.backends.base import Steps
 from lmkit.backends.torch import checkpoints
+from lmkit.data.batches import evaluated_rows
 
 if TYPE_CHECKING:
     from lmkit.data.preparation import Dataset
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
 GATHER = 2**20
 """Numbers that are gathered at once, as whole batches: cheaper than batch by batch, and soon done."""
 
-_LOSSES: dict[LossName, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+_LOSSES: dict[LossName, Callable[..., torch.Tensor]] = {
     "binary_crossentropy": F.binary_cross_entropy_with_logits,
     "categorical_crossentropy": F.cross_entropy,
     "mean_squared_error": F.mse_loss,
 }
+
+
+def _over_places(logits: torch.Tensor, tokens: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    """Cross-entropy at every place: logits (rows, places, vocabulary), tokens (rows, places)."""
+    found = F.cross_entropy(logits.flatten(0, 1), tokens.flatten().long(), reduction=reduction)
+    return found if reduction == "mean" else found.view(tokens.shape)
 
 
 def device() -> torch.device:
@@ -95,6 +102,8 @@ class TorchTrainer:
         self.place = next(model.parameters()).device
         self.device = str(self.place)
         self.loss = _LOSSES[loss]
+        if loss == "categorical_crossentropy" and dataset.training.y.ndim > 1:
+            self.loss = _over_places
         self.batch_size = experiment.data.batch_size
         self.clip_norm = experiment.training.clip_norm
         self.every_norm = experiment.training.gradient_norm is not None or self.clip_norm is not None
@@ -102,17 +111,25 @@ class TorchTrainer:
         self.parameters = list(learned.values())
         self.update = Update(experiment.training.optimizer, learned)
         self.parts = {
-            name: tuple(torch.as_tensor(a).to(self.place) for a in getattr(dataset, name))
+            name: tuple(_placed(a, self.place) for a in getattr(dataset, name))
             for name in ("training", "validation", "test")
         }
+        self.fed = dataset.batches
+        self.feeding: Iterator[Any] | None = None
+        self.next_batch = 0
+        self.rows_at_once = evaluated_rows(dataset.training.X, self.batch_size)
         self.order = torch.zeros(0, dtype=torch.int64)
-        self.block = max(1, GATHER // max(1, self.parts["training"][0][: self.batch_size].numel()))
+        self.block = max(1, GATHER // max(1, math.prod(self.parts["training"][0][: self.batch_size].shape)))
         self.gathered: tuple[int, Any] = (-1, None)
         torch.manual_seed(experiment.seed)
         model.train()
 
-    def epoch(self, order: np.ndarray) -> None:
+    def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begins an epoch in which the training rows come in ``order``."""
+        if self.fed:
+            self.fed.epoch(number, order)
+            self.feeding = None
+            return
         self.order = torch.as_tensor(order).to(self.place)
         self.gathered = (-1, None)
 
@@ -142,6 +159,9 @@ class TorchTrainer:
         Blocks begin at fixed batches, so that a batch lies in memory, and its sums are rounded, the same way wherever
         training was taken up.
         """
+        if self.fed:
+            yield from self._fed_batches(first)
+            return
         size = self.block * self.batch_size
         for block in range(first // self.block, math.ceil(len(self.order) / size)):
             if self.gathered[0] != block:
@@ -151,12 +171,21 @@ class TorchTrainer:
             yield from self.gathered[1][first % self.block :]
             first = 0
 
+    def _fed_batches(self, first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches from the host, in which one call goes on where the last one ended."""
+        assert self.fed is not None
+        if self.feeding is None or self.next_batch != first:
+            self.feeding = self.fed.take(first)
+        self.next_batch = first
+        for x, y in self.feeding:
+            self.next_batch += 1
+            yield _tensor(x, self.place), _tensor(y, self.place)
+
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """The gradient for every weight over training ``rows``, dropout off."""
-        X, Y = self.parts["training"]
-        chosen = torch.as_tensor(rows).to(self.place)
+        x, y = (_tensor(a[rows], self.place) for a in self.parts["training"])
         self.model.eval()
-        loss = self.loss(self.model(X[chosen]), Y[chosen])
+        loss = self.loss(self.model(x), y)
         self.model.train()
         if loss.requires_grad:  # else no weight has a part in it
             loss.backward()
@@ -169,11 +198,25 @@ class TorchTrainer:
 
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Logits (rows, outputs) of one part, or of its first rows, dropout off."""
+        return np.concatenate([z.cpu().numpy() for z, _ in self._evaluated(part, rows)])
+
+    def losses(self, part: str, rows: int | None = None) -> np.ndarray:
+        """The loss of each row of one part, or of its first rows, dropout off."""
+        found = [self.loss(z, y, reduction="none") for z, y in self._evaluated(part, rows)]
+        return torch.cat([f.flatten(1).mean(1) if f.ndim > 1 else f for f in found]).cpu().numpy().astype(np.float64)
+
+    def _evaluated(self, part: str, rows: int | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Logits and targets of a part, some rows at a time."""
+        X, Y = self.parts[part]
+        end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
         self.model.eval()
-        with torch.inference_mode():
-            logits = torch.cat([self.model(x) for x in self.parts[part][0][:rows].split(8192)])
-        self.model.train()
-        return logits.cpu().numpy()
+        try:
+            with torch.inference_mode():
+                for i in range(0, end, size):
+                    x, y = (_tensor(a[i : min(i + size, end)], self.place) for a in (X, Y))
+                    yield self.model(x), y
+        finally:
+            self.model.train()
 
     def state(self) -> Weights:
         """The optimizer's memory and the random states."""
@@ -182,6 +225,17 @@ class TorchTrainer:
     def restore(self, state: Weights) -> None:
         """Takes up a ``state``."""
         checkpoints.restore(self.update.memory, state)
+
+
+def _placed(values: Any, place: torch.device) -> Any:
+    """An array on the device; one that is mapped from a file, or made as it is asked for, stays where it is."""
+    kept = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
+    return torch.as_tensor(values).to(place) if kept else values
+
+
+def _tensor(rows: Any, place: torch.device) -> torch.Tensor:
+    """Some rows on the device; of a file that may only be read, as a copy."""
+    return (rows if isinstance(rows, torch.Tensor) else torch.from_numpy(np.array(rows))).to(place)
 
 
 def _fetch(values: list[Any]) -> np.ndarray:

@@ -31,6 +31,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
 
+DATA = {"mlp": "breast_cancer", "cnn": "digits"}
+"""Family → what it is shown on, where no data is named."""
+
+FOR_KIND: dict[str, Any] = {"table": "mlp"}
+"""Kind of data → what learns from it, where no model is named."""
+
+TRAINING: dict[str, dict[str, Any]] = {}
+"""Family → what of ``training`` suits it better than the defaults, where nothing else is said."""
+
+
 def _expand(value: Any) -> Any:
     """``mlp``, ``mlp:textbook`` and ``{family: mlp, preset: textbook, …}`` become the fields they stand for."""
     if isinstance(value, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, Strict
 
 from lmkit.errors import ConfigError
 from lmkit.specs.base import Spec, several
-from lmkit.specs.data import Shape
+from lmkit.specs.signature import Shape, Signature
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,45 +36,57 @@ class Layer(NamedTuple):
         name: what both frameworks call it.
         kind: dense, convolution, an activation, dropout …
         shape: of what comes out for one row.
-        parameters: how many numbers it learns.
-        kernel: the shape of its kernel, where it has one.
+        weights: what it learns: the name of each weight, after the layer's own, and its shape.
+        multiplications: that it takes for one row, of which only those of matrices count.
     """
 
     name: str
     kind: str
     shape: Shape
-    parameters: int = 0
-    kernel: Shape = ()
+    weights: Mapping[str, Shape] = {}
+    multiplications: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learns."""
+        return sum(math.prod(shape) for shape in self.weights.values())
+
+    @property
+    def kernel(self) -> Shape:
+        """The shape of its kernel, where it has one."""
+        return self.weights.get("kernel", ())
 
     @classmethod
-    def linear(cls, name: str, kind: str, shape: Shape, kernel: Shape) -> Layer:
-        """A layer with a kernel and a bias."""
-        return cls(name, kind, shape, math.prod(kernel) + kernel[-1], kernel)
+    def linear(cls, name: str, kind: str, shape: Shape, kernel: Shape, bias: bool = True) -> Layer:
+        """A layer whose kernel is applied at every place, and which may have a bias."""
+        weights = {"kernel": kernel, **({"bias": kernel[-1:]} if bias else {})}
+        return cls(name, kind, shape, weights, math.prod(shape[:-1]) * math.prod(kernel))
+
+    @classmethod
+    def norm(cls, name: str, kind: str, shape: Shape) -> Layer:
+        """A normalization over the last axis, with its scale and shift."""
+        return cls(name, kind, shape, {"gamma": shape[-1:], "beta": shape[-1:]})
 
 
 class ModelSpec(Spec):
     """What every model family answers."""
 
-    def check(self, shape: Shape) -> None:
-        """Checks that rows of ``shape`` can be taken.
+    def check(self, signature: Signature) -> None:
+        """Checks that such rows can be taken, and such outputs given.
 
         Raises:
             ConfigError: they cannot; the message says why and what to write.
         """
 
-    def layers(self, shape: Shape, outputs: int) -> list[Layer]:
-        """The layers in order, as both frameworks build them, for rows of ``shape``."""
+    def layers(self, signature: Signature) -> list[Layer]:
+        """The layers in order, as both frameworks build them."""
         raise NotImplementedError
 
-    def multiplications(self, shape: Shape, outputs: int) -> int:
-        """Multiplications by a weight that the output of one row takes: of a kernel, once a position."""
-        return sum(
-            math.prod(layer.shape[:-1]) * math.prod(layer.kernel)
-            for layer in self.layers(shape, outputs)
-            if layer.kernel
-        )
+    def multiplications(self, signature: Signature) -> int:
+        """Multiplications in products of matrices that the output of one row takes."""
+        return sum(layer.multiplications for layer in self.layers(signature))
 
-    def initial_weights(self, shape: Shape, outputs: int, seed: int) -> Weights:
+    def initial_weights(self, signature: Signature, seed: int) -> Weights:
         """The first weights, float64, drawn by NumPy so that every framework starts at the same point.
 
         Kernels are uniform in ±√(6/fan_in) before a relu or gelu (He et al., 2015) and in ±√(6/(fan_in + fan_out))
@@ -85,15 +97,14 @@ class ModelSpec(Spec):
 
         draw = np.random.default_rng([seed, 0])
         weights: Weights = {}
-        for layer, follows in _followed(self.layers(shape, outputs)):
+        for layer, follows in _followed(self.layers(signature)):
             if layer.kernel:
                 fan_in, fan_out = math.prod(layer.kernel[:-1]), math.prod((*layer.kernel[:-2], layer.kernel[-1]))
                 limit = math.sqrt(6 / fan_in if follows in ("relu", "gelu") else 6 / (fan_in + fan_out))
                 weights[f"{layer.name}.kernel"] = draw.uniform(-limit, limit, layer.kernel)
-                weights[f"{layer.name}.bias"] = np.zeros(layer.kernel[-1])
-            elif layer.parameters:
-                weights[f"{layer.name}.gamma"] = np.ones(layer.shape[-1])
-                weights[f"{layer.name}.beta"] = np.zeros(layer.shape[-1])
+            for name, shape in layer.weights.items():
+                if name != "kernel":
+                    weights[f"{layer.name}.{name}"] = np.full(shape, float(name == "gamma"))
         return weights
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lmkit.specs.data import Shape
 from lmkit.specs.models.base import Activation, Layer, ModelSpec, Widths, refuse
+from lmkit.specs.signature import Shape, Signature
 
 
 def _odd(value: int) -> int:
@@ -58,8 +58,15 @@ class CNN(ModelSpec):
             )
         return self
 
-    def check(self, shape: Shape) -> None:
+    def check(self, signature: Signature) -> None:
         """Refuses rows that have no places, or too few for so much pooling."""
+        shape = signature.shape
+        if signature.vocabulary or signature.graph:
+            what, family = ("text", "transformer") if signature.vocabulary else ("the nodes of a graph", "gcn")
+            raise refuse(
+                "model.family",
+                f"'cnn' needs images or sequences of numbers, and the data is {what}; write model: {family}",
+            )
         if len(shape) < 2:
             raise refuse(
                 "model.family",
@@ -74,13 +81,14 @@ class CNN(ModelSpec):
                 f"most {most}; or write pooling: none",
             )
 
-    def layers(self, shape: Shape, outputs: int) -> list[Layer]:
-        """The layers in order, as both frameworks build them, for rows of ``shape``.
+    def layers(self, signature: Signature) -> list[Layer]:
+        """The layers in order, as both frameworks build them.
 
-        >>> [layer[1:4] for layer in CNN(channels=[4]).layers((8, 8, 1), 10)][:3]
-        [('convolution', (8, 8, 4), 40), ('relu', (8, 8, 4), 0), ('max pool', (4, 4, 4), 0)]
+        >>> [layer[1:3] for layer in CNN(channels=[4]).layers(Signature((8, 8, 1), 10))][:3]
+        [('convolution', (8, 8, 4)), ('relu', (8, 8, 4)), ('max pool', (4, 4, 4))]
         """
         found: list[Layer] = []
+        shape, outputs = signature.shape, signature.outputs
         places, deep = shape[:-1], shape[-1]
         window = (self.kernel,) * len(places)
 
@@ -92,7 +100,7 @@ class CNN(ModelSpec):
             for n in range(i * self.convolutions, (i + 1) * self.convolutions):
                 found.append(Layer.linear(f"conv_{n}", "convolution", out, (*window, deep, width)))
                 if self.normalization != "none":
-                    found.append(Layer(f"norm_{n}", f"{self.normalization} norm", out, 2 * width))
+                    found.append(Layer.norm(f"norm_{n}", f"{self.normalization} norm", out))
                 act(n, out)
                 deep = width
             if self.residual:

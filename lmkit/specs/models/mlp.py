@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
 
-from lmkit.specs.data import Shape
-from lmkit.specs.models.base import Activation, Layer, ModelSpec, Widths, equal_neighbours
+from lmkit.specs.models.base import Activation, Layer, ModelSpec, Widths, equal_neighbours, refuse
+from lmkit.specs.signature import Signature
 
 
 class MLP(ModelSpec):
@@ -32,26 +31,32 @@ class MLP(ModelSpec):
         """For each hidden layer, whether its input is added to its output."""
         return [self.residual and equal for equal in equal_neighbours(self.hidden)]
 
-    def widths(self, shape: Shape, outputs: int) -> list[int]:
+    def check(self, signature: Signature) -> None:
+        """Refuses rows that are no numbers to compute with."""
+        if signature.vocabulary or signature.graph:
+            what, family = ("text", "transformer") if signature.vocabulary else ("the nodes of a graph", "gcn")
+            raise refuse("model.family", f"'mlp' needs rows of numbers, and the data is {what}; write model: {family}")
+
+    def widths(self, signature: Signature) -> list[int]:
         """Width of every layer, from the input to the output."""
-        return [math.prod(shape), *self.hidden, outputs]
+        return [signature.features, *self.hidden, signature.outputs]
 
-    def layers(self, shape: Shape, outputs: int) -> list[Layer]:
-        """The layers in order, as both frameworks build them, for rows of ``shape``, whose axes it does not see.
+    def layers(self, signature: Signature) -> list[Layer]:
+        """The layers in order, as both frameworks build them; it does not see the axes of a row.
 
-        >>> [layer[:4] for layer in MLP(hidden=[10]).layers((30,), 1)]
-        [('dense_0', 'dense', (10,), 310), ('relu_0', 'relu', (10,), 0), ('dense_1', 'dense', (1,), 11)]
+        >>> [(layer.name, layer.shape, layer.parameters) for layer in MLP(hidden=[10]).layers(Signature((30,), 1))]
+        [('dense_0', (10,), 310), ('relu_0', (10,), 0), ('dense_1', (1,), 11)]
         """
         found = []
-        widths = self.widths(shape, outputs)
+        widths = self.widths(signature)
         for i, skips in enumerate(self.skips):
             out = (widths[i + 1],)
             found.append(Layer.linear(f"dense_{i}", "dense", out, (widths[i], *out)))
             if self.normalization == "layer":
-                found.append(Layer(f"norm_{i}", "layer norm", out, 2 * out[0]))
+                found.append(Layer.norm(f"norm_{i}", "layer norm", out))
             found.append(Layer(f"{self.activation}_{i}", self.activation, out))
             if self.dropout:
                 found.append(Layer(f"dropout_{i}", "dropout", out))
             if skips:
                 found.append(Layer(f"add_{i}", "add", out))
-        return [*found, Layer.linear(f"dense_{len(self.hidden)}", "dense", (outputs,), (widths[-2], outputs))]
+        return [*found, Layer.linear(f"dense_{len(self.hidden)}", "dense", (widths[-1],), (widths[-2], widths[-1]))]
