@@ -1,50 +1,18 @@
-"""The model families as Keras models, one function a family."""
+"""The convolutional network as a Keras model."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from lmkit.specs.models import CNN, MLP
+from lmkit.backends.tensorflow.models.layers import ACTIVATIONS
+from lmkit.specs.models import CNN
 from lmkit.specs.models.base import EPSILON
 from lmkit.specs.signature import Signature
 
 
-@keras.saving.register_keras_serializable("lmkit")
-def gelu(x: Any) -> Any:
-    """The tanh approximation. Keras's own takes its constants in float32, whatever ``x`` is: 1e-9 off in float64."""
-    return 0.5 * x * (1 + keras.ops.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
-
-
-_ACTIVATIONS: dict[str, Callable[[Any], Any] | str] = {
-    "relu": "relu",
-    "tanh": "tanh",
-    "gelu": gelu,
-    "sigmoid": "sigmoid",
-}
-
-
-def mlp(spec: MLP, signature: Signature, precision: str) -> keras.Model:
-    """Dense layers with a normalization, an activation, and dropout between them."""
-    L = keras.layers
-    inputs = x = keras.Input((signature.features,), dtype=precision)
-    for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
-        before = x
-        x = L.Dense(width, name=f"dense_{i}", dtype=precision)(x)
-        if spec.normalization == "layer":
-            x = L.LayerNormalization(epsilon=EPSILON, name=f"norm_{i}", dtype=precision)(x)
-        x = L.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)(x)
-        if spec.dropout:
-            x = L.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision)(x)
-        if skips:
-            x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
-    return keras.Model(inputs, L.Dense(signature.outputs, name=f"dense_{len(spec.hidden)}", dtype=precision)(x))
-
-
-def cnn(spec: CNN, signature: Signature, precision: str) -> keras.Model:
+def build(spec: CNN, signature: Signature, precision: str) -> keras.Model:
     """Blocks of convolutions and pooling over one or two dimensions, then dense layers."""
     L = keras.layers
     shape = signature.shape
@@ -59,7 +27,7 @@ def cnn(spec: CNN, signature: Signature, precision: str) -> keras.Model:
     x = L.Reshape(shape, name="places", dtype=precision)(inputs)
 
     def activate(x: Any, number: int) -> Any:
-        return L.Activation(_ACTIVATIONS[spec.activation], name=f"{spec.activation}_{number}", dtype=precision)(x)
+        return L.Activation(ACTIVATIONS[spec.activation], name=f"{spec.activation}_{number}", dtype=precision)(x)
 
     def drop(x: Any, number: int) -> Any:
         return L.Dropout(spec.dropout, name=f"dropout_{number}", dtype=precision)(x) if spec.dropout else x
@@ -88,11 +56,3 @@ def cnn(spec: CNN, signature: Signature, precision: str) -> keras.Model:
         x = activate(L.Dense(width, name=f"dense_{j}", dtype=precision)(x), len(spec.channels) * spec.convolutions + j)
         x = drop(x, len(spec.channels) + j)
     return keras.Model(inputs, L.Dense(signature.outputs, name=f"dense_{len(spec.dense)}", dtype=precision)(x))
-
-
-FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {"mlp": mlp, "cnn": cnn}
-
-
-def build(spec: Any, signature: Signature, precision: str) -> keras.Model:
-    """The model of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, signature, precision)

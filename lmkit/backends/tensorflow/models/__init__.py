@@ -1,0 +1,18 @@
+"""The model families as Keras models, one file a family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from lmkit.backends.tensorflow.models import cnn, mlp
+from lmkit.specs.signature import Signature
+
+FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {"mlp": mlp.build, "cnn": cnn.build}
+
+
+def build(spec: Any, signature: Signature, precision: str) -> keras.Model:
+    """The model of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
+    return FAMILIES[spec.family](spec, signature, precision)
