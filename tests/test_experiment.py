@@ -396,3 +396,26 @@ def test_values_of_the_right_kind_are_not_turned_into_others():
     assert problems(training={"epochs": "3"})
     assert problems(training={"optimizer": {"nesterov": 1, "momentum": 0.9}})
     assert Experiment(training={"optimizer": {"lr": 1}}).training.optimizer.lr == 1.0  # a whole number is a number
+
+
+# -- what is not given suits what is ---------------------------------------------------------------
+
+
+def test_a_family_without_data_gets_the_data_that_it_is_shown_on():
+    assert Experiment(model="cnn").data.source == "digits"
+    assert Experiment(model="cnn:small", data={"batch_size": 16}).data.source == "digits"
+    assert Experiment(model={"family": "cnn", "channels": [4]}).data.source == "digits"
+    assert Experiment(model="mlp:wide").data.source == Experiment().data.source == "breast_cancer"
+
+
+def test_what_is_given_is_kept():
+    assert Experiment(model="cnn", data={"source": "digits", "axes": "sequence"}).data.axes == "sequence"
+    with pytest.raises(ConfigError, match="'cnn' needs images"):
+        Experiment(model="cnn", data="wine")
+
+
+def test_an_experiment_that_was_made_says_all_of_it():
+    given = Experiment(model="cnn").to_dict()
+    assert given["data"]["source"] == "digits"
+    assert given["name"] == "digits-cnn"
+    assert Experiment.from_dict(given) == Experiment(model="cnn")
