@@ -52,6 +52,11 @@ def _cpu() -> dict[str, Any]:
     }
 
 
+def has_vnni() -> bool:
+    """Whether the processor multiplies eight-bit numbers without saturating in between (VNNI)."""
+    return any("vnni" in ability or ability.startswith("amx") for ability in _cpu()["abilities"])
+
+
 def _git_commit() -> str | None:
     try:
         out = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
-    from lmkit.specs.signature import Signature
+    from lmkit.specs.signature import Shape, Signature
 
 
 class Steps(NamedTuple):
@@ -60,9 +62,14 @@ class Trainer(Protocol):
 
 
 class Backend(Protocol):
-    """One framework."""
+    """One framework.
+
+    Attributes:
+        compiler: the program that its own compiler needs, if any.
+    """
 
     name: str
+    compiler: str
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> Any:
         """The framework's own model, its weights not yet set: (rows, features) → logits (rows, outputs).
@@ -84,6 +91,12 @@ class Backend(Protocol):
 
     def predict(self, model: Any, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows. Dropout is off."""
+
+    def cannot_export(self, kind: str) -> str:
+        """Why the format ``kind`` (onnx, program, saved_model, litert) cannot be written; empty where it can."""
+
+    def export(self, model: Any, row: Shape, dtype: str, kind: str, path: Path) -> None:
+        """Writes ``model`` to ``path`` in the format ``kind``, for any number of rows of shape ``row``; dropout off."""
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads one operation on a CPU uses, as far as it still can; returns how many it was."""

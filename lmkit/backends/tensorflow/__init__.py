@@ -12,18 +12,20 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import tensorflow as tf
 
-from lmkit.backends.tensorflow import checkpoints, models
+from lmkit.backends.tensorflow import checkpoints, export, models
 from lmkit.backends.tensorflow.training import TensorFlowTrainer
 from lmkit.errors import MissingPackage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
-    from lmkit.specs.signature import Signature
+    from lmkit.specs.signature import Shape, Signature
 
 if keras.backend.backend() != "tensorflow":
     raise MissingPackage(
@@ -35,6 +37,7 @@ class TensorFlowBackend:
     """TensorFlow behind the interface of ``lmkit.backends.base``."""
 
     name = "tensorflow"
+    compiler = ""
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
         """A ``keras.Model``, its weights not yet set."""
@@ -57,6 +60,14 @@ class TensorFlowBackend:
     def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows, dropout off."""
         return model(tf.constant(X, dtype=model.inputs[0].dtype), training=False).numpy()
+
+    def cannot_export(self, kind: str) -> str:
+        """Why the format ``kind`` cannot be written; empty where it can."""
+        return export.cannot(kind)
+
+    def export(self, model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) -> None:
+        """Writes a model in the format ``kind``."""
+        export.export(model, row, dtype, kind, path)
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads one operation on a CPU uses, before anything is computed; returns how many it was."""

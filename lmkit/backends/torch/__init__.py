@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lmkit.backends.torch import checkpoints, models
+from lmkit.backends.torch import checkpoints, export, models
 from lmkit.backends.torch.training import TorchTrainer, device
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
-    from lmkit.specs.signature import Signature
+    from lmkit.specs.signature import Shape, Signature
 
 
 class TorchBackend:
     """PyTorch behind the interface of ``lmkit.backends.base``."""
 
     name = "torch"
+    compiler = "g++"
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
         """An ``nn.Module``, its weights not yet set."""
@@ -50,6 +53,14 @@ class TorchBackend:
                 return model(torch.as_tensor(X).to(reference)).cpu().numpy()
         finally:
             model.train(training)
+
+    def cannot_export(self, kind: str) -> str:
+        """Why the format ``kind`` cannot be written; empty where it can."""
+        return export.cannot(kind)
+
+    def export(self, model: torch.nn.Module, row: Shape, dtype: str, kind: str, path: Path) -> None:
+        """Writes a model in the format ``kind``."""
+        export.export(model, row, dtype, kind, path)
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads one operation on a CPU uses; returns how many it was."""

@@ -1,0 +1,65 @@
+"""A Keras model written in the formats that other runtimes load."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from lmkit.specs.signature import Shape
+
+NEEDS = {"onnx": ("onnx", "tf2onnx"), "saved_model": (), "litert": ("ai_edge_litert",)}
+"""Format → the packages that write it, or that read it again."""
+
+EXTRAS = {"onnx": "deploy", "tf2onnx": "deploy", "ai_edge_litert": "litert"}
+
+
+def cannot(kind: str) -> str:
+    """Why ``kind`` cannot be written; empty where it can."""
+    if kind not in NEEDS:
+        return f"TensorFlow does not write {kind}; convert the run to PyTorch first: lmkit convert RUN torch"
+    absent = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
+    extra = EXTRAS.get(absent[0], "deploy") if absent else ""
+    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[{extra}]'" if absent else ""
+
+
+def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) -> None:
+    """Writes ``model`` to ``path``, for any number of rows of shape ``row``; dropout is off."""
+    given = [tf.TensorSpec((None, *row), dtype, name="rows")]
+
+    @tf.function(input_signature=given, autograph=False)
+    def forward(rows: tf.Tensor) -> tf.Tensor:
+        return model(rows, training=False)
+
+    with _quiet():
+        if kind == "saved_model":
+            archive = keras.export.ExportArchive()
+            archive.track(model)
+            archive.add_endpoint("serve", forward)
+            archive.write_out(str(path), verbose=False)
+        elif kind == "litert":
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([forward.get_concrete_function()], model)
+            path.write_bytes(converter.convert())
+        else:
+            import tf2onnx
+
+            tf2onnx.convert.from_function(forward, given, opset=18, output_path=str(path))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Turns away what exporters print and log of their own progress."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

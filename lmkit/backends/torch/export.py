@@ -1,0 +1,54 @@
+"""A module written in the formats that other runtimes load."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmkit.specs.signature import Shape
+
+NEEDS = {"onnx": ("onnx", "onnxscript"), "program": ()}
+"""Format → the packages that write it."""
+
+
+def cannot(kind: str) -> str:
+    """Why ``kind`` cannot be written; empty where it can."""
+    if kind not in NEEDS:
+        return f"PyTorch does not write {kind}; convert the run to TensorFlow first: lmkit convert RUN tensorflow"
+    absent = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
+    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[deploy]'" if absent else ""
+
+
+def export(model: torch.nn.Module, row: Shape, dtype: str, kind: str, path: Path) -> None:
+    """Writes ``model`` to ``path``, for any number of rows of shape ``row``.
+
+    The graph is traced at two rows, in inference mode: dropout is off.
+    """
+    model = model.eval().cpu()
+    example = torch.zeros((2, *row), dtype=getattr(torch, dtype))
+    rows: dict[int, Any] = {0: "rows" if kind == "onnx" else torch.export.Dim.DYNAMIC}
+    with _quiet():
+        if kind == "onnx":
+            torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=(rows,), external_data=False)
+        else:
+            torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(rows,)), path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Turns away what exporters print and log of their own progress."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,60 @@
+"""The process in which variants of one run are made: ``python -m lmkit.deploy.maker RUN``; orders come as to bench."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmkit.deploy.artefact import RECORD
+from lmkit.deploy.bench import serve
+from lmkit.deploy.techniques import Subject, find
+from lmkit.run import attach
+
+
+class Maker:
+    """Makes variants of one run."""
+
+    def __init__(self, run: str) -> None:
+        self.subject = Subject(attach(run))
+
+    def make(self, technique: str, into: str) -> dict[str, Any]:
+        """Leaves the artefact of a technique in a folder, which appears once it is whole."""
+        place = Path(into)
+        aside = place.with_name(f".{place.name}.making")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            artefact = find(technique).make(self.subject, aside).write(aside)
+            shutil.rmtree(place, ignore_errors=True)
+            aside.rename(place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return {"size_bytes": artefact.size(place), "record": RECORD}
+
+    def rows(self, into: str) -> dict[str, int]:
+        """Writes the prepared rows of the test part, or of the training part where there is none."""
+        data = self.subject.data
+        X = data.test.X if len(data.test.X) else data.training.X[:1024]
+        np.save(into, np.asarray(X[:]))
+        return {"rows": len(X)}
+
+    def score(self, logits: str, baseline: str) -> dict[str, Any]:
+        """What logits of the test part score, and how far they are from the baseline's."""
+        from lmkit.data.metrics import part_metrics
+        from lmkit.specs.losses import resolve_loss
+
+        data, known = self.subject.data, self.subject.run.preprocessing
+        found, base = np.load(logits).astype(np.float64), np.load(baseline).astype(np.float64)
+        loss = resolve_loss(self.subject.run.experiment.training.loss, known.task)
+        scale = float(np.abs(base).max()) or 1.0
+        agree = float(np.mean(known.decode(found) == known.decode(base))) if known.task != "regression" else None
+        metrics = part_metrics(loss, found, data.test.y, known) if len(data.test.y) else {}
+        return {"metrics": metrics, "divergence": float(np.abs(found - base).max()) / scale, "agreement": agree}
+
+
+if __name__ == "__main__":
+    serve(Maker(sys.argv[1]))

@@ -1,0 +1,71 @@
+"""Quantization: weights, and what flows between them, in eight bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.techniques import Subject, technique
+from lmkit.deploy.techniques.convert import export
+from lmkit.environment import has_vnni
+
+CALIBRATION_ROWS = 256
+"""Training rows on which the ranges of a static quantization are taken."""
+
+
+@technique("onnx-int8-dynamic", "quantize")
+def dynamic(subject: Subject, folder: Path) -> Artefact:
+    """Int8 on ONNX Runtime: weights beforehand, activations by their range in each call."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    reduce = not has_vnni()
+    recipe = {"technique": "onnx-int8-dynamic", "reduce_range": reduce}
+    whole = _prepared(subject, folder, recipe)
+    quantize_dynamic(whole, folder / "model.onnx", weight_type=QuantType.QInt8, reduce_range=reduce, per_channel=True)
+    return _finished(whole, subject, recipe)
+
+
+@technique("onnx-int8-static", "quantize")
+def static(subject: Subject, folder: Path) -> Artefact:
+    """Int8 on ONNX Runtime: weights and activations, by ranges taken on training rows."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    X = subject.data.training.X[:CALIBRATION_ROWS]
+    reduce = not has_vnni()
+    recipe = {"technique": "onnx-int8-static", "reduce_range": reduce, "calibration_rows": len(X)}
+    whole = _prepared(subject, folder, recipe)
+
+    class Rows(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            import onnxruntime
+
+            name = onnxruntime.InferenceSession(whole, providers=["CPUExecutionProvider"]).get_inputs()[0].name
+            self.left = iter([{name: X[i : i + 32]} for i in range(0, len(X), 32)])
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    quantize_static(
+        whole, folder / "model.onnx", Rows(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=reduce,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    return _finished(whole, subject, recipe)
+
+
+def _prepared(subject: Subject, folder: Path, recipe: dict[str, Any]) -> Path:
+    """The model as ONNX with its shapes inferred, beside where the quantized one will be."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    export(subject, folder, "onnx", "onnxruntime", recipe)
+    whole = folder / "whole.onnx"
+    quant_pre_process(folder / "model.onnx", whole, skip_symbolic_shape=True)
+    (folder / "model.onnx").unlink()
+    return whole
+
+
+def _finished(whole: Path, subject: Subject, recipe: dict[str, Any]) -> Artefact:
+    from lmkit.deploy.techniques.baseline import row
+
+    whole.unlink()
+    return Artefact("onnxruntime", "model.onnx", *row(subject), recipe, "int8")
