@@ -24,7 +24,11 @@ MEASURED = "measurement.json"
 TOLERANCE = 1e-3
 """Two numbers of rows at once must give the same outputs within this share of the largest one."""
 
+FAITHFUL = ("baseline", "compile", "convert")
+"""Groups of techniques that change how numbers are computed, not the numbers."""
+
 UNCHANGED = 1e-9
+"""A technique that is meant to change outputs, and changes them by less than this, did nothing."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,8 @@ def _flags(
         off = float(np.abs(some - whole[: len(some)]).max()) / (float(np.abs(whole).max()) or 1.0)
         if not off <= TOLERANCE:
             flags.append(f"gives other outputs for {batch} rows at once than for 64 ({off:.2g})")
+    if variant.group in FAITHFUL and not scored["divergence"] <= TOLERANCE:
+        flags.append(f"should give the baseline's outputs, and is {scored['divergence']:.2g} of the largest one off")
     if variant.group in ("quantize", "prune", "distil") and scored["divergence"] <= UNCHANGED:
         flags.append("changed nothing: its outputs are the baseline's")
     return tuple(flags)

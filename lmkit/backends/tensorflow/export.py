@@ -6,9 +6,11 @@ import contextlib
 import importlib.util
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -40,17 +42,23 @@ def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) ->
 
     with _quiet():
         if kind == "saved_model":
-            archive = keras.export.ExportArchive()
-            archive.track(model)
-            archive.add_endpoint("serve", forward)
-            archive.write_out(str(path), verbose=False)
+            _save(model, forward, path)
         elif kind == "litert":
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([forward.get_concrete_function()], model)
-            path.write_bytes(converter.convert())
+            # by way of a SavedModel: from the function alone the converter leaves the weights out, and says nothing
+            with tempfile.TemporaryDirectory() as folder:
+                _save(model, forward, Path(folder))
+                path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"]).convert())
         else:
             import tf2onnx
 
             tf2onnx.convert.from_function(forward, given, opset=18, output_path=str(path))
+
+
+def _save(model: keras.Model, forward: Any, path: Path) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", forward)
+    archive.write_out(str(path), verbose=False)
 
 
 @contextlib.contextmanager
