@@ -92,12 +92,14 @@ class Experiment(Spec):
             task = known.task if self.data.task == "auto" else self.data.task
             if task != known.task:
                 raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
-            try:
-                resolve_loss(self.training.loss, task)
-                if self.data.signature:
-                    self.model.check(self.data.signature)
-            except ConfigError as error:
-                raise ValueError(error.problems[0]) from None
+        signature = self.data.signature
+        try:
+            if known or signature:
+                resolve_loss(self.training.loss, known.task if known else signature.task)  # type: ignore[union-attr]
+            if signature:
+                self.model.check(signature)
+        except ConfigError as error:
+            raise ValueError(error.problems[0]) from None
         return self
 
     # -- to and from ------------------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from lmkit.errors import ConfigError
-from lmkit.specs.base import Names, Spec, short
+from lmkit.specs.augmentation import Augmentation
+from lmkit.specs.base import Names, Spec, several, short
 from lmkit.specs.signature import Shape, Signature, Task
+from lmkit.specs.text import BYTES, Text, TextSpec
 
 Axes = Literal["auto", "image", "sequence"]
 
@@ -35,17 +38,33 @@ BUNDLED = {
 }
 """The sets that lie inside scikit-learn's own package."""
 
+PYTHON_DOCS = "python_docs"
+"""The text of Python's documentation, as far as it lies inside the standard library."""
+
 STORED = "stored:"
 """Begins the source of data that was handed over in memory; the rest is the hash of its content."""
 
 FILES = (".csv", ".parquet", ".npz")
+
+STREAMS = (".csv", ".parquet")
+"""What can be read piece by piece."""
+
+HUB = "hf:"
+"""Begins the source of a data set of Hugging Face: the name on its hub, or a folder."""
+
+TEXTS = (".txt", ".jsonl")
+"""Files that hold text and nothing else; tables may hold it in a column."""
+
+OF_TEXT: dict[str, Any] = {"validation": 0.1, "test": 0.1, "batch_size": 16}
+"""What suits a text better than the defaults, where nothing else is said: its rows are long, and many."""
 
 
 class DataSpec(Spec):
     """What to train on, how it is split and prepared."""
 
     source: str = "breast_cancer"
-    """A bundled set (breast_cancer, wine, digits, diabetes), or a .csv, .parquet or .npz file."""
+    """A bundled set (breast_cancer, wine, digits, diabetes), or a .csv, .parquet or .npz file; or a text: python_docs,
+    a .txt or .jsonl file, or a folder of .txt files."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
@@ -53,6 +72,8 @@ class DataSpec(Spec):
     axes: Axes = "auto"
     """What an array of rows (a, b) holds: images of a × b pixels, or sequences of a steps with b channels; auto: images
     where neither side is over four times the other."""
+    size: Annotated[tuple[int, int], Strict(False), BeforeValidator(several)] | None = None
+    """Height and width in pixels that the images of a folder are brought to; none: that which most of them have."""
     drop: Names = ()
     """Columns that are left out."""
     categorical: Names = ()
@@ -63,12 +84,29 @@ class DataSpec(Spec):
     """Regression: train on the target at mean 0 and deviation 1; MAE and predictions keep its own unit."""
     missing: Literal["error", "drop", "mean", "median", "most_frequent"] = "error"
     """What to do about missing values: refuse, drop the rows, or fill from the training part."""
+    text: Text | None = None
+    """How a text becomes tokens; a table is read as a text where this is given."""
     validation: float = Field(0.2, ge=0, lt=1)
-    """Share of the rows that is held out to watch training."""
+    """Share of the rows that is held out to watch training; of a text 0.1, where nothing is said."""
     test: float = Field(0.2, ge=0, lt=1)
-    """Share of the rows that is held out to the very end."""
+    """Share of the rows that is held out to the very end; of a text 0.1, where nothing is said."""
     batch_size: int = Field(32, ge=1)
-    """Rows a training step."""
+    """Rows a training step; of a text 16, where nothing is said."""
+    augment: Augmentation | None = None
+    """Changes the training rows anew each time they are shown."""
+    streaming: Literal["auto", "on", "off"] = "auto"
+    """Read a Parquet or CSV file piece by piece, and keep what is prepared in files, so that it need not fit the memory;
+    auto: files over 256 MiB."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(source := values.get("source"), str):
+            if values.get("text") is None and holds_texts(source):
+                values = {**values, "text": {}}  # a folder's name does not tell, and it may be gone one day
+            if values.get("text") is not None or is_text(source):
+                values = {**OF_TEXT, **values}
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> DataSpec:
@@ -77,16 +115,48 @@ class DataSpec(Spec):
                 f"validation ({self.validation:g}) and test ({self.test:g}) leave nothing to train on; "
                 "their sum must be under 1"
             )
+        if self.kind == "text":
+            self._check_text()
         try:
-            _ = self.signature
+            known = self.signature
         except ConfigError as error:
             raise ValueError(error.problems[0]) from None
+        if self.size and min(self.size) < 1:
+            raise ValueError(f"data.size: given {list(self.size)}, expected a height and a width of at least 1 pixel")
+        if self.streaming == "on" and not self.source.lower().endswith(STREAMS):
+            raise ValueError(
+                f"data.streaming: given 'on', but {self.source!r} is no file that ends in {' or '.join(STREAMS)}; "
+                "write streaming: auto"
+            )
+        if self.augment and known and (problem := self.augment.problem(known.shape)):
+            raise ValueError(problem)
         return self
+
+    def _check_text(self) -> None:
+        """Refuses what only a table has, and a text that is none."""
+        if self.bundled or self.source.startswith(STORED) or self.source.lower().endswith(".npz"):
+            raise ValueError(
+                f"data.text: given, but {self.source!r} holds numbers, no text; leave text out, or write "
+                f"source: {PYTHON_DOCS}, a {', '.join(TEXTS)}, .parquet or .csv file, or a folder of .txt files"
+            )
+        if self.target is not None:
+            raise ValueError(
+                f"data.target: given {self.target!r}, but of a text the next token is predicted; leave target out, "
+                f"or write text: {{column: {self.target}}} if that is where the text is"
+            )
+        for field, default in (("task", "auto"), ("drop", ()), ("categorical", ())):
+            if getattr(self, field) != default:
+                raise ValueError(f"data.{field}: given, but the data is text, and only a table has it; leave it out")
 
     @property
     def kind(self) -> str:
         """What it is: a table, …; that decides how it is read, and which families can learn from it."""
-        return "table"
+        return "text" if self.text or is_text(self.source) else "table"
+
+    @property
+    def tokens(self) -> TextSpec:
+        """How the text becomes tokens."""
+        return self.text or TextSpec()
 
     @property
     def bundled(self) -> Bundled | None:
@@ -96,13 +166,28 @@ class DataSpec(Spec):
     @property
     def signature(self) -> Signature | None:
         """What a model takes and gives, as far as it is known beforehand."""
+        if self.kind == "text":
+            vocabulary = BYTES + 1
+            known_text = Signature((self.tokens.length,), vocabulary, "language", vocabulary)
+            return known_text if self.tokens.tokenizer == "bytes" else None
         known = None if self.drop or self.categorical else self.bundled
         return Signature(row_shape(known.shape, self.axes), known.outputs, known.task) if known else None
 
     @property
     def is_file(self) -> bool:
         """Whether the source is a file of the user's."""
-        return self.source.lower().endswith(FILES)
+        return self.source.lower().endswith((*FILES, *TEXTS))
+
+
+def is_text(source: str) -> bool:
+    """Whether a source is text by its name."""
+    return source == PYTHON_DOCS or source.lower().endswith(TEXTS)
+
+
+def holds_texts(source: str) -> bool:
+    """Whether a source is a folder with .txt files in it."""
+    folder = Path(source).expanduser()
+    return folder.is_dir() and any(folder.glob("*.txt"))
 
 
 def row_shape(given: Shape, axes: Axes) -> Shape:
