@@ -10,8 +10,10 @@ from lmkit.errors import nearest
 from lmkit.specs.models.base import Layer, ModelSpec, Weights
 from lmkit.specs.models.cnn import CNN
 from lmkit.specs.models.mlp import MLP
+from lmkit.specs.models.transformer import PRESETS as TRANSFORMERS
+from lmkit.specs.models.transformer import Transformer
 
-__all__ = ["CNN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Weights"]
+__all__ = ["CNN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Transformer", "Weights"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
@@ -27,17 +29,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "normalization": "group",
         "gather": "average",
     },
+    **{f"transformer:{name}": {"family": "transformer", **fields} for name, fields in TRANSFORMERS.items()},
 }
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
 
-DATA = {"mlp": "breast_cancer", "cnn": "digits"}
+DATA = {"mlp": "breast_cancer", "cnn": "digits", "transformer": "digits"}
 """Family → what it is shown on, where no data is named."""
 
 FOR_KIND: dict[str, Any] = {"table": "mlp"}
 """Kind of data → what learns from it, where no model is named."""
 
-TRAINING: dict[str, dict[str, Any]] = {}
+TRAINING: dict[str, dict[str, Any]] = {
+    "transformer": {
+        "optimizer": {"name": "adamw", "lr": 0.001, "beta2": 0.99},
+        "schedule": {"name": "cosine", "warmup": 20},
+        "clip_norm": 1.0,
+    }
+}
 """Family → what of ``training`` suits it better than the defaults, where nothing else is said."""
 
 
@@ -48,6 +57,10 @@ def _expand(value: Any) -> Any:
     if isinstance(value, dict) and isinstance(value.get("family"), str):
         family, _, preset = value["family"].partition(":")
         value = {**value, "family": family, **({"preset": preset} if preset else {})}
+    if isinstance(value, dict) and "preset" not in value:
+        meant = [name for name in PRESETS if name.partition(":")[2] == value.get("family")]
+        if meant:
+            raise ValueError(f"given {value['family']!r}, which is a preset; write model: {meant[0]}")
     if isinstance(value, dict) and "preset" in value:
         given = dict(value)
         name = f"{given.get('family', 'mlp')}:{given.pop('preset')}"
@@ -57,4 +70,4 @@ def _expand(value: Any) -> Any:
     return {"family": "mlp", **value} if isinstance(value, dict) else value
 
 
-Model = Annotated[Annotated[MLP | CNN, Field(discriminator="family")], BeforeValidator(_expand)]
+Model = Annotated[Annotated[MLP | CNN | Transformer, Field(discriminator="family")], BeforeValidator(_expand)]
