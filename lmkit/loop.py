@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -359,7 +360,7 @@ class Loop:
             self.paced = at.step
         self.shown = now
         with self.lock:
-            status = replace(self.status, heartbeat=time.time(), memory=psutil.Process().memory_info().rss, **changes)
+            status = replace(self.status, heartbeat=time.time(), **_memory(), **changes)
             if at is not None:
                 rate = status.steps_per_second
                 status = replace(
@@ -443,6 +444,28 @@ class Loop:
 
         old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(s, h) for s, h in old.items()]
+
+
+def _memory() -> dict[str, int]:
+    """The resident memory of this process as the status tells it, in bytes."""
+    now = psutil.Process().memory_info().rss
+    return {"memory": now, "peak_memory": max(now, peak_memory())}
+
+
+def peak_memory() -> int:
+    """The most resident memory that this process ever had, in bytes; 0 where the system does not tell.
+
+    A fork counts from what it began with; the system's older counter would count what its parent had before.
+    """
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+    with contextlib.suppress(ImportError):
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
+    return 0
 
 
 def predictions(known: Preprocessing, y: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
