@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 from lmkit.errors import ConfigError
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.base import Names, Spec, several, short
-from lmkit.specs.signature import Shape, Signature, Task
+from lmkit.specs.graph import GraphSpec
+from lmkit.specs.signature import Graph, Shape, Signature, Task
 from lmkit.specs.text import BYTES, Text, TextSpec
 
 Axes = Literal["auto", "image", "sequence"]
@@ -23,11 +24,13 @@ class Bundled(NamedTuple):
     shape: Shape
     task: Task
     outputs: int
+    edges: int = 0
 
     @property
     def signature(self) -> Signature:
-        """What a model takes and gives."""
-        return Signature(self.shape, self.outputs, self.task)
+        """What a model takes and gives; of a graph its sizes."""
+        graph = Graph.sized(self.rows, self.shape[0], 2 * self.edges) if self.edges else None
+        return Signature(self.shape, self.outputs, self.task, graph=graph)
 
 
 BUNDLED = {
@@ -35,8 +38,9 @@ BUNDLED = {
     "wine": Bundled(178, (13,), "multiclass", 3),
     "digits": Bundled(1797, (8, 8, 1), "multiclass", 10),
     "diabetes": Bundled(442, (10,), "regression", 1),
+    "karate_club": Bundled(34, (34,), "binary", 1, edges=78),
 }
-"""The sets that lie inside scikit-learn's own package."""
+"""The sets that lie inside scikit-learn's own package, and a graph inside NetworkX's."""
 
 PYTHON_DOCS = "python_docs"
 """The text of Python's documentation, as far as it lies inside the standard library."""
@@ -48,6 +52,9 @@ FILES = (".csv", ".parquet", ".npz")
 
 STREAMS = (".csv", ".parquet")
 """What can be read piece by piece."""
+
+STREAM_BYTES = 2**28
+"""Files above this size are read piece by piece: in memory they take several times as much."""
 
 HUB = "hf:"
 """Begins the source of a data set of Hugging Face: the name on its hub, or a folder."""
@@ -63,7 +70,7 @@ class DataSpec(Spec):
     """What to train on, how it is split and prepared."""
 
     source: str = "breast_cancer"
-    """A bundled set (breast_cancer, wine, digits, diabetes), or a .csv, .parquet or .npz file; or a text: python_docs,
+    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club), or a .csv, .parquet or .npz file; or a text: python_docs,
     a .txt or .jsonl file, or a folder of .txt files."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
@@ -72,8 +79,8 @@ class DataSpec(Spec):
     axes: Axes = "auto"
     """What an array of rows (a, b) holds: images of a × b pixels, or sequences of a steps with b channels; auto: images
     where neither side is over four times the other."""
-    size: Annotated[tuple[int, int], Strict(False), BeforeValidator(several)] | None = None
-    """Height and width in pixels that the images of a folder are brought to; none: that which most of them have."""
+    size: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), BeforeValidator(several)] = ()
+    """Height and width in pixels that images in files are brought to; empty: what most of them have."""
     drop: Names = ()
     """Columns that are left out."""
     categorical: Names = ()
@@ -86,6 +93,8 @@ class DataSpec(Spec):
     """What to do about missing values: refuse, drop the rows, or fill from the training part."""
     text: Text | None = None
     """How a text becomes tokens; a table is read as a text where this is given."""
+    graph: Annotated[GraphSpec, short("edges")] | None = None
+    """The edges between the rows of a table, which are the nodes of a graph where this is given."""
     validation: float = Field(0.2, ge=0, lt=1)
     """Share of the rows that is held out to watch training; of a text 0.1, where nothing is said."""
     test: float = Field(0.2, ge=0, lt=1)
@@ -117,17 +126,21 @@ class DataSpec(Spec):
             )
         if self.kind == "text":
             self._check_text()
+        if self.kind == "graph":
+            self._check_graph()
         try:
             known = self.signature
         except ConfigError as error:
             raise ValueError(error.problems[0]) from None
-        if self.size and min(self.size) < 1:
-            raise ValueError(f"data.size: given {list(self.size)}, expected a height and a width of at least 1 pixel")
+        if len(self.size) not in (0, 2):
+            raise ValueError(f"data.size: given {list(self.size)}, expected a height and a width, such as [32, 32]")
         if self.streaming == "on" and not self.source.lower().endswith(STREAMS):
             raise ValueError(
                 f"data.streaming: given 'on', but {self.source!r} is no file that ends in {' or '.join(STREAMS)}; "
                 "write streaming: auto"
             )
+        if self.augment and self.kind != "table":
+            raise ValueError(f"data.augment: given for a {self.kind}, expected images or a table; leave augment out")
         if self.augment and known and (problem := self.augment.problem(known.shape)):
             raise ValueError(problem)
         return self
@@ -148,9 +161,25 @@ class DataSpec(Spec):
             if getattr(self, field) != default:
                 raise ValueError(f"data.{field}: given, but the data is text, and only a table has it; leave it out")
 
+    def _check_graph(self) -> None:
+        """Refuses what a graph cannot be made of."""
+        if self.bundled and self.graph:
+            told = "has edges of its own" if self.bundled.edges else "holds rows that nothing joins"
+            raise ValueError(f"data.graph: given, but {self.source!r} {told}; leave graph out")
+        for field in ("drop", "categorical"):
+            if self.bundled and getattr(self, field):
+                raise ValueError(f"data.{field}: given, but a node of {self.source!r} has no columns; leave it out")
+        if self.missing == "drop":
+            raise ValueError(
+                "data.missing: given 'drop', but a node cannot be taken out of its graph; write median, mean or "
+                "most_frequent"
+            )
+
     @property
     def kind(self) -> str:
         """What it is: a table, …; that decides how it is read, and which families can learn from it."""
+        if self.graph or (self.bundled and self.bundled.edges):
+            return "graph"
         return "text" if self.text or is_text(self.source) else "table"
 
     @property
@@ -171,12 +200,21 @@ class DataSpec(Spec):
             known_text = Signature((self.tokens.length,), vocabulary, "language", vocabulary)
             return known_text if self.tokens.tokenizer == "bytes" else None
         known = None if self.drop or self.categorical else self.bundled
-        return Signature(row_shape(known.shape, self.axes), known.outputs, known.task) if known else None
+        return known.signature._replace(shape=row_shape(known.shape, self.axes)) if known else None
 
     @property
     def is_file(self) -> bool:
         """Whether the source is a file of the user's."""
         return self.source.lower().endswith((*FILES, *TEXTS))
+
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is read piece by piece: as asked for, else because the file is large."""
+        if self.streaming != "auto" or self.kind != "table" or not self.source.lower().endswith(STREAMS):
+            return self.streaming == "on"
+        path = Path(self.source).expanduser()
+        return path.is_file() and path.stat().st_size > STREAM_BYTES
 
 
 def is_text(source: str) -> bool:

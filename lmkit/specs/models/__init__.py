@@ -9,11 +9,12 @@ from pydantic import BeforeValidator, Field
 from lmkit.errors import nearest
 from lmkit.specs.models.base import Layer, ModelSpec, Weights
 from lmkit.specs.models.cnn import CNN
+from lmkit.specs.models.gcn import GCN
 from lmkit.specs.models.mlp import MLP
 from lmkit.specs.models.transformer import PRESETS as TRANSFORMERS
 from lmkit.specs.models.transformer import Transformer
 
-__all__ = ["CNN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Transformer", "Weights"]
+__all__ = ["CNN", "GCN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Transformer", "Weights"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
@@ -29,18 +30,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "normalization": "group",
         "gather": "average",
     },
+    "gcn:small": {"family": "gcn", "weighting": "degree", "hidden": [16]},
+    "gcn:attention": {"family": "gcn", "weighting": "attention", "hidden": [16], "heads": 4},
     **{f"transformer:{name}": {"family": "transformer", **fields} for name, fields in TRANSFORMERS.items()},
 }
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
 
-DATA = {"mlp": "breast_cancer", "cnn": "digits", "transformer": "digits"}
+DATA = {"mlp": "breast_cancer", "cnn": "digits", "gcn": "karate_club", "transformer": "python_docs"}
 """Family → what it is shown on, where no data is named."""
 
-FOR_KIND: dict[str, Any] = {"table": "mlp"}
+FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano"}
 """Kind of data → what learns from it, where no model is named."""
 
 TRAINING: dict[str, dict[str, Any]] = {
+    "gcn": {"epochs": 200, "optimizer": {"name": "adam", "lr": 0.01}},
     "transformer": {
         "optimizer": {"name": "adamw", "lr": 0.001, "beta2": 0.99},
         "schedule": {"name": "cosine", "warmup": 20},
@@ -48,6 +52,9 @@ TRAINING: dict[str, dict[str, Any]] = {
     }
 }
 """Family → what of ``training`` suits it better than the defaults, where nothing else is said."""
+
+OF_KIND: dict[str, dict[str, Any]] = {"text": {"validate_every": 50}}
+"""Kind of data → what of ``training`` suits it better than the defaults: an epoch of a text is long."""
 
 
 def _expand(value: Any) -> Any:
@@ -70,4 +77,4 @@ def _expand(value: Any) -> Any:
     return {"family": "mlp", **value} if isinstance(value, dict) else value
 
 
-Model = Annotated[Annotated[MLP | CNN | Transformer, Field(discriminator="family")], BeforeValidator(_expand)]
+Model = Annotated[Annotated[MLP | CNN | GCN | Transformer, Field(discriminator="family")], BeforeValidator(_expand)]

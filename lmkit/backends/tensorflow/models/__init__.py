@@ -7,12 +7,13 @@ from typing import Any
 
 import keras
 
-from lmkit.backends.tensorflow.models import cnn, mlp, transformer
+from lmkit.backends.tensorflow.models import cnn, gcn, mlp, transformer
 from lmkit.specs.signature import Signature
 
 FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {
     "mlp": mlp.build,
     "cnn": cnn.build,
+    "gcn": gcn.build,
     "transformer": transformer.build,
 }
 

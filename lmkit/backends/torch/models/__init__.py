@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from lmkit.backends.torch.models import cnn, mlp, transformer
+from lmkit.backends.torch.models import cnn, gcn, mlp, transformer
 from lmkit.specs.signature import Signature
 
 FAMILIES: dict[str, Callable[[Any, Signature], nn.Module]] = {
     "mlp": mlp.build,
     "cnn": cnn.build,
+    "gcn": gcn.build,
     "transformer": transformer.build,
 }
 
