@@ -308,8 +308,8 @@ def train(
     """
     if isinstance(experiment, str | Path):
         spec = Experiment.load(experiment)
-    elif experiment is None:  # so that what is not given suits what is
-        spec = Experiment(**{part: changes.pop(part) for part in list(changes) if part in Experiment.model_fields})
+    elif experiment is None:
+        spec = None
     else:
         spec = experiment if isinstance(experiment, Experiment) else Experiment.from_dict(experiment)
     if isinstance(data, str):
@@ -318,7 +318,7 @@ def train(
         from lmkit.data.store import keep
 
         changes |= {f"data.{k}": v for k, v in keep(data, runs).items()}
-    spec = spec.override(changes) if spec else Experiment.of(changes)
+    spec = spec.override(changes) if spec else Experiment.of(changes)  # what is not given suits what is
     require(spec.framework)
     check_data(spec, runs)
     folder = RunFolder.create(spec, runs)
@@ -341,19 +341,19 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
 
     spec = experiment.data
     if spec.kind == "text":
-        from lmkit.data.text import check
+        from lmkit.data.text import check as check_text
 
         resolve_loss(experiment.training.loss, "language")
-        if signature := check(spec, runs):
+        if signature := check_text(spec, runs):
             experiment.model.check(signature)
         return
     if spec.bundled and spec.kind == "table" and not (spec.drop or spec.categorical):
         check_sizes(spec, spec.bundled.rows)
         return
     if spec.streams:
-        from lmkit.data.streaming import check
+        from lmkit.data.streaming import check as check_stream
 
-        check(spec)
+        check_stream(spec)
         return
     path = Path(spec.source).expanduser()
     if spec.is_file and path.is_file() and path.stat().st_size > EAGER_BYTES:

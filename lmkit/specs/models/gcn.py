@@ -90,7 +90,7 @@ class GCN(ModelSpec):
             if self.weighting == "attention":
                 heads = 1 if last else self.heads
                 kind, each = "graph attention", fan_in + 2
-                weights |= {name: (heads, fan_out // heads) for name in ("sender", "receiver")}
+                weights |= dict.fromkeys(("sender", "receiver"), (heads, fan_out // heads))
             multiplications = nodes * each * fan_out + (joined + nodes) * fan_out
             found.append(Layer(f"conv_{i}", kind, (fan_out,), weights, multiplications))
             if last:
@@ -105,7 +105,7 @@ class GCN(ModelSpec):
         return found
 
     def initial_weights(self, signature: Signature, seed: int) -> Weights:
-        """As elsewhere; the vectors of attention are uniform too, in ±√(6/(fan_in + 1)), the fan being both (Glorot)."""
+        """As elsewhere; a pair of attention's vectors is drawn as a kernel from both to one score (Glorot and Bengio)."""
         import numpy as np
 
         weights = super().initial_weights(signature, seed)
