@@ -110,7 +110,7 @@ def read(spec: DataSpec) -> pd.DataFrame:
     attributes = {key: value for part in parts for key, value in part.attrs.items()}
     table = pd.concat(parts, axis=1)
     table.attrs = attributes
-    return with_target(table, target, table[target]) if target in table else table
+    return with_target(table, target, table[target]) if target and target in table else table
 
 
 def _columns(found: Any, name: str, feature: Any) -> pd.DataFrame:

@@ -70,8 +70,8 @@ class DataSpec(Spec):
     """What to train on, how it is split and prepared."""
 
     source: str = "breast_cancer"
-    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club), or a .csv, .parquet or .npz file; or a text: python_docs,
-    a .txt or .jsonl file, or a folder of .txt files."""
+    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club), or a .csv, .parquet or .npz file; or
+    a text: python_docs, a .txt or .jsonl file, or a folder of .txt files."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
@@ -213,8 +213,10 @@ class DataSpec(Spec):
         """Whether it is read piece by piece: as asked for, else because the file is large."""
         if self.streaming != "auto" or self.kind != "table" or not self.source.lower().endswith(STREAMS):
             return self.streaming == "on"
-        path = Path(self.source).expanduser()
-        return path.is_file() and path.stat().st_size > STREAM_BYTES
+        try:
+            return Path(self.source).expanduser().stat().st_size > STREAM_BYTES
+        except (OSError, ValueError, RuntimeError):
+            return False  # no such file, or no such name of a file; that is said where it is read
 
 
 def is_text(source: str) -> bool:
@@ -224,8 +226,11 @@ def is_text(source: str) -> bool:
 
 def holds_texts(source: str) -> bool:
     """Whether a source is a folder with .txt files in it."""
-    folder = Path(source).expanduser()
-    return folder.is_dir() and any(folder.glob("*.txt"))
+    try:
+        folder = Path(source).expanduser()
+        return folder.is_dir() and any(folder.glob("*.txt"))
+    except (OSError, ValueError, RuntimeError):
+        return False  # no such name of a folder
 
 
 def row_shape(given: Shape, axes: Axes) -> Shape:
