@@ -195,7 +195,7 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
         parts.append(Part(X, y) if len(tokens) > IN_MEMORY else Part(X[:], y[:]))  # type: ignore[arg-type]
     training, validation, test = parts
     fed = None if isinstance(training.X, _array()) else Gathered(training, spec.batch_size)
-    return Dataset(training, validation, test, preprocessing(spec, corpus), fed)
+    return Dataset(training, validation, test, preprocessing(spec, corpus), fed)  # type: ignore[arg-type]
 
 
 def preprocessing(spec: DataSpec, corpus: Corpus) -> Preprocessing:
@@ -227,7 +227,7 @@ def _check_rows(spec: DataSpec, corpus: Corpus) -> None:
     length = spec.tokens.length
     rows = {name: max(0, part.tokens - 1) // length for name, part in corpus.parts.items()}
     for name in PARTS:
-        if rows[name] < 1 and getattr(spec, name, 1):
+        if rows[name] < 1 and (name == "training" or getattr(spec, name)):
             raise DataError(
                 f"data.text.length: the {name} part of {spec.source!r} has {corpus.parts[name].tokens} tokens, too few "
                 f"for a row of {length} and the token after it; write a smaller text: {{length: …}}, give more text"

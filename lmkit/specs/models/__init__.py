@@ -11,10 +11,11 @@ from lmkit.specs.models.base import Layer, ModelSpec, Weights
 from lmkit.specs.models.cnn import CNN
 from lmkit.specs.models.gcn import GCN
 from lmkit.specs.models.mlp import MLP
+from lmkit.specs.models.own import Own
 from lmkit.specs.models.transformer import PRESETS as TRANSFORMERS
 from lmkit.specs.models.transformer import Transformer
 
-__all__ = ["CNN", "GCN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Transformer", "Weights"]
+__all__ = ["CNN", "GCN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Own", "Transformer", "Weights"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
@@ -74,7 +75,12 @@ def _expand(value: Any) -> Any:
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; {nearest(name, PRESETS)}")
         value = {**PRESETS[name], **given}
-    return {"family": "mlp", **value} if isinstance(value, dict) else value
+    if callable(value):
+        raise ValueError("given an object; an object is handed to lk.train(model=…), and here its name: {builder: …}")
+    default = "own" if isinstance(value, dict) and "builder" in value else "mlp"
+    return {"family": default, **value} if isinstance(value, dict) else value
 
 
-Model = Annotated[Annotated[MLP | CNN | GCN | Transformer, Field(discriminator="family")], BeforeValidator(_expand)]
+Model = Annotated[
+    Annotated[MLP | CNN | GCN | Transformer | Own, Field(discriminator="family")], BeforeValidator(_expand)
+]
