@@ -11,6 +11,7 @@ from lmkit.errors import ConfigError
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.base import Names, Spec, several, short
 from lmkit.specs.graph import GraphSpec
+from lmkit.specs.references import OBJECT
 from lmkit.specs.signature import Graph, Shape, Signature, Task
 from lmkit.specs.text import BYTES, Text, TextSpec
 
@@ -180,6 +181,8 @@ class DataSpec(Spec):
         """What it is: a table, …; that decides how it is read, and which families can learn from it."""
         if self.graph or (self.bundled and self.bundled.edges):
             return "graph"
+        if self.source.startswith(OBJECT):
+            return "loader"
         return "text" if self.text or is_text(self.source) else "table"
 
     @property

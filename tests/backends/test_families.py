@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy_graph
 import numpy_models as reference
 import pytest
 from numpy_transformer import transformer
@@ -12,7 +13,7 @@ from numpy_transformer import transformer
 import lmkit as lk
 from lmkit.backends import Backend, get_backend
 from lmkit.data.preparation import Dataset, Part
-from lmkit.specs.signature import Signature
+from lmkit.specs.signature import Graph, Signature
 
 IMAGE, SEQUENCE = (5, 6, 2), (9, 3)
 FAMILIES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -49,14 +50,26 @@ FAMILIES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
         {"family": "transformer", "depth": 2, "width": 16, "heads": 4, "kv_heads": 2, "activation": "swiglu",
          "feedforward": 14, "normalization": "rms", "positions": "rotary", "bias": False, "tied": False},
     ),
+    "graph": ((5,), {"family": "gcn", "hidden": [6], "activation": "tanh"}),
+    "graph residual": (
+        (5,), {"family": "gcn", "hidden": [6, 6], "residual": True, "normalization": "layer", "activation": "gelu"}
+    ),
+    "graph attention": (
+        (5,),
+        {"family": "gcn", "weighting": "attention", "hidden": [6, 6], "heads": 3, "residual": True,
+         "normalization": "layer", "activation": "relu"},
+    ),
 }  # fmt: skip
 ROWS, BATCH, OUTPUTS, VOCABULARY = 44, 8, 3, 11
+NODES = ROWS + 10
 
 
 def signature(family: str) -> Signature:
     shape = FAMILIES[family][0]
     if family.startswith("language"):
         return Signature(shape, VOCABULARY, "language", VOCABULARY)
+    if family.startswith("graph"):
+        return Signature(shape, OUTPUTS, graph=_graph())
     return Signature(shape, OUTPUTS)
 
 
@@ -81,6 +94,9 @@ class Made:
         self.shape, self.signature = shape, signature(family)
         if self.signature.task == "language":
             self.parts = [Part(*_texts(draw, n, *shape)) for n in (ROWS, 5, 5)]
+        elif self.signature.graph:
+            nodes = draw.permutation(NODES)[:, None]
+            self.parts = [Part(x, x[:, 0] % OUTPUTS) for x in np.split(nodes, [ROWS, ROWS + 5])]
         else:
             X = [draw.normal(size=(n, int(np.prod(shape)))).astype(precision) for n in (ROWS, 5, 5)]
             self.parts = [Part(x, draw.integers(0, OUTPUTS, len(x))) for x in X]
@@ -102,7 +118,22 @@ class Made:
             return reference.mlp(weights, X, fields)
         if self.spec.family == "transformer":
             return transformer(weights, X, fields, self.shape, self.signature.task == "language")
+        if self.signature.graph:
+            graph = self.signature.graph
+            A = numpy_graph.adjacency(graph.edges, NODES)
+            return numpy_graph.gcn(weights, graph.features, A, fields)[X[:, 0]]
         return reference.cnn(weights, X, fields, self.shape)
+
+
+def _graph() -> Graph:
+    """Nodes of three kinds, joined mostly within one; one that nothing joins."""
+    draw = np.random.default_rng(4)
+    kinds = np.arange(NODES) % OUTPUTS
+    joined = draw.random((NODES, NODES)) < np.where(kinds[:, None] == kinds, 0.2, 0.02)
+    joined[:, 7] = joined[7] = False
+    A = np.triu(joined, 1)
+    features = draw.normal(size=(NODES, 5)) + 0.5 * np.eye(5)[kinds]
+    return Graph(features, np.stack(np.nonzero(A | A.T)))
 
 
 def _texts(draw: np.random.Generator, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +193,7 @@ def test_gradients_are_the_slopes_of_the_loss(backend: Backend, family: str) -> 
 def test_both_frameworks_follow_the_same_curve(family: str) -> None:
     told = []
     for framework, compiled in (("torch", "off"), ("tensorflow", "off"), ("tensorflow", "on")):
-        if compiled == "on" and family not in ("cnn", "cnn residual sequence", "language rotary"):
+        if compiled == "on" and family not in ("cnn", "cnn residual sequence", "language rotary", "graph attention"):
             continue  # compiling costs seconds
         made = Made(get_backend(framework), family, optimizer={"name": "sgd", "momentum": 0.9}, compile=compiled)
         losses: list[float] = []
@@ -175,7 +206,9 @@ def test_both_frameworks_follow_the_same_curve(family: str) -> None:
         np.testing.assert_allclose(other, told[0], rtol=1e-9)
 
 
-@pytest.mark.parametrize("family", ["mlp residual", "cnn", "cnn residual sequence", "transformer", "language"])
+@pytest.mark.parametrize(
+    "family", ["mlp residual", "cnn", "cnn residual sequence", "transformer", "language", "graph", "graph attention"]
+)
 def test_a_trainer_goes_on_bitwise_from_its_state(backend: Backend, family: str) -> None:
     def made() -> Made:
         return Made(backend, family, "float32", dropout=0.4, optimizer="adam")

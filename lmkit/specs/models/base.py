@@ -37,7 +37,8 @@ class Layer(NamedTuple):
         kind: dense, convolution, an activation, dropout …
         shape: of what comes out for one row.
         weights: what it learns: the name of each weight, after the layer's own, and its shape.
-        multiplications: that it takes for one row, of which only those of matrices count.
+        multiplications: that it takes for one row, of which only those of matrices count; in a graph, of which every
+            step computes all nodes, for the whole of it.
         block: which of several alike blocks it belongs to, counted from 0.
     """
 

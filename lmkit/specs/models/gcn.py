@@ -105,7 +105,7 @@ class GCN(ModelSpec):
         return found
 
     def initial_weights(self, signature: Signature, seed: int) -> Weights:
-        """As elsewhere; a pair of attention's vectors is drawn as a kernel from both to one score (Glorot and Bengio)."""
+        """As elsewhere; both vectors of attention are drawn like a kernel from two nodes to one score."""
         import numpy as np
 
         weights = super().initial_weights(signature, seed)

@@ -74,7 +74,7 @@ class Convolution(keras.layers.Layer):
         x = ops.reshape(x, (nodes, *self.sender.shape))
         said, heard = ops.sum(x * self.sender, axis=2), ops.sum(x * self.receiver, axis=2)
         scores = ops.take(said, senders, axis=0) + ops.take(heard, receivers, axis=0)
-        scores = ops.leaky_relu(scores, negative_slope=0.2)
+        scores = ops.maximum(scores, 0.2 * scores)  # Keras's leaky_relu takes its slope in float32: 1e-9 off
         # the softmax is the same, and no exponential overflows
         top = ops.segment_max(ops.stop_gradient(scores), receivers, nodes)
         powers = ops.exp(scores - ops.take(top, receivers, axis=0))
