@@ -88,12 +88,12 @@ def contradictions(hashes: np.ndarray, y: np.ndarray) -> list[str]:
         return []
     differs = np.any(np.maximum.reduceat(y, starts) != np.minimum.reduceat(y, starts), axis=1)
     rows = int(np.diff(np.append(starts, len(hashes)))[differs].sum())
-    return (
-        [f"{rows:,} rows of the training part are equal to others but for their target; no model can be right about all "
-         "of them"]
-        if rows
-        else []
-    )  # fmt: skip
+    if not rows:
+        return []
+    return [
+        f"{rows:,} rows of the training part are equal to others but for their target; no model can be right about "
+        "all of them"
+    ]
 
 
 def imbalance(y: list[np.ndarray], labels: list[str]) -> list[str]:
@@ -138,7 +138,7 @@ def row_hashes(X: np.ndarray) -> np.ndarray:
     """
     import numpy as np
 
-    X = np.asarray(X).reshape(len(X), -1)
+    X = np.asarray(X).reshape(len(X), math.prod(X.shape[1:]))
     places = np.random.SeedSequence(X.shape[1]).generate_state(X.shape[1], np.uint64)
     found = np.empty(len(X), dtype=np.uint64)
     step = max(1, BLOCK // max(1, X.shape[1]))
