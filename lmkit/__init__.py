@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TemplateError,
     )
     from lmkit.experiment import Experiment
+    from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
     from lmkit.run import Run, Runs, attach, pause, resume, runs, stop, train, watch
     from lmkit.widgets.configurator import configure
@@ -48,6 +49,8 @@ _HOMES = {
     "convert": "lmkit.conversion",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
+    "plan": "lmkit.planning.plan",
+    "Plan": "lmkit.planning.plan",
     "report": "lmkit.reports",
     "configure": "lmkit.widgets.configurator",
     "monitor": "lmkit.widgets.display",
@@ -70,6 +73,7 @@ __all__ = [
     "Experiment",
     "LmkitError",
     "MissingPackage",
+    "Plan",
     "Run",
     "RunFailed",
     "RunNotFound",
@@ -82,6 +86,7 @@ __all__ = [
     "convert",
     "monitor",
     "pause",
+    "plan",
     "report",
     "resume",
     "run_template",

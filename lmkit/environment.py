@@ -27,7 +27,7 @@ def environment(backend: dict[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "backend": backend,
@@ -37,7 +37,7 @@ def environment(backend: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cpu() -> dict[str, Any]:
+def processor() -> dict[str, Any]:
     """The processor's name, and its abilities that matter to int8 arithmetic."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from lmkit.errors import ConfigError, nearest
 from lmkit.specs.base import Spec
 from lmkit.specs.data import Data, DataSpec
 from lmkit.specs.losses import resolve_loss
-from lmkit.specs.models import DATA, FOR_KIND, MLP, TRAINING, Model
+from lmkit.specs.models import DATA, FOR_KIND, MLP, OF_KIND, TRAINING, Model
 from lmkit.specs.plain import dump_yaml, load_yaml, plain
 from lmkit.specs.training import TrainingSpec
 
@@ -92,12 +92,14 @@ class Experiment(Spec):
             task = known.task if self.data.task == "auto" else self.data.task
             if task != known.task:
                 raise ValueError(f"data.task: given {task!r}, expected {known.task!r} for {self.data.source}")
-            try:
-                resolve_loss(self.training.loss, task)
-                if self.data.signature:
-                    self.model.check(self.data.signature)
-            except ConfigError as error:
-                raise ValueError(error.problems[0]) from None
+        signature = self.data.signature
+        try:
+            if known or signature:
+                resolve_loss(self.training.loss, known.task if known else signature.task)  # type: ignore[union-attr]
+            if signature:
+                self.model.check(signature)
+        except ConfigError as error:
+            raise ValueError(error.problems[0]) from None
         return self
 
     # -- to and from ------------------------------------------------------------------------------
@@ -169,22 +171,27 @@ class Experiment(Spec):
             ConfigError: a path does not exist, is ambiguous, or its value is not allowed.
         """
         resolved = {self._resolve(path): value for path, value in changes.items()}
-        values = self.to_dict()
-        for path in sorted(resolved, key=lambda p: (p.count("."), p.rsplit(".", 1)[-1] not in TAGS)):
-            *parents, last = path.split(".")
-            part = values
-            for parent in parents:
-                inner = part.get(parent)
-                if isinstance(inner, str) and parent in WORDS:
-                    inner = {WORDS[parent]: inner}  # one word, given in the same call, and more of it
-                part[parent] = part = dict(inner) if isinstance(inner, Mapping) else {}
-            value = resolved[path]
-            if last in TAGS and parents and part.get(last) != value:
-                part.clear()
-            part[last] = value
+        values = _placed(self.to_dict(), resolved)
         if "name" not in resolved and self.name == made_name(self.data.source, self.model.family):
             values["name"] = ""  # a name that was made is made anew
         return Experiment.from_dict(values)
+
+    @classmethod
+    def of(cls, changes: Mapping[str, Any]) -> Experiment:
+        """An experiment of which only some paths are given: what is not suits the data and the model that are.
+
+        Raises:
+            ConfigError: as for ``override``.
+
+        >>> Experiment.of({"model": "cnn:small", "epochs": 3}).data.source
+        'digits'
+        """
+        default = cls()
+        resolved = {default._resolve(path): value for path, value in changes.items()}
+        parts = ("data.", "model.")
+        chosen = {path: value for path, value in resolved.items() if "." not in path or path.startswith(parts)}
+        rest = {path: value for path, value in resolved.items() if path not in chosen}
+        return cls.from_dict(_placed({}, chosen)).override(rest)
 
     def _resolve(self, path: str) -> str:
         """The whole path that ``path`` names."""
@@ -209,18 +216,53 @@ class Experiment(Spec):
         return f"```yaml\n{dump_yaml(self.model_dump(mode='json', exclude_none=True))}\n```"
 
 
+def _placed(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an experiment with some whole paths changed."""
+    for path in sorted(changes, key=lambda p: (p.count("."), p.rsplit(".", 1)[-1] not in TAGS)):
+        *parents, last = path.split(".")
+        part = values
+        for parent in parents:
+            inner = part.get(parent)
+            if isinstance(inner, str) and parent in WORDS:
+                inner = {WORDS[parent]: inner}  # one word, given in the same call, and more of it
+            part[parent] = part = dict(inner) if isinstance(inner, Mapping) else {}
+        value = changes[path]
+        if last in TAGS and parents and part.get(last) != value:
+            part.clear()
+        part[last] = value
+    return values
+
+
 def _suited(values: dict[str, Any]) -> dict[str, Any]:
     """The values, with what is not given chosen by what is."""
     data, model, training = (values.get(part) for part in ("data", "model", "training"))
     if "data" not in values or (isinstance(data, Mapping) and "source" not in data):
         data = {"source": DATA.get(_word(model, "family"), DATA["mlp"]), **(data or {})}
+    kind = _data_kind(data)
     if "model" not in values:
-        with contextlib.suppress(ValidationError, TypeError, ValueError):  # what is wrong with it is told later
-            model = FOR_KIND[TypeAdapter(Data).validate_python(data).kind]
-        model = model or FOR_KIND["table"]
+        model = FOR_KIND[kind]
     if "training" not in values or isinstance(training, Mapping):
-        training = {**TRAINING.get(_word(model, "family"), {}), **(training or {})}
+        better = {**TRAINING.get(_word(model, "family"), {}), **OF_KIND.get(kind, {})}
+        training = {**better, **{part: _joined(better.get(part), given) for part, given in (training or {}).items()}}
     return {**values, "data": data, "model": model, "training": training}
+
+
+def _data_kind(data: Any) -> str:
+    """The kind of the data; a table, where it cannot be told: what is wrong with it is told later."""
+    try:
+        return _DATA.validate_python(data).kind
+    except (ValidationError, TypeError, ValueError):
+        return "table"
+
+
+_DATA: TypeAdapter[DataSpec] = TypeAdapter(Data)
+
+
+def _joined(better: Any, given: Any) -> Any:
+    """A part of ``training``; one that does not say which kind it is is of the kind that suits better."""
+    if isinstance(better, Mapping) and isinstance(given, Mapping) and not any(tag in given for tag in TAGS):
+        return {**better, **given}
+    return given
 
 
 def _word(part: Any, tag: str) -> str:
@@ -286,6 +328,10 @@ def _problem(error: ErrorDetails, values: Any) -> str:
     if kind in ("model_type", "model_attributes_type"):
         owner = _spec_at(path, values)
         return f"{where}: given {given!r}, expected a mapping of {', '.join(owner.model_fields) if owner else 'fields'}"
+    if kind == "missing":
+        owner = _spec_at(path[:-1], values)
+        about = owner.model_fields[path[-1]].description if owner else None
+        return f"{where}: is missing; expected {(about or 'a value').rstrip('.')}"
     expected = "a list" if kind == "tuple_type" else re.sub(r"^(Input should be|String should have) ", "", error["msg"])
     return f"{where}: given {given!r}, expected {expected}"
 

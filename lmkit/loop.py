@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -23,10 +24,12 @@ import numpy as np
 import psutil
 
 from lmkit.backends import Steps, get_backend
-from lmkit.data.metrics import score
+from lmkit.data import quality
+from lmkit.data.metrics import of_language, score
 from lmkit.data.preparation import batch_order, prepare
 from lmkit.environment import environment
 from lmkit.errors import LmkitError
+from lmkit.generation import continued
 from lmkit.runfolder import RunFolder, Status, process
 from lmkit.specs.losses import resolve_loss
 
@@ -47,6 +50,12 @@ SMALL_STEP = 2**24
 """Multiplications of a step up to which one thread serves it best: more would mostly wait for each other, and where
 several runs share a machine they wait a hundred times longer than they work."""
 
+SAMPLE_TOKENS, SAMPLE_PROMPT = 80, 24
+"""Tokens that a language model writes after a validation, and those of the validation part that it goes on from."""
+
+SAMPLE_SECONDS, SAMPLE_SHARE = 3.0, 0.05
+"""How often it does so at most, and the share of the time that it may take."""
+
 STATUS_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
 TRAINING_ROWS = 2_000
@@ -65,8 +74,9 @@ class Progress:
     loss_sum: float = 0.0
     rows_seen: int = 0
     best_loss: float = math.inf
-    best_epoch: int = 0
+    best_epoch: float = 0
     last_norm: float = math.nan
+    validated: int = 0
 
 
 class _End(Exception):
@@ -119,6 +129,7 @@ class Loop:
         self.asked: list[dict[str, Any]] = []
         self.pending: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         self.flushed = self.shown = self.saved = time.monotonic()
+        self.sample_due = 0.0
         self.best: Weights | None = None
         self.best_saved = True
 
@@ -189,7 +200,8 @@ class Loop:
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
         signature = self.data.preprocessing.signature
         spec.model.check(signature)
-        small = spec.data.batch_size * spec.model.multiplications(signature) < SMALL_STEP
+        rows = 1 if signature.graph else spec.data.batch_size
+        small = rows * spec.model.multiplications(signature) < SMALL_STEP
         if training.threads or small:
             self.threads_before = self.backend.set_threads(training.threads or 1)
         self.model = self.backend.build(spec.model, signature, training.precision)
@@ -224,6 +236,8 @@ class Loop:
             self.folder.metrics.append({"resumed": self.at.step})
         else:
             self.folder.events.append("started", pid=os.getpid(), host=socket.gethostname(), device=self.trainer.device)
+            for text in quality.warnings(self.data, quality.CHEAP):
+                self.folder.events.append("warning", step=0, text=text)
         self._show(device=self.trainer.device, epochs=training.epochs, steps=self.total, epoch=self.at.epoch + 1)
 
     def _check_gradients(self) -> None:
@@ -241,13 +255,28 @@ class Loop:
         at, training = self.at, self.experiment.training
         self.trainer.epoch(batch_order(self.experiment.seed, at.epoch, self.rows), at.epoch)
         while at.batch < self.per_epoch:
+            if self._due():
+                self._validate(round(at.epoch + at.batch / self.per_epoch, 4))
             self._obey()
             if at.step >= self.total:
                 raise _End("completed", f"after {at.step} steps")
             if training.seconds is not None and at.seconds >= training.seconds:
                 raise _End("completed", f"after {training.seconds:g} seconds")
-            self._advance(min(self.chunk, self.per_epoch - at.batch, self.total - at.step))
-        self._end_epoch()
+            self._advance(min(self.chunk, self.per_epoch - at.batch, self.total - at.step, self._until_due()))
+        at.epoch, at.batch = at.epoch + 1, 0
+        self._validate(at.epoch)
+        if self.early and at.epoch - at.best_epoch >= self.early.patience:
+            raise _End("completed", f"no better validation loss since epoch {at.best_epoch:g}")
+
+    def _until_due(self) -> int:
+        """Steps until the next validation amid an epoch."""
+        every = self.experiment.training.validate_every
+        return every - self.at.step % every if every else self.total
+
+    def _due(self) -> bool:
+        """Whether it is time for a validation amid an epoch."""
+        every = self.experiment.training.validate_every
+        return bool(every) and self.at.step % (every or 1) == 0 and self.at.validated < self.at.step
 
     def _advance(self, n: int) -> None:
         """Takes ``n`` steps and writes down what they were."""
@@ -298,35 +327,54 @@ class Loop:
         if self.experiment.training.gradient_norm is not None:
             self.chunk = 1  # the norm of every step may be the end
 
-    def _end_epoch(self) -> None:
-        """Validation, the epoch's line in the log, and the ends that are looked at after an epoch."""
+    def _validate(self, epoch: float) -> None:
+        """Validation after so many epochs: a line in the log, the best weights, and the end if the loss is low enough.
+
+        The training loss that it tells of is the mean since the last one.
+        """
         at, training = self.at, self.experiment.training
         row = {"loss": at.loss_sum / at.rows_seen, **self._metrics("training", skip_loss=True)}
+        if self.data.preprocessing.task == "language":
+            row |= of_language(row["loss"], "training", self.data.preprocessing)
         row |= {f"val_{k}": v for k, v in self._metrics("validation").items()}
-        at.epoch, at.batch, at.loss_sum, at.rows_seen = at.epoch + 1, 0, 0.0, 0
+        at.loss_sum, at.rows_seen, at.validated = 0.0, 0, at.step
         rate = at.rate * float(training.schedule.factors(np.array([at.step - 1]), self.per_epoch, self.total)[0])
         norm = at.last_norm if math.isfinite(at.last_norm) else None
         self._flush()
         self.folder.events.append(
-            "epoch", epoch=at.epoch, step=at.step, seconds=round(at.seconds, 4), lr=rate, gradient_norm=norm, **row
+            "epoch", epoch=epoch, step=at.step, seconds=round(at.seconds, 4), lr=rate, gradient_norm=norm, **row
         )
+        self._sample()
         watched = row.get("val_loss", row["loss"])
         if watched < at.best_loss - (self.early.min_delta if self.early else 0.0):
-            at.best_loss, at.best_epoch = watched, at.epoch
+            at.best_loss, at.best_epoch = watched, epoch
             self.best, self.best_saved = self.backend.weights(self.model), False
         if training.target_loss is not None and watched <= training.target_loss:
             raise _End("completed", f"the loss {watched:.4g} reached {training.target_loss:g}")
-        if self.early and at.epoch - at.best_epoch >= self.early.patience:
-            raise _End("completed", f"no better validation loss since epoch {at.best_epoch}")
 
     def _metrics(self, part: str, skip_loss: bool = False) -> dict[str, float]:
         """Loss and metrics of one part of the data."""
         rows = max(TRAINING_ROWS, len(self.data.training.X) // 20) if part == "training" else None
         return score(self.trainer, part, self.data, self.loss, rows, skip_loss=skip_loss)
 
+    def _sample(self) -> None:
+        """Lets a language model go on from the beginning of the validation part, and writes down how it does."""
+        began = time.monotonic()
+        if self.data.preprocessing.task != "language" or began < self.sample_due:
+            return
+        known: Any = self.data.preprocessing
+        rows = (self.data.validation if len(self.data.validation.X) else self.data.training).X[:1]
+        prompt = known.text(rows[0, :SAMPLE_PROMPT])
+        text = continued(
+            lambda row: self.backend.predict(self.model, row), known, prompt, SAMPLE_TOKENS, seed=self.experiment.seed
+        )
+        ended = time.monotonic()
+        self.sample_due = ended + max(SAMPLE_SECONDS, (ended - began) / SAMPLE_SHARE)
+        self.folder.events.append("sample", step=self.at.step, prompt=prompt, text=text[len(prompt) :])
+
     def _predictions(self) -> None:
-        """Keeps what the model says of the test part, for the charts of whoever reads the run."""
-        if not len(self.data.test.X):
+        """Keeps what the model says of the test part, for the charts of whoever reads the run; a text says enough."""
+        if not len(self.data.test.X) or self.data.preprocessing.task == "language":
             return
         frame = predictions(self.data.preprocessing, self.data.test.y, self.trainer.outputs("test"))
         frame.to_parquet(self.folder.path / "predictions.parquet", index=False)
@@ -359,7 +407,7 @@ class Loop:
             self.paced = at.step
         self.shown = now
         with self.lock:
-            status = replace(self.status, heartbeat=time.time(), memory=psutil.Process().memory_info().rss, **changes)
+            status = replace(self.status, heartbeat=time.time(), **_memory(), **changes)
             if at is not None:
                 rate = status.steps_per_second
                 status = replace(
@@ -443,6 +491,28 @@ class Loop:
 
         old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(s, h) for s, h in old.items()]
+
+
+def _memory() -> dict[str, int]:
+    """The resident memory of this process as the status tells it, in bytes."""
+    now = psutil.Process().memory_info().rss
+    return {"memory": now, "peak_memory": max(now, peak_memory())}
+
+
+def peak_memory() -> int:
+    """The most resident memory that this process ever had, in bytes; 0 where the system does not tell.
+
+    A fork counts from what it began with; the system's older counter would count what its parent had before.
+    """
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+    with contextlib.suppress(ImportError):
+        import resource  # not on Windows
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
+    return 0
 
 
 def predictions(known: Preprocessing, y: np.ndarray, logits: np.ndarray) -> pd.DataFrame:

@@ -59,6 +59,7 @@ _SENTENCES = {
     "paused": "paused after step {step}",
     "continued": "continued after step {step}",
     "learning_rate": "learning rate {old:g} → {value:g} after step {step}",
+    "warning": "warning: {text}",
     "note": "note at step {step}: {text}",
     "converted": "converted from {framework} to {to}: the model of {run}",
 }

@@ -309,7 +309,7 @@ def train(
     if isinstance(experiment, str | Path):
         spec = Experiment.load(experiment)
     elif experiment is None:
-        spec = Experiment()
+        spec = None
     else:
         spec = experiment if isinstance(experiment, Experiment) else Experiment.from_dict(experiment)
     if isinstance(data, str):
@@ -318,8 +318,7 @@ def train(
         from lmkit.data.store import keep
 
         changes |= {f"data.{k}": v for k, v in keep(data, runs).items()}
-    if changes:
-        spec = spec.override(changes)
+    spec = spec.override(changes) if spec else Experiment.of(changes)  # what is not given suits what is
     require(spec.framework)
     check_data(spec, runs)
     folder = RunFolder.create(spec, runs)
@@ -336,17 +335,30 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     Raises:
         DataError, ConfigError: it cannot; the message says why and what to do.
     """
-    from lmkit.data.sources import check_sizes, load
+    from lmkit.data.preparation import read
+    from lmkit.data.sources import check_sizes
     from lmkit.specs.losses import resolve_loss
 
     spec = experiment.data
-    if spec.bundled and not (spec.drop or spec.categorical):
+    if spec.kind == "text":
+        from lmkit.data.text import check as check_text
+
+        resolve_loss(experiment.training.loss, "language")
+        if signature := check_text(spec, runs):
+            experiment.model.check(signature)
+        return
+    if spec.bundled and spec.kind == "table" and not (spec.drop or spec.categorical):
         check_sizes(spec, spec.bundled.rows)
+        return
+    if spec.streams:
+        from lmkit.data.streaming import check as check_stream
+
+        check_stream(spec)
         return
     path = Path(spec.source).expanduser()
     if spec.is_file and path.is_file() and path.stat().st_size > EAGER_BYTES:
         return
-    table = load(spec, runs)
+    table = read(spec, runs)
     check_sizes(spec, len(table.y))
     resolve_loss(experiment.training.loss, table.task)
     experiment.model.check(table.signature)

@@ -67,6 +67,7 @@ class Status:
         heartbeat: when the worker last gave a sign of life, in seconds since 1970.
         pid, pid_started, host: the worker's process, when it started, and its machine.
         memory: the worker's resident memory in bytes.
+        peak_memory: the most that it was.
         device: where the tensors lie.
         reason: why the run ended, where it did not simply complete.
         metrics: measured on the test part, once the run has ended.
@@ -86,6 +87,7 @@ class Status:
     pid_started: float = 0.0
     host: str = ""
     memory: int = 0
+    peak_memory: int = 0
     device: str = ""
     reason: str = ""
     metrics: dict[str, float] | None = None

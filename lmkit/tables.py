@@ -2,75 +2,16 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lmkit.progress import sentence, time_text
+from lmkit.table import Table
 
 if TYPE_CHECKING:
     from lmkit.run import Run
     from lmkit.runfolder import Status
-
-NONE = "nothing to show"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table that shows itself as script-free HTML and as aligned text.
-
-    Attributes:
-        title: what it is.
-        columns: the names of the columns.
-        rows: cells; numbers are right-aligned and shown with four significant digits, None is shown as –.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-    @property
-    def text(self) -> str:
-        """The table as aligned text."""
-        if not self.rows:
-            return f"{self.title}\n{NONE}"
-        cells = [self.columns, *([_cell(c) for c in row] for row in self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        right = [self._numeric(i) for i in range(len(self.columns))]
-        lines = [
-            "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
-            for row in cells
-        ]
-        return "\n".join([self.title, lines[0], "-" * len(lines[0]), *lines[1:]])
-
-    @property
-    def html(self) -> str:
-        """The table as HTML: no script, no link, no style but the alignment."""
-        right = [self._numeric(i) for i in range(len(self.columns))]
-
-        def line(tag: str, row: Sequence[Any]) -> str:
-            cells = "".join(
-                f'<{tag} style="text-align: {"right" if r else "left"}">{html.escape(_cell(c))}</{tag}>'
-                for c, r in zip(row, right, strict=True)
-            )
-            return f"<tr>{cells}</tr>"
-
-        head = f"<thead>{line('th', self.columns)}</thead>\n" if self.rows else ""
-        body = "\n".join(line("td", row) for row in self.rows) or f"<tr><td>{NONE}</td></tr>"
-        return f"<table>\n<caption>{html.escape(self.title)}</caption>\n{head}<tbody>\n{body}\n</tbody>\n</table>"
-
-    def _numeric(self, column: int) -> bool:
-        cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(isinstance(c, int | float) and not isinstance(c, bool) for c in cells)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/html": self.html, "text/plain": self.text}
-
-    def __repr__(self) -> str:
-        return self.text
-
 
 # -- tables of a run ------------------------------------------------------------------------------
 
@@ -173,9 +114,3 @@ def environment(run: Run) -> Table:
         ("command", known.get("command")),
     ]
     return Table(f"Environment of {run.name}", ("what", "value"), tuple((k, v) for k, v in rows if v))
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:  # NaN is the one value that differs from itself
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).splitlines())

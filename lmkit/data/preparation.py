@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.data.batches import Batches, Part
+from lmkit.data.augmentation import Augment
+from lmkit.data.batches import Batches, Gathered, Part
 from lmkit.data.sources import Table, category_names, check_sizes, load, part_sizes, plain_value
 from lmkit.errors import DataError
+from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.data import DataSpec
 from lmkit.specs.signature import Shape, Signature, Task
 
@@ -169,8 +171,8 @@ class Dataset(NamedTuple):
     batches: Batches | None = None
 
 
-KINDS: dict[str, str] = {}
-"""Kind of data that is no table → the module that prepares it: its ``prepare`` and its ``Preprocessing``."""
+KINDS: dict[str, str] = {"graph": "lmkit.data.graphs", "text": "lmkit.data.text"}
+"""Kind of data that is no table → the module that knows it: its ``load``, ``prepare`` and ``Preprocessing``."""
 
 
 def read_preprocessing(values: dict[str, Any]) -> Preprocessing:
@@ -179,6 +181,12 @@ def read_preprocessing(values: dict[str, Any]) -> Preprocessing:
     known = importlib.import_module(KINDS[kind]).Preprocessing if kind in KINDS else Preprocessing
     found: Preprocessing = known(**{name: value for name, value in values.items() if name != "kind"})
     return found
+
+
+def read(spec: DataSpec, root: str | Path | None = None) -> Any:
+    """The data of ``spec`` as it came: a table, or what the module of its kind makes of it, which has a table's
+    ``y``, ``task`` and ``signature``."""
+    return importlib.import_module(KINDS[spec.kind]).load(spec, root) if spec.kind in KINDS else load(spec, root)
 
 
 def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None = None) -> Dataset:
@@ -193,14 +201,21 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
     Raises:
         DataError: it cannot be trained on.
     """
-    import numpy as np
-
     if spec.kind in KINDS:
         prepared: Dataset = importlib.import_module(KINDS[spec.kind]).prepare(spec, seed, precision, root)
         return prepared
-    table = load(spec, root)
+    if spec.streams:
+        streamed: Dataset = importlib.import_module("lmkit.data.streaming").prepare(spec, seed, precision, root)
+        return streamed
+    return parted(spec, load(spec, root), seed, precision)
+
+
+def parted(spec: DataSpec, table: Table, seed: int, precision: str) -> Dataset:
+    """A table as three prepared parts; see ``prepare``."""
+    import numpy as np
+
     check_sizes(spec, len(table.y))
-    rows = _split(spec, table, seed)
+    rows = split(spec, table, seed)
     preprocessing = fit(spec, table, rows[0])
     parts = []
     for chosen in rows:
@@ -211,7 +226,14 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
             X, y = np.empty((0, len(preprocessing.features))), np.empty((0,))
         parts.append(Part(X.astype(precision), y if table.task == "multiclass" else y.astype(precision)))
     training, validation, test = parts
-    return Dataset(training, validation, test, preprocessing)
+    return Dataset(training, validation, test, preprocessing, augmented(spec, training, preprocessing, seed))
+
+
+def augmented(spec: DataSpec, training: Part, known: Preprocessing, seed: int) -> Batches | None:
+    """The batches in which the training rows are changed anew each time; None where they stay as they are."""
+    if spec.augment is None or spec.augment == Augmentation():
+        return None
+    return Gathered(training, spec.batch_size, Augment(spec.augment, known), seed)
 
 
 def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:
@@ -231,19 +253,24 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> Preprocessing:
     numeric = [c for c in X.columns if c not in text]
     fills = spec.missing in ("mean", "median", "most_frequent")
     numbers: dict[str, dict[str, Any]] = {}
+    moves = bool(spec.augment and spec.augment.moves)
     if numeric:
         values = X[numeric].to_numpy(dtype=np.float64)
         fill: list[float | None] = [None] * len(numeric)
         if fills:
             imputer = SimpleImputer(strategy=spec.missing, keep_empty_features=True).fit(values)
             fill, values = imputer.statistics_.tolist(), imputer.transform(values)
-        shift, scale = np.zeros(len(numeric)), np.ones(len(numeric))
+        if moves:  # pixels change places, so that all of a channel are scaled alike
+            values = values.reshape(-1, table.shape[-1])
+        shift, scale = np.zeros(values.shape[1]), np.ones(values.shape[1])
         if spec.scale == "standard":
             scaler = StandardScaler().fit(values)
             shift, scale = scaler.mean_, scaler.scale_
         elif spec.scale == "minmax":
             bounds = MinMaxScaler().fit(values)
             shift, scale = bounds.data_min_, 1 / bounds.scale_
+        if moves:
+            shift, scale = (np.tile(v, len(numeric) // len(v)) for v in (shift, scale))
         numbers = {
             str(n): {"fill": f, "shift": float(m), "scale": float(s)}
             for n, f, m, s in zip(numeric, fill, shift, scale, strict=True)
@@ -271,7 +298,7 @@ def batch_order(seed: int, epoch: int, rows: int) -> np.ndarray:
     return np.random.default_rng([seed, 1, epoch]).permutation(rows)
 
 
-def _split(spec: DataSpec, table: Table, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split(spec: DataSpec, table: Table, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows of training, validation and test."""
     import numpy as np
     from sklearn.model_selection import train_test_split

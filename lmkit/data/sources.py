@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.data.store import SHAPE, flat_frame, stored_path
+from lmkit.data import hub, images
+from lmkit.data.store import SHAPE, TARGET, flat_frame, stored_path, with_target
 from lmkit.errors import DataError, nearest
-from lmkit.specs.data import BUNDLED, FILES, STORED, DataSpec, row_shape
+from lmkit.specs.data import BUNDLED, FILES, HUB, STORED, DataSpec, row_shape
 from lmkit.specs.signature import Shape, Signature, Task
 
 if TYPE_CHECKING:
@@ -48,30 +50,23 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Table:
     Raises:
         DataError: the source does not exist or cannot be trained on; the message says why and what to do.
     """
+    return _bundled(spec) if spec.source in BUNDLED else as_table(read(spec, root), spec)
+
+
+def as_table(frame: pd.DataFrame, spec: DataSpec) -> Table:
+    """The columns of ``frame`` as features and target, typed and checked as ``spec`` says.
+
+    Raises:
+        DataError: it cannot be trained on.
+    """
     import numpy as np
     import pandas as pd
 
-    if spec.source in BUNDLED:
-        return _bundled(spec)
-    frame = _read(spec, root)
-    target = spec.target or ("y" if spec.source.lower().endswith(".npz") else None)
-    where = _shown(spec.source)
-    if target is None:
-        raise DataError(
-            f"data.target: {where} needs the column to predict; write data: {{target: …}} "
-            f"{nearest('target', frame.columns)}"
-        )
-    if target not in frame.columns:
-        raise DataError(f"data.target: {where} has no column {target!r}; {nearest(target, frame.columns)}")
-    for field in ("drop", "categorical"):
-        for name in getattr(spec, field):
-            if name not in frame.columns:
-                raise DataError(f"data.{field}: {where} has no column {name!r}; {nearest(name, frame.columns)}")
+    where = shown(spec.source)
+    target = check_columns(spec, frame.columns, spec.target or frame.attrs.get(TARGET), where)
     if frame.empty:
         raise DataError(f"data.source: {where} has no rows")
     X, y = frame.drop(columns=[target, *spec.drop]), frame[target]
-    if X.shape[1] == 0:
-        raise DataError(f"data.source: {where} has no column besides the target {target!r}")
     if y.isna().any():
         raise DataError(
             f"data.target: {target!r} is missing in {int(y.isna().sum())} of {len(y)} rows of {where}; "
@@ -79,13 +74,13 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Table:
         )
     if pd.api.types.is_float_dtype(y) and np.isinf(y).any():
         raise DataError(f"data.target: {target!r} is infinite in {int(np.isinf(y).sum())} of {len(y)} rows of {where}")
-    task = _task(spec, y, where)
-    X, y = _missing(spec, _typed(X, spec, where), y, where)
+    task = predicted(spec, y, where, len(y))
+    X, y = _missing(spec, typed(X, spec, where), y, where)
     if task != "regression" and y.nunique() < 2:
         raise DataError(
             f"data.target: {target!r} holds one class only ({plain_value(y.iloc[0])!r}); two or more are needed"
         )
-    return Table(X, y, task, {}, _shape(spec, frame, X))
+    return _augmentable(spec, Table(X, y, task, {}, _shape(spec, frame, X)))
 
 
 def check_sizes(spec: DataSpec, rows: int) -> None:
@@ -101,7 +96,7 @@ def check_sizes(spec: DataSpec, rows: int) -> None:
             raise DataError(
                 f"data.{part}: {rows} rows are too few for a part of {share:g}; give more rows, or {part}: 0"
             )
-    if spec.batch_size > sizes["training"]:
+    if spec.kind != "graph" and spec.batch_size > sizes["training"]:  # a step computes a whole graph anyway
         raise DataError(
             f"data.batch_size: given {spec.batch_size}, but only {sizes['training']} of {rows} rows are left to train "
             f"on; write at most {sizes['training']}"
@@ -115,6 +110,36 @@ def part_sizes(spec: DataSpec, rows: int) -> dict[str, int]:
     test = math.ceil(rows * spec.test - 1e-9)
     validation = math.ceil(rows * spec.validation - 1e-9)
     return {"training": rows - test - validation, "validation": validation, "test": test}
+
+
+def check_columns(spec: DataSpec, columns: Iterable[Any], target: str | None, where: str) -> str:
+    """Checks that the columns that ``spec`` names are there, and some to learn from; returns the target.
+
+    Raises:
+        DataError: they are not.
+    """
+    columns = list(columns)
+    if target is None:
+        raise DataError(
+            f"data.target: {where} needs the column to predict; write data: {{target: …}} {nearest('target', columns)}"
+        )
+    if target not in columns:
+        raise DataError(f"data.target: {where} has no column {target!r}; {nearest(target, columns)}")
+    for field in ("drop", "categorical"):
+        for name in getattr(spec, field):
+            if name not in columns:
+                raise DataError(f"data.{field}: {where} has no column {name!r}; {nearest(name, columns)}")
+    if not set(columns) - {target, *spec.drop}:
+        raise DataError(f"data.source: {where} has no column besides the target {target!r}")
+    return target
+
+
+def _augmentable(spec: DataSpec, table: Table) -> Table:
+    """The table, unless its rows cannot be changed as ``spec`` asks for."""
+    shape = table.signature.shape if spec.augment else ()
+    if spec.augment and (problem := spec.augment.problem(shape)):
+        raise DataError(problem)
+    return table
 
 
 def _bundled(spec: DataSpec) -> Table:
@@ -133,10 +158,12 @@ def _bundled(spec: DataSpec) -> Table:
     for name in spec.categorical:
         X[name] = category_names(X[name])
     shape = spec.signature.shape if spec.signature else ()
-    return Table(X, pd.Series(bunch.target), task, dict(enumerate(names)), shape if len(shape) > 1 else ())
+    shape = shape if len(shape) > 1 else ()
+    return _augmentable(spec, Table(X, pd.Series(bunch.target), task, dict(enumerate(names)), shape))
 
 
-def _read(spec: DataSpec, root: str | Path | None) -> pd.DataFrame:
+def read(spec: DataSpec, root: str | Path | None = None) -> pd.DataFrame:
+    """What lies at ``spec``'s source, before any of it is looked at."""
     import numpy as np
     import pandas as pd
 
@@ -145,11 +172,15 @@ def _read(spec: DataSpec, root: str | Path | None) -> pd.DataFrame:
         if not path.is_file():
             raise DataError(f"data.source: {spec.source} is not kept beside these runs; hand the data over again")
         return pd.read_parquet(path)
+    if spec.source.startswith(HUB):
+        return hub.read(spec)
     path = Path(spec.source).expanduser()
+    if path.is_dir():
+        return images.folder_table(path, spec.size)
     if not spec.is_file:
         raise DataError(
             f"data.source: given {spec.source!r}, {nearest(spec.source, BUNDLED)}; "
-            f"or a file that ends in {', '.join(FILES)}"
+            f"or a file that ends in {', '.join(FILES)}, a folder of images, or {HUB}NAME"
         )
     if not path.is_file():
         raise DataError(f"data.source: there is no file {spec.source!r}; the current folder is {str(Path.cwd())!r}")
@@ -189,11 +220,11 @@ def _from_arrays(arrays: dict[str, np.ndarray], spec: DataSpec) -> pd.DataFrame:
             f"data.source: {spec.source!r} holds X of shape {X.shape} and {target} of shape {y.shape}; "
             "expected (rows, features), (rows, length, channels) or (rows, height, width, channels), and (rows,)"
         )
-    return flat_frame(X).assign(**{target: y.reshape(-1)})
+    return with_target(flat_frame(X), target, y.reshape(-1))
 
 
-def _task(spec: DataSpec, y: pd.Series[float], where: str) -> Task:
-    """What is predicted: as configured, else by what the target holds."""
+def predicted(spec: DataSpec, y: pd.Series[Any], where: str, rows: int) -> Task:
+    """What is predicted: as configured, else by what the target ``y`` holds, or its different values in ``rows``."""
     import pandas as pd
 
     numeric = pd.api.types.is_numeric_dtype(y) and not pd.api.types.is_bool_dtype(y)
@@ -208,12 +239,12 @@ def _task(spec: DataSpec, y: pd.Series[float], where: str) -> Task:
         raise DataError(f"data.task: given multiclass, but the target of {where} holds two classes; write binary")
     if spec.task != "auto":
         return spec.task
-    if numeric and ((y % 1 != 0).any() or classes > max(20, 0.05 * len(y))):
+    if numeric and ((y % 1 != 0).any() or classes > max(20, 0.05 * rows)):
         return "regression"
     return "binary" if classes <= 2 else "multiclass"
 
 
-def _typed(X: pd.DataFrame, spec: DataSpec, where: str) -> pd.DataFrame:
+def typed(X: pd.DataFrame, spec: DataSpec, where: str) -> pd.DataFrame:
     """Numbers as floats, categories as text; text among numbers is refused."""
     import numpy as np
     import pandas as pd
@@ -289,5 +320,6 @@ def _missing(spec: DataSpec, X: pd.DataFrame, y: pd.Series[float], where: str) -
     return X, y
 
 
-def _shown(source: str) -> str:
+def shown(source: str) -> str:
+    """What a message calls a source."""
     return "the data" if source.startswith(STORED) else repr(source)

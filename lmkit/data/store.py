@@ -22,6 +22,9 @@ FOLDER = ".data"
 SHAPE = "lmkit.shape"
 """The attribute of a table that keeps the shape of rows that are images or sequences; a Parquet file keeps it too."""
 
+TARGET = "lmkit.target"
+"""The attribute of a table that names its target, where the source knows."""
+
 
 def keep(data: Any, root: str | Path | None = None) -> dict[str, Any]:
     """Keeps ``data`` beside the runs under ``root`` and returns the fields of the experiment that name it.
@@ -84,6 +87,14 @@ def flat_frame(X: np.ndarray) -> pd.DataFrame:
     frame = pd.DataFrame(flat, columns=[f"x{i}" for i in range(flat.shape[1])])
     if X.ndim > 2:
         frame.attrs[SHAPE] = list(X.shape[1:])
+    return frame
+
+
+def with_target(frame: pd.DataFrame, name: str, y: Any) -> pd.DataFrame:
+    """A table with a target beside its features, which remembers which column it is."""
+    attributes = {**frame.attrs, TARGET: name}
+    frame = frame.assign(**{name: y})
+    frame.attrs = attributes
     return frame
 
 

@@ -26,7 +26,9 @@ FOR_TASK: dict[Task, LossName] = {
     "binary": "binary_crossentropy",
     "multiclass": "categorical_crossentropy",
     "regression": "mean_squared_error",
+    "language": "categorical_crossentropy",
 }
+LOSSES = tuple(dict.fromkeys(FOR_TASK.values()))
 SHORT: dict[str, LossName] = {
     "bce": "binary_crossentropy",
     "cce": "categorical_crossentropy",
@@ -55,7 +57,7 @@ ELSEWHERE: dict[str, LossName] = {
 
 
 def _spell(value: Any) -> Any:
-    if not isinstance(value, str) or value in ("auto", *FOR_TASK.values()):
+    if not isinstance(value, str) or value in ("auto", *LOSSES):
         return value
     if value in SHORT:
         return SHORT[value]
@@ -63,13 +65,13 @@ def _spell(value: Any) -> Any:
         raise ValueError(
             f"{value!r} computes gradients, it is no loss; lmkit differentiates in both frameworks by itself "
             "(loss.backward() exists in PyTorch only, TensorFlow has tf.GradientTape); "
-            f"name the loss: loss: auto {nearest('auto', FOR_TASK.values())}"
+            f"name the loss: loss: auto {nearest('auto', LOSSES)}"
         )
     word = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)$", "", value).rsplit(".", 1)[-1].lower())
     meant = {**ELSEWHERE, **SHORT}.get(word)
     if meant:
         raise ValueError(f"there is no loss {value!r} here; the same in both frameworks is {meant!r}")
-    raise ValueError(f"unknown loss {value!r}; {nearest(value, ['auto', *FOR_TASK.values()])}")
+    raise ValueError(f"unknown loss {value!r}; {nearest(value, ['auto', *LOSSES])}")
 
 
 Loss = Annotated[
@@ -97,6 +99,8 @@ def resolve_loss(loss: str, task: Task) -> LossName:
         ("binary_crossentropy", "regression"): "it compares 0 with 1, and the target is a number",
         ("mean_squared_error", "binary"): "on a class it has flat regions where a wrong model stops learning",
         ("mean_squared_error", "multiclass"): "the number of a class is a name, not a quantity",
+        ("binary_crossentropy", "language"): "it knows two classes only, and there are as many as tokens",
+        ("mean_squared_error", "language"): "the number of a token is a name, not a quantity",
     }[(loss, task)]
     raise ConfigError([f"training.loss: given {loss!r} for a {task} target, but {why}; write loss: {right}"])
 

@@ -26,6 +26,30 @@ class Graph(NamedTuple):
     features: np.ndarray
     edges: np.ndarray
 
+    @classmethod
+    def sized(cls, nodes: int, features: int, edges: int) -> Graph:
+        """A graph of which the sizes are known, and nothing else yet."""
+        import numpy as np
+
+        return cls(np.zeros((nodes, features)), np.zeros((2, edges), dtype=np.int64))
+
+    def with_loops(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Senders, receivers and weights (edges + nodes,) of D^−½ (A+I) D^−½ (Kipf and Welling, 2017).
+
+        I is a loop at each node, and D holds the degrees of A + I.
+
+        >>> import numpy as np
+        >>> pair = Graph(np.zeros((2, 1)), np.array([[0, 1], [1, 0]]))
+        >>> [values.tolist() for values in pair.with_loops()]
+        [[0, 1, 0, 1], [1, 0, 0, 1], [0.5, 0.5, 0.5, 0.5]]
+        """
+        import numpy as np
+
+        nodes = len(self.features)
+        senders, receivers = np.hstack([self.edges, np.tile(np.arange(nodes), (2, 1))])
+        degrees = np.bincount(receivers, minlength=nodes)
+        return senders, receivers, 1 / np.sqrt(degrees[senders] * degrees[receivers])
+
 
 class Signature(NamedTuple):
     """What a model takes and gives.

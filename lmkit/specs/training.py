@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from lmkit.specs.base import Spec
+from lmkit.specs.base import Spec, several
 from lmkit.specs.losses import Loss
 from lmkit.specs.optimizers import SGD, Optimizer
+from lmkit.specs.references import Reference, label
 from lmkit.specs.schedules import Constant, Schedule
+
+MEASURED = {"loss", "accuracy", "auc", "mae", "r2", "perplexity", "bits_per_byte", "bits_per_character"} | {
+    "epoch", "step", "seconds", "lr", "gradient_norm", "type", "time", "kind"
+}  # fmt: skip
+"""Names of columns of a history, which a metric of somebody's own cannot have."""
 
 
 class EarlyStopping(Spec):
@@ -36,10 +42,15 @@ class TrainingSpec(Spec):
     """Ends once the validation loss (without a validation part, the training loss) is this low."""
     gradient_norm: float | None = Field(None, gt=0)
     """Ends once the norm of a step's gradient is below this."""
+    validate_every: int | None = Field(None, ge=1)
+    """Steps after which the validation loss is taken, besides the end of each epoch; of a text 50, where nothing is
+    said."""
     early_stopping: EarlyStopping | None = None
     """Ends once the validation loss no longer falls."""
     loss: Loss = "auto"
     """What is minimized; auto: by the task (binary or categorical cross-entropy, mean squared error)."""
+    metrics: Annotated[tuple[Reference, ...], Strict(False), BeforeValidator(several)] = ()
+    """Functions of (target, prediction) whose value is told beside the others, each as package.module:name."""
     optimizer: Optimizer = SGD(momentum=0.9)
     """The update rule."""
     schedule: Schedule = Constant()
@@ -57,6 +68,12 @@ class TrainingSpec(Spec):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSpec:
+        names = [label(metric) for metric in self.metrics]
+        for name in names:
+            if name in MEASURED or name.startswith("val_") or names.count(name) > 1:
+                raise ValueError(
+                    f"metrics: {name!r} is the name of something that is measured already; call the function otherwise"
+                )
         warmup = getattr(self.schedule, "warmup", 0)
         if self.steps is not None and warmup >= self.steps:
             raise ValueError(f"schedule.warmup ({warmup} steps) is not shorter than training ({self.steps} steps)")

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from lmkit.specs.models import Weights
 
 
+SHARED = {"scale": "gamma"}
+"""What Keras calls a weight → what it is called here, where they differ: the scale of RMS normalization."""
+
+
 def named(model: keras.Model) -> dict[str, keras.Variable]:
     """Shared name → variable. Keras keeps a kernel as (…, inputs, outputs), which is the shared layout."""
-    return {f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.trainable_weights}
+    return {f"{layer.name}.{SHARED.get(v.name, v.name)}": v for layer in model.layers for v in layer.trainable_weights}
 
 
 def random_states(model: keras.Model) -> list[keras.Variable]:

@@ -206,7 +206,7 @@ class TensorFlowTrainer:
             loss = tf.reduce_mean(self.loss_of(y, self.model(x, training=False)))
         found = tape.gradient(loss, self.variables)
         names = checkpoints.named(self.model)
-        return {name: None if g is None else g.numpy() for name, g in zip(names, found, strict=True)}
+        return {name: None if g is None else _whole(g).numpy() for name, g in zip(names, found, strict=True)}
 
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Logits (rows, outputs) of one part, or of its first rows, dropout off."""
@@ -246,7 +246,7 @@ class TensorFlowTrainer:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)
                 loss = self._mean(self.loss_of(y, self.model(x, training=True)), tf.gather(sizes, first + i))
-            gradients = tape.gradient(loss, self.variables)
+            gradients = [_whole(g) for g in tape.gradient(loss, self.variables)]
             if self.every_norm:
                 norm = tf.linalg.global_norm(gradients)
             else:
@@ -272,6 +272,11 @@ class TensorFlowTrainer:
             return tf.reduce_mean(losses)
         kept = tf.where(tf.range(self.batch_size) < size, losses, tf.zeros_like(losses))
         return tf.reduce_sum(kept) / tf.cast(size, losses.dtype)
+
+
+def _whole(gradient: Any) -> tf.Tensor:
+    """A gradient as one tensor; that of a table comes as the rows that were looked up."""
+    return tf.convert_to_tensor(gradient)
 
 
 def _placed(values: Any) -> Any:

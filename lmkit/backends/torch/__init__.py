@@ -46,11 +46,13 @@ class TorchBackend:
     def predict(self, model: torch.nn.Module, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows, dropout off."""
         reference = next(model.parameters())
+        tokens = X.dtype.kind in "iu"
         training = model.training
         model.eval()
         try:
             with torch.inference_mode():
-                return model(torch.as_tensor(X).to(reference)).cpu().numpy()
+                x = torch.as_tensor(X).to(reference.device, None if tokens else reference.dtype)
+                return model(x).cpu().numpy()
         finally:
             model.train(training)
 

@@ -21,6 +21,8 @@ KERNELS: dict[type[torch.nn.Module], tuple[int, ...]] = {
 
 NORMALIZATIONS = {"weight": "gamma", "bias": "beta"}
 
+TABLES = {"weight": "embeddings"}
+
 
 def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
     """Shared name → parameter, and its axes in the shared order.
@@ -32,10 +34,11 @@ def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, tuple[i
         layer = path.rpartition(".")[2]
         for name, parameter in module.named_parameters(recurse=False):
             axes = tuple(range(parameter.ndim))
-            if type(module) not in KERNELS:
-                name = NORMALIZATIONS[name]
+            order = next((order for kind, order in KERNELS.items() if isinstance(module, kind)), None)
+            if order is None:
+                name = (TABLES if isinstance(module, torch.nn.Embedding) else NORMALIZATIONS)[name]
             elif name == "weight":
-                name, axes = "kernel", KERNELS[type(module)]
+                name, axes = "kernel", order
             found[f"{layer}.{name}"] = (parameter, axes)
     return found
 

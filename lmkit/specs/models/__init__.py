@@ -9,9 +9,13 @@ from pydantic import BeforeValidator, Field
 from lmkit.errors import nearest
 from lmkit.specs.models.base import Layer, ModelSpec, Weights
 from lmkit.specs.models.cnn import CNN
+from lmkit.specs.models.gcn import GCN
 from lmkit.specs.models.mlp import MLP
+from lmkit.specs.models.own import Own
+from lmkit.specs.models.transformer import PRESETS as TRANSFORMERS
+from lmkit.specs.models.transformer import Transformer
 
-__all__ = ["CNN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Weights"]
+__all__ = ["CNN", "GCN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Own", "Transformer", "Weights"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
@@ -27,18 +31,31 @@ PRESETS: dict[str, dict[str, Any]] = {
         "normalization": "group",
         "gather": "average",
     },
+    "gcn:small": {"family": "gcn", "weighting": "degree", "hidden": [16]},
+    "gcn:attention": {"family": "gcn", "weighting": "attention", "hidden": [16], "heads": 4},
+    **{f"transformer:{name}": {"family": "transformer", **fields} for name, fields in TRANSFORMERS.items()},
 }
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
 
-DATA = {"mlp": "breast_cancer", "cnn": "digits"}
+DATA = {"mlp": "breast_cancer", "cnn": "digits", "gcn": "karate_club", "transformer": "python_docs"}
 """Family → what it is shown on, where no data is named."""
 
-FOR_KIND: dict[str, Any] = {"table": "mlp"}
+FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano"}
 """Kind of data → what learns from it, where no model is named."""
 
-TRAINING: dict[str, dict[str, Any]] = {}
+TRAINING: dict[str, dict[str, Any]] = {
+    "gcn": {"epochs": 200, "optimizer": {"name": "adam", "lr": 0.01}},
+    "transformer": {
+        "optimizer": {"name": "adamw", "lr": 0.001, "beta2": 0.99},
+        "schedule": {"name": "cosine", "warmup": 20},
+        "clip_norm": 1.0,
+    }
+}
 """Family → what of ``training`` suits it better than the defaults, where nothing else is said."""
+
+OF_KIND: dict[str, dict[str, Any]] = {"text": {"validate_every": 50}}
+"""Kind of data → what of ``training`` suits it better than the defaults: an epoch of a text is long."""
 
 
 def _expand(value: Any) -> Any:
@@ -48,13 +65,22 @@ def _expand(value: Any) -> Any:
     if isinstance(value, dict) and isinstance(value.get("family"), str):
         family, _, preset = value["family"].partition(":")
         value = {**value, "family": family, **({"preset": preset} if preset else {})}
+    if isinstance(value, dict) and "preset" not in value:
+        meant = [name for name in PRESETS if name.partition(":")[2] == value.get("family")]
+        if meant:
+            raise ValueError(f"given {value['family']!r}, which is a preset; write model: {meant[0]}")
     if isinstance(value, dict) and "preset" in value:
         given = dict(value)
         name = f"{given.get('family', 'mlp')}:{given.pop('preset')}"
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; {nearest(name, PRESETS)}")
         value = {**PRESETS[name], **given}
-    return {"family": "mlp", **value} if isinstance(value, dict) else value
+    if callable(value):
+        raise ValueError("given an object; an object is handed to lk.train(model=…), and here its name: {builder: …}")
+    default = "own" if isinstance(value, dict) and "builder" in value else "mlp"
+    return {"family": default, **value} if isinstance(value, dict) else value
 
 
-Model = Annotated[Annotated[MLP | CNN, Field(discriminator="family")], BeforeValidator(_expand)]
+Model = Annotated[
+    Annotated[MLP | CNN | GCN | Transformer | Own, Field(discriminator="family")], BeforeValidator(_expand)
+]

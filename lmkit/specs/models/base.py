@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Weights = dict[str, "np.ndarray"]
 """Name of a weight → its values, in one layout for every framework: a dense layer's kernel is (inputs, outputs), a
 convolution's (length, inputs, outputs) or (height, width, inputs, outputs); a bias, and the ``gamma`` and ``beta`` of a
-normalization, are vectors."""
+normalization, are vectors; the ``embeddings`` of a table are (entries, width)."""
 
 EPSILON = 1e-5
 """Is added to the variance by which a normalization divides."""
@@ -37,7 +37,9 @@ class Layer(NamedTuple):
         kind: dense, convolution, an activation, dropout …
         shape: of what comes out for one row.
         weights: what it learns: the name of each weight, after the layer's own, and its shape.
-        multiplications: that it takes for one row, of which only those of matrices count.
+        multiplications: that it takes for one row, of which only those of matrices count; in a graph, of which every
+            step computes all nodes, for the whole of it.
+        block: which of several alike blocks it belongs to, counted from 0.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Layer(NamedTuple):
     shape: Shape
     weights: Mapping[str, Shape] = {}
     multiplications: int = 0
+    block: int | None = None
 
     @property
     def parameters(self) -> int:

@@ -7,10 +7,15 @@ from typing import Any
 
 import keras
 
-from lmkit.backends.tensorflow.models import cnn, mlp
+from lmkit.backends.tensorflow.models import cnn, gcn, mlp, transformer
 from lmkit.specs.signature import Signature
 
-FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {"mlp": mlp.build, "cnn": cnn.build}
+FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {
+    "mlp": mlp.build,
+    "cnn": cnn.build,
+    "gcn": gcn.build,
+    "transformer": transformer.build,
+}
 
 
 def build(spec: Any, signature: Signature, precision: str) -> keras.Model:

@@ -7,10 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from lmkit.backends.torch.models import cnn, mlp
+from lmkit.backends.torch.models import cnn, gcn, mlp, transformer
 from lmkit.specs.signature import Signature
 
-FAMILIES: dict[str, Callable[[Any, Signature], nn.Module]] = {"mlp": mlp.build, "cnn": cnn.build}
+FAMILIES: dict[str, Callable[[Any, Signature], nn.Module]] = {
+    "mlp": mlp.build,
+    "cnn": cnn.build,
+    "gcn": gcn.build,
+    "transformer": transformer.build,
+}
 
 
 def build(spec: Any, signature: Signature) -> nn.Module:

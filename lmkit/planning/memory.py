@@ -1,0 +1,94 @@
+"""How much memory training takes, by what it is for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lmkit.data.batches import EVALUATED
+from lmkit.planning.counting import SIZES, Cost, running_means
+from lmkit.specs.signature import Signature
+
+TYPICAL = {"torch": 435_000_000, "tensorflow": 810_000_000}
+"""Bytes that a worker takes which trains next to nothing, where it was not measured on this machine."""
+
+CONTEXT = 500_000_000
+"""Bytes of a GPU that a framework takes for itself."""
+
+WORKING_COPIES = {"torch": 0.0, "tensorflow": 2.0}
+"""Copies of the weights that a framework goes on holding besides, as measured: TensorFlow gives back late what
+gradients and a copy to or from the host took."""
+
+KINDS = ("weights", "gradients", "optimizer", "activations", "data", "copies", "framework")
+"""What memory is for, in the order in which it is told."""
+
+MEANINGS = {
+    "weights": "what is learned",
+    "gradients": "one number for each weight",
+    "optimizer": "its running means",
+    "activations": "what a batch leaves for the way back, and what passes through a layer meanwhile",
+    "data": "the rows, where the device keeps them",
+    "copies": "the best weights so far, and a checkpoint while it is written",
+    "framework": "the process itself, before it has a model",
+}
+"""Kind → in words."""
+
+
+def memory(
+    found: Sequence[Cost], signature: Signature, experiment: Any, sizes: dict[str, int], on_host: bool, framework: int
+) -> dict[str, int]:
+    """Bytes at the peak, by kind, and their ``total``.
+
+    Args:
+        found: what each layer costs in a step.
+        signature: what the model takes.
+        experiment: whose optimizer, precision and batches they are.
+        sizes: rows of each part of the data; empty where they are not known, or not kept on the device.
+        on_host: the device is the processor, so that copies and checkpoints share its memory.
+        framework: bytes that the framework takes itself.
+    """
+    size = SIZES[experiment.training.precision]
+    weights = size * sum(cost.parameters for cost in found)
+    optimizer = weights * running_means(experiment.training.optimizer)
+    step = sum(cost.kept for cost in found) + max(cost.passing for cost in found)
+    activations = max(step, evaluation(found, signature, experiment, sizes))
+    copies = 0
+    if on_host:
+        # a checkpoint is a copy of weights and optimizer, made while no gradients and activations are held; the first
+        # weights are drawn in float64 before there is anything else
+        best, saving, drawn = weights, weights + optimizer, weights * 8 // size
+        copies = best + max(0, saving - weights - activations, drawn - weights - optimizer - activations)
+        copies += int(WORKING_COPIES[experiment.framework] * weights)
+    kept = {
+        "weights": weights,
+        "gradients": weights,
+        "optimizer": optimizer,
+        "activations": activations,
+        "data": data(signature, experiment, sizes),
+        "copies": copies,
+        "framework": framework,
+    }
+    return {**kept, "total": sum(kept.values())}
+
+
+def data(signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:
+    """Bytes of the rows that the device keeps: all of them, or of a text that lies in a file a batch."""
+    size = SIZES[experiment.training.precision]
+    if signature.graph is not None:
+        return signature.graph.features.size * size + signature.graph.edges.size * 8
+    if signature.vocabulary:
+        return experiment.data.batch_size * signature.features * 2 * 8
+    target = 8 if signature.task == "multiclass" else size
+    return sum(sizes.values()) * (signature.features * size + target)
+
+
+def evaluation(found: Sequence[Cost], signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:
+    """Bytes that pass through a layer at most while a part of the data is evaluated, many rows at a time."""
+    if signature.graph is not None:
+        return 0
+    numbers = signature.features * (64 if signature.vocabulary else 1)  # as the trainers count a row
+    at_once = max(experiment.data.batch_size, min(8192, EVALUATED // max(1, numbers)))
+    if sizes:
+        at_once = min(at_once, max(sizes.values()))
+    return math.ceil(max(cost.passing for cost in found) * at_once / experiment.data.batch_size)

@@ -1,0 +1,254 @@
+"""The transformer: a decoder of language, and an encoder of images, sequences and texts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from lmkit.specs.models.base import Layer, ModelSpec, Weights, refuse
+from lmkit.specs.signature import Shape, Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SPREAD = 0.02
+"""Standard deviation of the first weights (Radford et al., 2019)."""
+
+ROTATION = 10_000.0
+"""The base of the angles by which rotary positions turn: pair i of d numbers turns by t·base^(−2i/d) at place t."""
+
+
+LLAMA = {
+    "activation": "swiglu",
+    "normalization": "rms",
+    "positions": "rotary",
+    "context": 4096,
+    "bias": False,
+    "tied": False,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "nano": {"depth": 4, "width": 128, "heads": 4, "context": 128},
+    "patches": {"depth": 4, "width": 64, "heads": 4, "patch": 2},
+    "gpt2": {"depth": 12, "width": 768, "heads": 12, "context": 1024},
+    "gpt2-medium": {"depth": 24, "width": 1024, "heads": 16, "context": 1024},
+    "gpt2-large": {"depth": 36, "width": 1280, "heads": 20, "context": 1024},
+    "gpt2-xl": {"depth": 48, "width": 1600, "heads": 25, "context": 1024},
+    "7b": {"depth": 32, "width": 4096, "heads": 32, "feedforward": 11008, **LLAMA},
+    "13b": {"depth": 40, "width": 5120, "heads": 40, "feedforward": 13824, **LLAMA},
+    "70b": {"depth": 80, "width": 8192, "heads": 64, "kv_heads": 8, "feedforward": 28672, **LLAMA},
+}
+"""Ready-made shapes: a small language model and a small reader of images; GPT-2 (Radford et al., 2019), whose counts
+are the published ones with its vocabulary of 50257; Llama 2 (Touvron et al., 2023), likewise with its 32000."""
+
+
+class Transformer(ModelSpec):
+    """A transformer: blocks of self-attention and a feedforward part, each normalized first and added to its input.
+
+    Where the task is language it is a decoder: a place attends to itself and to those before it, and every place
+    gives logits of what comes next. Elsewhere it is an encoder of the patches of an image, the places of a sequence
+    or the tokens of a text, where every place attends to all, and one dense layer reads the mean over the places.
+    """
+
+    family: Literal["transformer"] = "transformer"
+    """Self-attention over a text, an image's patches or a sequence."""
+    depth: int = Field(4, ge=1)
+    """Blocks, one after the other, each of attention and a feedforward part (Vaswani et al., 2017)."""
+    width: int = Field(128, ge=1)
+    """Numbers that stand for one place, all the way through."""
+    heads: int = Field(4, ge=1)
+    """Attentions beside each other in a block; must divide the width."""
+    kv_heads: int | None = Field(None, ge=1)
+    """Heads of keys and values, each shared by a group of heads (Ainslie et al., 2023); none: as many as heads."""
+    feedforward: int | None = Field(None, ge=1)
+    """Width inside the feedforward part; none: four times the width."""
+    activation: Literal["gelu", "swiglu"] = "gelu"
+    """In the feedforward part; gelu is the tanh approximation; swiglu: silu(xV)·xW, a third matrix (Shazeer, 2020)."""
+    normalization: Literal["layer", "rms"] = "layer"
+    """Before each part; layer: mean and variance over the width; rms: its root mean square (Zhang, Sennrich, 2019)."""
+    positions: Literal["learned", "rotary"] = "learned"
+    """How a place is known: a vector that is added, or queries and keys turned by its number (Su et al., 2021)."""
+    context: int | None = Field(None, ge=1)
+    """Learned positions, the longest row that is taken; none: as many as a row of the data has."""
+    patch: int = Field(1, ge=1)
+    """Side of the squares of an image, or length of the pieces of a sequence, that are one place each."""
+    bias: bool = True
+    """Dense layers within, and layer normalizations, have a shift."""
+    tied: bool = True
+    """A language model's output multiplies by the table of its embedding (Press and Wolf, 2017)."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the embedding, and of what each part adds, that is zeroed while training."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Transformer:
+        if self.width % self.heads:
+            fits = [n for n in range(1, self.width + 1) if self.width % n == 0]
+            near = sorted(sorted(fits, key=lambda n: abs(n - self.heads))[:2])
+            raise ValueError(
+                f"model.heads: given {self.heads}, which do not divide a width of {self.width}; "
+                f"write heads: {' or '.join(map(str, near))}"
+            )
+        if self.heads % self.groups:
+            raise ValueError(
+                f"model.kv_heads: given {self.groups}, which do not divide {self.heads} heads; write a divisor of it"
+            )
+        if self.positions == "rotary" and self.head % 2:
+            raise ValueError(
+                f"model.heads: given {self.heads}, which leaves each head {self.head} of {self.width} numbers, and "
+                "rotary positions turn pairs of them; expected an even number a head, or positions: learned"
+            )
+        return self
+
+    @property
+    def head(self) -> int:
+        """Numbers of a place in one head."""
+        return self.width // self.heads
+
+    @property
+    def groups(self) -> int:
+        """Heads of keys and values."""
+        return self.kv_heads or self.heads
+
+    @property
+    def inner(self) -> int:
+        """Width inside the feedforward part."""
+        return self.feedforward or 4 * self.width
+
+    def places(self, signature: Signature) -> int:
+        """How many places attend to each other: the length of a text, or the number of patches."""
+        if signature.vocabulary:
+            return math.prod(signature.shape)
+        return math.prod(side // self.patch for side in signature.shape[:-1])
+
+    def check(self, signature: Signature) -> None:
+        """Refuses rows without places, patches that do not fit, and rows that are longer than the positions."""
+        shape, text = signature.shape, signature.vocabulary > 0
+        if signature.graph:
+            raise refuse(
+                "model.family",
+                "'transformer' needs texts, images or sequences, and the data is the nodes of a graph; "
+                "write model: gcn",
+            )
+        if not text and len(shape) < 2:
+            raise refuse(
+                "model.family",
+                f"'transformer' needs texts, images or sequences, and a row of the data is {shape[0]} columns; write "
+                "model: mlp, or data: digits, or give X as an array (rows, height, width, channels) or "
+                "(rows, length, channels)",
+            )
+        sides = shape if text else shape[:-1]
+        if text and self.patch > 1:
+            raise refuse("model.patch", f"given {self.patch}, and a text has no patches; write patch: 1")
+        if any(side % self.patch for side in sides):
+            common = math.gcd(*sides)
+            fits = [str(n) for n in range(1, common + 1) if common % n == 0]
+            raise refuse(
+                "model.patch",
+                f"given {self.patch}, which does not divide {' × '.join(map(str, sides))}; "
+                f"write patch: {' or '.join(fits)}",
+            )
+        places = self.places(signature)
+        if self.positions == "learned" and self.context and places > self.context:
+            raise refuse(
+                "model.context",
+                f"the sequence is longer than positions: given {self.context} positions, and a row of the data is "
+                f"{places} {'tokens' if text else 'patches'} long; write context: {places}, or positions: rotary, or "
+                "make the rows shorter",
+            )
+
+    def layers(self, signature: Signature) -> list[Layer]:
+        """The layers in order, as both frameworks build them.
+
+        Attention counts the products of all pairs of places, scores and weighted sums, as the frameworks compute
+        them: a causal mask hides half of what was multiplied. Looking up an embedding multiplies nothing.
+
+        >>> layers = Transformer(depth=12, width=768, heads=12).layers(Signature((1024,), 50257, "language", 50257))
+        >>> sum(layer.parameters for layer in layers)  # GPT-2
+        124439808
+        """
+        places, width, vocabulary = self.places(signature), self.width, signature.vocabulary
+        out = (places, width)
+        if vocabulary:
+            found = [Layer("embed", "embedding", out, {"embeddings": (vocabulary, width)})]
+        else:
+            numbers = signature.features // places
+            found = [Layer.linear("embed", "embedding", out, (numbers, width), self.bias)]
+        if self.positions == "learned":
+            found.append(Layer("positions", "positions", out, {"embeddings": (self.context or places, width)}))
+        if self.dropout:
+            found.append(Layer("dropout_0", "dropout", out))
+        for i in range(self.depth):
+            found += [layer._replace(block=i) for layer in self._block(i, places)]
+        found.append(self._norm(2 * self.depth, out))
+        if signature.task != "language":
+            return [
+                *found,
+                Layer("gather", "average", (width,)),
+                Layer.linear("output", "dense", (signature.outputs,), (width, signature.outputs)),
+            ]
+        kernel = (width, signature.outputs)
+        output = Layer.linear("output", "dense", (places, signature.outputs), kernel, bias=False)
+        return [*found, output._replace(kind="tied dense", weights={}) if self.tied else output]
+
+    def _block(self, i: int, places: int) -> list[Layer]:
+        """Attention and the feedforward part."""
+        width, inner, bias = self.width, self.inner, self.bias
+        out, fused = (places, width), (self.heads + 2 * self.groups) * self.head
+        up = inner * (2 if self.activation == "swiglu" else 1)
+
+        def added(part: int) -> list[Layer]:
+            dropout = [Layer(f"dropout_{2 * i + part + 1}", "dropout", out)] if self.dropout else []
+            return [*dropout, Layer(f"add_{2 * i + part}", "add", out)]
+
+        return [
+            self._norm(2 * i, out),
+            Layer.linear(f"qkv_{i}", "dense", (places, fused), (width, fused), bias),
+            Layer(f"attention_{i}", "attention", out, multiplications=2 * places * places * width),
+            Layer.linear(f"project_{i}", "dense", out, (width, width), bias),
+            *added(0),
+            self._norm(2 * i + 1, out),
+            Layer.linear(f"up_{i}", "dense", (places, up), (width, up), bias),
+            Layer(f"{self.activation}_{i}", self.activation, (places, inner)),
+            Layer.linear(f"down_{i}", "dense", out, (inner, width), bias),
+            *added(1),
+        ]
+
+    def _norm(self, number: int, shape: Shape) -> Layer:
+        norm = Layer.norm(f"norm_{number}", f"{self.normalization} norm", shape)
+        shifted = self.normalization == "layer" and self.bias
+        return norm if shifted else norm._replace(weights={"gamma": norm.weights["gamma"]})
+
+    def initial_weights(self, signature: Signature, seed: int) -> Weights:
+        """The first weights, float32 (which float64 holds exactly), drawn by NumPy as GPT-2's were.
+
+        Kernels and tables are normal with standard deviation 0.02, those that end a residual part divided by
+        √(2 · depth), for so many parts add up (Radford et al., 2019); biases are zero, gammas one.
+        """
+        import numpy as np
+
+        draw = np.random.default_rng([seed, 0])
+
+        def first(layer: Layer, name: str, shape: Shape) -> np.ndarray:
+            if name not in ("kernel", "embeddings"):
+                return np.full(shape, float(name == "gamma"), np.float32)
+            values = draw.standard_normal(shape, np.float32)
+            values *= SPREAD / (math.sqrt(2 * self.depth) if layer.name.startswith(("project_", "down_")) else 1)
+            return values
+
+        return {
+            f"{layer.name}.{name}": first(layer, name, shape)
+            for layer in self.layers(signature)
+            for name, shape in layer.weights.items()
+        }
+
+
+def turns(places: int, head: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cosines and sines of rotary positions, float64 (places, head / 2): of place t and pair i, of
+    t · ``ROTATION`` ^ (−2i / head). A pair is number i of a head's first half with number i of its second.
+    """
+    import numpy as np
+
+    angles = np.outer(np.arange(places), ROTATION ** (-np.arange(0, head, 2) / head))
+    return np.cos(angles), np.sin(angles)
