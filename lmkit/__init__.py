@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmkit.batch.execution import run_template
     from lmkit.batch.templates import templates
     from lmkit.conversion import convert
+    from lmkit.deploy.comparison import compare
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -47,6 +48,7 @@ _HOMES = {
     "resume": "lmkit.run",
     "stop": "lmkit.run",
     "convert": "lmkit.conversion",
+    "compare": "lmkit.deploy.comparison",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "plan": "lmkit.planning.plan",
@@ -82,6 +84,7 @@ __all__ = [
     "TemplateError",
     "attach",
     "charts",
+    "compare",
     "configure",
     "convert",
     "monitor",

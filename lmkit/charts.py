@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lmkit.deploy.comparison import Comparison, Variant
     from lmkit.run import Run
 
 STEP_POINTS = 300
@@ -74,6 +75,49 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
         titles = {"accuracy": "accuracy (share of rows)", "r2": "R² (1 is perfect)"}
         panels.append(Plot(x_title, titles[metric_name], tuple(metric), False, (worst - margin, 1 + margin)))
     return Chart("Learning curves", tuple(panels), "\n".join(["Learning curves.", *words]))
+
+
+def comparison(compared: Comparison) -> Chart:
+    """Latency of one call against the metric, a point a variant whose area is its size; the front is drawn.
+
+    Raises:
+        DataError: nothing has been measured yet.
+    """
+    from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
+
+    shown = compared.measured
+    if not shown:
+        raise DataError("there is no variant to draw yet; measure one: lk.compare(run)")
+    metric, largest = main_metric(shown[0]), max(v.size_bytes for v in shown)
+    several = len({v.run for v in shown}) > 1
+
+    def point(v: Variant) -> tuple[float, float]:
+        return 1e3 * v.latency[0].p50.value, v.metrics.get(metric, 0.0)
+
+    groups = []
+    for colour, group in zip(COLOURS * 2, dict.fromkeys(v.group for v in shown), strict=False):
+        own = [v for v in shown if v.group == group]
+        x, y = zip(*map(point, own), strict=True)
+        spans = tuple((1e3 * v.latency[0].p50.low, 1e3 * v.latency[0].p50.high) for v in own)
+        sizes = tuple(8 + 26 * (v.size_bytes / largest) ** 0.5 for v in own)
+        labels = tuple(v.name if several else v.technique for v in own)
+        groups.append(Series(group, list(x), list(y), colour, "points", sizes, spans, labels))
+    front = sorted(map(point, compared.front()))
+    guide = Series("front", [x for x, _ in front], [y for _, y in front], GREY, "guide")
+    batch = shown[0].latency[0].batch
+    panel = Plot(
+        f"milliseconds a call of {batch} row{'s' if batch > 1 else ''} (log scale)",
+        metric,
+        (guide, *groups),
+        log_x=True,
+    )
+    words = [
+        f"{v.technique}: {seconds_text(v.latency[0].p50.value)} a call, {bytes_text(v.size_bytes)}, "
+        f"{metric} {v.metrics.get(metric, float('nan')):.4g}"
+        for v in shown
+    ]
+    title = "Latency and quality; area: size on disk; dashed: what no other variant beats"
+    return Chart(title, (panel,), "\n".join(["Latency and quality.", *words]))
 
 
 def predictions(run: Run) -> Chart:

@@ -133,6 +133,18 @@ def templates(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def compare(chosen: argparse.Namespace) -> int:
+    """Compares, and prints the table and what to ship."""
+    compared = verbs.compare(chosen)
+    recommended = compared.recommend(*([chosen.constraint] if chosen.constraint else []))
+    if chosen.json:
+        _json({"variants": compared.to_list(), "recommended": recommended.variant.name, "reason": recommended.reason})
+    else:
+        print(compared.table.text)
+        print(f"\n{recommended}")
+    return DONE
+
+
 def steer(chosen: argparse.Namespace) -> int:
     """Asks a run for something, and waits until its state tells whether it was done."""
     asked: Run = VERBS[chosen.verb].call(chosen)
@@ -151,6 +163,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": watch,
     **dict.fromkeys(("pause", "resume", "stop", "checkpoint", "note", "set-learning-rate"), steer),
     "convert": convert,
+    "compare": compare,
     "report": report,
     "templates": templates,
 }

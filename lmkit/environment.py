@@ -54,7 +54,7 @@ def processor() -> dict[str, Any]:
 
 def has_vnni() -> bool:
     """Whether the processor multiplies eight-bit numbers without saturating in between (VNNI)."""
-    return any("vnni" in ability or ability.startswith("amx") for ability in _cpu()["abilities"])
+    return any("vnni" in ability or ability.startswith("amx") for ability in processor()["abilities"])
 
 
 def _git_commit() -> str | None:

@@ -50,6 +50,9 @@ class Series(NamedTuple):
         x, y: the numbers.
         colour: as #rrggbb.
         style: a line, a dashed line, points, a faint line behind the others, or a guide without a legend.
+        sizes: of points, the diameter of each in pixels; else all are alike.
+        spans: of points, the interval that each x lies in.
+        labels: of points, what is written beside each.
     """
 
     name: str
@@ -57,6 +60,9 @@ class Series(NamedTuple):
     y: list[float]
     colour: str
     style: Literal["line", "dashed", "points", "faint", "guide"] = "line"
+    sizes: tuple[float, ...] = ()
+    spans: tuple[tuple[float, float], ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class Mark(NamedTuple):
@@ -75,6 +81,7 @@ class Plot(NamedTuple):
     log: bool = False
     y_range: tuple[float, float] | None = None
     marks: tuple[Mark, ...] = ()
+    log_x: bool = False
 
 
 class Matrix(NamedTuple):
@@ -156,7 +163,10 @@ def _plotly(chart: Chart) -> Any:
             )  # fmt: skip
         # a plotly range on a log axis is in powers of ten
         shown = [math.log10(v) for v in panel.y_range] if panel.log and panel.y_range else panel.y_range
-        figure.update_xaxes(title_text=panel.x_title, row=1, col=column)
+        figure.update_xaxes(
+            title_text=panel.x_title, type="log" if panel.log_x else None, dtick="D2" if panel.log_x else None,
+            row=1, col=column,
+        )  # fmt: skip
         figure.update_yaxes(
             title_text=panel.y_title, type="log" if panel.log else "linear", range=shown, row=1, col=column
         )
@@ -199,7 +209,13 @@ def _trace(series: Series, first: bool) -> Any:
         "opacity": 0.6 if series.style in ("faint", "points") else 1.0,
     }
     if series.style == "points":
-        return go.Scatter(**common, mode="markers", marker={"color": series.colour, "size": 6})
+        bars = {"array": [b - x for x, (_, b) in zip(series.x, series.spans, strict=True)],
+                "arrayminus": [x - a for x, (a, _) in zip(series.x, series.spans, strict=True)],
+                "thickness": 1, "color": series.colour} if series.spans else None  # fmt: skip
+        return go.Scatter(
+            **common, mode="markers+text" if series.labels else "markers", text=series.labels or None,
+            textposition="top center", marker={"color": series.colour, "size": series.sizes or 6}, error_x=bars,
+        )  # fmt: skip
     dash = "dash" if series.style in ("dashed", "guide") else "solid"
     width = 1 if series.style in ("faint", "guide") else 2
     mode = "lines+markers" if len(series.x) == 1 else "lines"
@@ -314,7 +330,14 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
                 "alpha": 0.6 if series.style == "faint" else 1.0,
                 "marker": "o" if len(series.x) == 1 else None,
             }
-        (drawn,) = ax.plot(series.x, series.y, color=series.colour, zorder=2 + depth, **look)
+        if series.sizes:
+            drawn = ax.scatter(series.x, series.y, [s**2 / 2 for s in series.sizes], series.colour, alpha=0.6, lw=0)
+        else:
+            (drawn,) = ax.plot(series.x, series.y, color=series.colour, zorder=2 + depth, **look)
+        for y, span in zip(series.y, series.spans, strict=False):
+            ax.plot(span, (y, y), color=series.colour, linewidth=1)
+        for x, y, label in zip(series.x, series.y, series.labels, strict=False):
+            ax.annotate(label, (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=7.5, color=INK)
         if series.style != "guide":
             entries.setdefault(series.name, drawn)
     for mark in panel.marks:
@@ -322,9 +345,12 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
         ax.plot([mark.x], [1], "v", color=GREY, markersize=4, transform=ax.get_xaxis_transform(), clip_on=False)
     if panel.log:
         ax.set_yscale("log")
+    if panel.log_x:
+        ax.set_xscale("log")
+        ax.margins(0.12, 0.15)
     if panel.y_range:
         ax.set_ylim(*panel.y_range)
-    if all(series.style != "points" for series in panel.series):  # epochs and steps are counted
+    if not panel.log_x and all(series.style != "points" for series in panel.series):  # epochs and steps are counted
         ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.set_xlabel(panel.x_title, color=INK)
     ax.set_ylabel(panel.y_title, color=INK)

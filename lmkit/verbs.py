@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmkit.batch.execution import Execution
+    from lmkit.deploy.comparison import Comparison
     from lmkit.run import Run, Runs
     from lmkit.widgets.configurator import Configurator
     from lmkit.widgets.monitor import Monitor
@@ -227,6 +228,31 @@ def set_learning_rate(chosen: argparse.Namespace) -> Run:
 def convert(chosen: argparse.Namespace) -> Run:
     """Carries a completed run's model to the other framework, as a new run."""
     return lmkit.convert(chosen.run, chosen.to, runs=chosen.runs)
+
+
+@_verb(
+    SEVERAL,
+    word(
+        "-t", dest="techniques", action="append", metavar="NAME", help="a technique, as often as needed (default: all)"
+    ),
+    word(
+        "--for",
+        dest="constraint",
+        metavar="WORDS",
+        help="what to recommend, such as 'smallest within 1 point of accuracy'",
+    ),
+    word("--batch", dest="batches", action="append", type=int, metavar="ROWS", help="rows a call (default: 1 and 32)"),
+    word("--threads", type=int, metavar="N", help="threads of each process (default: one a core)"),
+    word("--again", action="store_true", help="measure anew what was measured before"),
+    RUNS,
+    example="compare last -t onnx -t onnx-int8-static --for 'fastest within 1 point of accuracy'",
+)
+def compare(chosen: argparse.Namespace) -> Comparison:
+    """Applies deployment techniques to runs, and measures each beside the untouched model."""
+    return lmkit.compare(
+        chosen.run or "last", chosen.techniques, batches=tuple(chosen.batches or (1, 32)), threads=chosen.threads,
+        again=chosen.again, runs=chosen.runs,
+    )  # fmt: skip
 
 
 @_verb(

@@ -16,9 +16,12 @@ from typing import Any
 
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.measure import Interval, Latency, MeasurementFailed, NotApplicable, Process, latency
+from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
+from lmkit.deploy.showing import Live, table
 from lmkit.deploy.techniques import find, techniques
 from lmkit.errors import ConfigError, RunStateError
 from lmkit.run import Run, attach
+from lmkit.table import Table
 
 MEASURED = "measurement.json"
 TOLERANCE = 1e-3
@@ -105,6 +108,76 @@ class Comparison(Sequence[Variant]):
     def __iter__(self) -> Iterator[Variant]:
         return iter(self.variants)
 
+    @property
+    def table(self) -> Table:
+        """One variant a row."""
+        return table(self)
+
+    @property
+    def measured(self) -> list[Variant]:
+        """Those that were measured."""
+        return [v for v in self.variants if v.state == "measured"]
+
+    def recommend(self, constraint: str = EXAMPLES[0]) -> Recommendation:
+        """What to ship under a constraint in words, such as ``smallest within 1 point of accuracy``, and why."""
+        return recommend(self.measured, constraint)
+
+    def best(self, constraint: str = EXAMPLES[0]) -> Variant:
+        """The variant to ship under a constraint in words."""
+        return self.recommend(constraint).variant
+
+    def front(self) -> list[Variant]:
+        """The variants that no other one beats in latency, size and metric at once (the Pareto front)."""
+        rows = [(v, _goods(v)) for v in self.measured if not v.flags]
+        return [
+            v for v, own in rows
+            if not any(all(a <= b for a, b in zip(other, own, strict=True)) and other != own for _, other in rows)
+        ]  # fmt: skip
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """One object a variant, as ``lmkit compare --json`` prints them; latency in milliseconds."""
+        return [_told(v) for v in self.variants]
+
+    def __repr__(self) -> str:
+        done = len(self.measured)
+        return f"<Comparison of {len({v.run for v in self})} run(s): {done} of {len(self)} variants measured>"
+
+
+def _goods(variant: Variant) -> tuple[float, float, float]:
+    """Latency, size and metric, each the better the smaller."""
+    metric = main_metric(variant)
+    score = variant.metrics.get(metric, 0.0)
+    return variant.latency[0].p50.value, float(variant.size_bytes), -score if metric in HIGHER else score
+
+
+def _told(variant: Variant) -> dict[str, Any]:
+    first = variant.latency[0] if variant.latency else None
+    return {
+        "name": variant.name,
+        "run": variant.run,
+        "technique": variant.technique,
+        "group": variant.group,
+        "state": variant.state,
+        "reason": variant.reason,
+        "size_bytes": variant.size_bytes,
+        "peak_bytes": variant.peak_bytes,
+        "latency_ms": first and {
+            "p50": 1e3 * first.p50.value,
+            "ci95": [1e3 * first.p50.low, 1e3 * first.p50.high],
+            "p95": first.p95 and 1e3 * first.p95,
+        },
+        "ratio": first and {"value": first.ratio.value, "ci95": [first.ratio.low, first.ratio.high],
+                            "control": [first.control.low, first.control.high], "differs": first.differs},
+        "rows_per_second": {str(one.batch): one.rows_per_second for one in variant.latency},
+        "seconds": dict(variant.seconds),
+        "metrics": dict(variant.metrics),
+        "divergence": variant.divergence,
+        "agreement": variant.agreement,
+        "operations": [list(o) for o in variant.operations],
+        "recipe": dict(variant.recipe),
+        "flags": list(variant.flags),
+    }  # fmt: skip
+
 
 Tell = Callable[[Comparison, str], None]
 
@@ -117,7 +190,7 @@ def compare(
     threads: int | None = None,
     again: bool = False,
     runs: str | Path | None = None,
-    tell: Tell = lambda comparison, doing: None,
+    tell: Tell | None = None,
 ) -> Comparison:
     """Applies techniques to trained runs, and measures each beside the baseline.
 
@@ -128,7 +201,7 @@ def compare(
         threads: of each process (default: the cores there are).
         again: measure anew what was measured before.
         runs: where runs are kept.
-        tell: is called whenever something has changed, with what is being done.
+        tell: is called whenever something has changed, with what is being done (default: shows the table as it fills).
 
     Raises:
         ConfigError: there is no such technique.
@@ -147,8 +220,12 @@ def compare(
             raise RunStateError(f"{each.name} cannot be compared: it is {each.state}, expected completed")
     threads = threads or os.cpu_count() or 1
     comparison = Comparison(Variant(r.name, t, find(t).group, threads=threads) for r in several for t in wanted)
+    live = Live()
     with tempfile.TemporaryDirectory() as scratch:
-        _Session(comparison, several, Path(scratch), batches, threads, again, tell).run()
+        try:
+            _Session(comparison, several, Path(scratch), batches, threads, again, tell or live).run()
+        finally:
+            live.close()
     return comparison
 
 
