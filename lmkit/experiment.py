@@ -18,6 +18,7 @@ from lmkit.specs.data import Data, DataSpec
 from lmkit.specs.losses import resolve_loss
 from lmkit.specs.models import DATA, FOR_KIND, MLP, OF_KIND, TRAINING, Model
 from lmkit.specs.plain import dump_yaml, load_yaml, plain
+from lmkit.specs.references import OBJECT, label
 from lmkit.specs.training import TrainingSpec
 
 TAGS = ("name", "family")
@@ -188,7 +189,7 @@ class Experiment(Spec):
         """
         default = cls()
         resolved = {default._resolve(path): value for path, value in changes.items()}
-        parts = ("data.", "model.")
+        parts = ("data.", "model.", "training.steps")
         chosen = {path: value for path, value in resolved.items() if "." not in path or path.startswith(parts)}
         rest = {path: value for path, value in resolved.items() if path not in chosen}
         return cls.from_dict(_placed({}, chosen)).override(rest)
@@ -243,6 +244,9 @@ def _suited(values: dict[str, Any]) -> dict[str, Any]:
         model = FOR_KIND[kind]
     if "training" not in values or isinstance(training, Mapping):
         better = {**TRAINING.get(_word(model, "family"), {}), **OF_KIND.get(kind, {})}
+        steps = (training or {}).get("steps")
+        if isinstance(steps, int) and (warmup := better.get("schedule", {}).get("warmup", 0)):
+            better["schedule"] = {**better["schedule"], "warmup": min(warmup, steps // 5)}
         training = {**better, **{part: _joined(better.get(part), given) for part, given in (training or {}).items()}}
     return {**values, "data": data, "model": model, "training": training}
 
@@ -278,8 +282,10 @@ def made_name(data: Any, model: Any) -> str:
     'my-prices-mlp'
     """
     source = (data.get("source") if isinstance(data, Mapping) else data) or "breast_cancer"
-    family = (model.get("family") if isinstance(model, Mapping) else model) or "mlp"
-    words = f"{Path(str(source)).stem.partition(':')[0]}-{str(family).partition(':')[0]}"
+    own = "own" if isinstance(model, Mapping) and "builder" in model else ""
+    family = (model.get("family") if isinstance(model, Mapping) else model) or own or "mlp"
+    named = label(source) if str(source).startswith(OBJECT) else Path(str(source)).stem.partition(":")[0]
+    words = f"{named}-{str(family).partition(':')[0]}"
     return re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-")[:64]
 
 

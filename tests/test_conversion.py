@@ -20,12 +20,15 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "mlp": (TABLE, {"family": "mlp", "hidden": [6, 6], "residual": True, "normalization": "layer", "dropout": 0.2}),
     "cnn": (IMAGES, {"family": "cnn", "channels": [4, 8], "residual": True, "normalization": "group", "dense": [5]}),
     "cnn, sequence": (SEQUENCES, {"family": "cnn", "channels": [4], "normalization": "layer", "activation": "gelu"}),
+    "graph": (np.arange(34), {"family": "gcn", "hidden": [6], "normalization": "layer", "dropout": 0.2}),
+    "graph, attention": (np.arange(34), {"family": "gcn", "hidden": [6], "weighting": "attention", "heads": 2}),
 }
 
 
 def trained(framework: str, case: str = "mlp", **changes: Any) -> lk.Run:
     X, model = CASES[case]
-    run = lk.train(data=(X, Y), model=model, framework=framework, epochs=3, batch_size=12, inline=True, **changes)
+    data = "karate_club" if case.startswith("graph") else (X, Y)
+    run = lk.train(data=data, model=model, framework=framework, epochs=3, batch_size=12, inline=True, **changes)
     assert run.state == "completed", run.status.reason
     return run
 

@@ -80,6 +80,12 @@ class Backend(Protocol):
             precision: ``float32`` or ``float64``.
         """
 
+    def seed(self, seed: int) -> None:
+        """Seeds the generators from which a model of somebody's own draws its first weights."""
+
+    def bare(self, model: Any) -> Any:
+        """The model as its author knows it: without what makes one of somebody's own speak as the families do."""
+
     def weights(self, model: Any) -> Weights:
         """A copy of the weights under the names and in the layout that all backends share."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from lmkit.specs.losses import LossName, loss_value
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lmkit.data.preparation import Dataset, Preprocessing
+
+
+MEASURED = 2**18
+"""Tokens of a part of a text that it is measured on at most, its first: the mean over more is hardly another."""
 
 
 class Evaluates(Protocol):
@@ -26,9 +31,16 @@ def score(
     trainer: Evaluates, part: str, data: Dataset, loss: LossName, rows: int | None = None, *, skip_loss: bool = False
 ) -> dict[str, float]:
     """What the trainer's model scores on one part of the data, or on its first ``rows``; nothing where it is empty."""
-    y = getattr(data, part).y[:rows]
-    if not len(y):
+    X, y = getattr(data, part)
+    if not len(X):
         return {}
+    if data.preprocessing.task == "language":
+        if skip_loss:
+            return {}
+        most = max(1, MEASURED // X.shape[1])
+        loss_of_rows = trainer.losses(part, most if rows is None else min(rows, most))
+        return of_language(float(loss_of_rows.mean()), part, data.preprocessing)
+    y = y[:rows]
     return part_metrics(loss, trainer.outputs(part, rows), y, data.preprocessing, skip_loss=skip_loss)
 
 
@@ -69,6 +81,19 @@ def part_metrics(
             scores = preprocessing.probabilities(logits)
         found["auc"] = area_under_roc(scores, truth)
     return found
+
+
+def of_language(loss: float, part: str, known: Preprocessing) -> dict[str, float]:
+    """A mean loss in nats a token as what it means: perplexity e^loss, and bits a byte, which compares tokenizers.
+
+    bits a byte = loss · tokens / bytes / ln 2, of the whole text of the part (Gao et al., 2020, section 3.1).
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        perplexity = float(np.exp(loss))
+    ratio: float = known.bytes_a_token[part]  # type: ignore[attr-defined]
+    return {"loss": loss, "perplexity": perplexity, "bits_per_byte": loss / ratio / math.log(2)}
 
 
 def area_under_roc(scores: np.ndarray, truth: np.ndarray) -> float:

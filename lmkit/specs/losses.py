@@ -10,17 +10,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from lmkit.errors import ConfigError, nearest
+from lmkit.specs.references import is_reference
 from lmkit.specs.signature import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-LossName = Literal["binary_crossentropy", "categorical_crossentropy", "mean_squared_error"]
+LossName = str
+"""One of ``LOSSES``, or the reference of somebody's own."""
 
 FOR_TASK: dict[Task, LossName] = {
     "binary": "binary_crossentropy",
@@ -61,6 +63,8 @@ def _spell(value: Any) -> Any:
         return value
     if value in SHORT:
         return SHORT[value]
+    if is_reference(value):
+        return value
     if re.search(r"\.(backward|gradient|step)\b", value):
         raise ValueError(
             f"{value!r} computes gradients, it is no loss; lmkit differentiates in both frameworks by itself "
@@ -74,13 +78,13 @@ def _spell(value: Any) -> Any:
     raise ValueError(f"unknown loss {value!r}; {nearest(value, ['auto', *LOSSES])}")
 
 
-Loss = Annotated[
-    Literal["auto", "binary_crossentropy", "categorical_crossentropy", "mean_squared_error"], BeforeValidator(_spell)
-]
+Loss = Annotated[str, BeforeValidator(_spell), WithJsonSchema({"type": "string", "enum": ["auto", *LOSSES]})]
 
 
 def resolve_loss(loss: str, task: Task) -> LossName:
     """The loss for ``task``: what ``auto`` stands for, or a refusal of one that learns nothing there.
+
+    A loss of somebody's own is taken for any task.
 
     Raises:
         ConfigError: the loss is not one for this task; the message says why and what to write.
@@ -91,6 +95,8 @@ def resolve_loss(loss: str, task: Task) -> LossName:
     right = FOR_TASK[task]
     if loss in ("auto", right):
         return right
+    if is_reference(loss):
+        return loss
     why = {
         ("categorical_crossentropy", "binary"): "a softmax over a single output is always 1, so this loss is exactly "
         "0 from the first step on and nothing is learned",

@@ -46,6 +46,7 @@ HINTS = {
     "model.channels": Hint(unit="channels a block"),
     "model.convolutions": Hint(unit="a block"),
     "model.groups": Hint(rare=True),
+    "model.heads": Hint(unit="a layer"),
     "training.early_stopping": Hint(rare=False),
     "training.precision": Hint(rare=True),
     "training.compile": Hint(rare=True),
@@ -254,9 +255,11 @@ class Configurator(W.VBox):
         """What decides what the data looks like."""
         spec = self._shown.data
         try:
-            stamp = Path(spec.source).expanduser().stat().st_mtime_ns if spec.is_file else 0
+            files = [spec.source] if spec.is_file else []
+            files += [spec.graph.edges] if spec.graph else []
+            stamp = tuple(Path(file).expanduser().stat().st_mtime_ns for file in files)
         except (OSError, ValueError, RuntimeError):
-            stamp = 0  # no such file, or no such name of a file
+            stamp = ()  # no such file, or no such name of a file
         return spec.model_copy(update={"batch_size": 1, "validation": 0.0, "test": 0.0, "scale": "none"}), stamp
 
     def _known(self) -> Any:

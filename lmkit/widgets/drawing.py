@@ -14,12 +14,15 @@ from lmkit.plots import BLUE, GREY, VERMILLION
 from lmkit.specs.models import Layer
 from lmkit.specs.signature import Shape
 
-WIDTH, HEIGHT = 560, 204
+WIDTH, HEIGHT, LINE = 560, 204, 15
 MIDDLE, STEP, RADIUS = 76, 19, 5.5
 """Of the columns of units: height of their middle, distance from one to the next, size."""
 
 UNITS = 7
 """Units of a layer that are drawn at most; of more, the first and the last three."""
+
+LETTER = 6
+"""About the width of a letter; where a name and its shape do not fit beside the next, shapes have their own line."""
 
 COLUMNS = 6
 """Layers that are drawn at most; of more, the first three and the last two."""
@@ -29,13 +32,13 @@ KEPT = ("momentum", "beta1", "beta2")
 
 
 class Column(NamedTuple):
-    """A layer as it is drawn, with what follows without parameters or a change of shape.
+    """A layer as it is drawn, with what follows without products of matrices or a change of shape.
 
     Attributes:
         kind: dense …; "input"; or "" for layers that are left out.
         shape: of what comes out.
-        parameters: of its own.
-        after: the kinds of the layers that follow, such as an activation.
+        parameters: of its own, and of what follows.
+        after: the kinds of the layers that follow, such as a normalization or an activation.
     """
 
     kind: str
@@ -85,11 +88,19 @@ def numbers(layers: Iterable[Layer], optimizer: Any, precision: str) -> Numbers:
 
 
 def columns(shape: Shape, layers: Sequence[Layer]) -> list[Column]:
-    """The layers as they are drawn, from the input on."""
+    """The layers as they are drawn, from the input on; blocks that are alike are one column."""
     found = [Column("input", shape, 0)]
+    blocks = [layer for layer in layers if layer.block is not None]
     for layer in layers:
-        if not layer.parameters and layer.shape == found[-1].shape and found[-1].kind != "input":
-            found[-1] = found[-1]._replace(after=(*found[-1].after, layer.kind))
+        if layer.block is not None:
+            if layer is blocks[-1]:
+                inside = dict.fromkeys(b.kind for b in blocks if not b.parameters and b.kind not in ("add", "dropout"))
+                number = layer.block + 1
+                name = "block" if number == 1 else f"{number} blocks"
+                found.append(Column(name, layer.shape, sum(b.parameters for b in blocks), tuple(inside)))
+        elif not layer.multiplications and layer.shape == found[-1].shape and found[-1].kind != "input":
+            last = found[-1]
+            found[-1] = last._replace(parameters=last.parameters + layer.parameters, after=(*last.after, layer.kind))
         else:
             found.append(Column(layer.kind, layer.shape, layer.parameters))
     return found
@@ -113,13 +124,16 @@ def model_svg(shape: Shape, layers: Sequence[Layer]) -> str:
     lines, marks, labels = [], [], []
     for (a, column), (b, following) in pairwise(zip(xs, drawn, strict=True)):
         lines.append(_connections(a, column, b, following))
+    rooms = [min(gap, 2 * x, 2 * (WIDTH - x)) for x in xs]
+    apart = any(LETTER * len(_name(column)) > room for column, room in zip(drawn, rooms, strict=True))
     for i, (x, column) in enumerate(zip(xs, drawn, strict=True)):
         colour = GREY if not i else VERMILLION if i == len(drawn) - 1 else BLUE
         marks.append(_units(x, column, colour))
-        labels.append(_label(x, column))
+        labels.append(_label(x, column, apart))
     words = "; ".join(_words(column) for column in drawn)
     return (
-        f'<svg class="lkc-drawing" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(words)}">'
+        f'<svg class="lkc-drawing" viewBox="0 0 {WIDTH} {HEIGHT + LINE * apart}" role="img" '
+        f'aria-label="{html.escape(words)}">'
         f'<path class="lkc-lines" d="{"".join(lines)}"/>{"".join(marks)}{"".join(labels)}</svg>'
     )
 
@@ -204,24 +218,28 @@ def _connections(a: float, column: Column, b: float, following: Column) -> str:
     return f"M{a + 22:.0f} {MIDDLE}H{b - 22:.0f}"
 
 
+def _name(column: Column) -> str:
+    return f"{column.kind} {_shape(column.shape)}" if column.kind else ""
+
+
 def _words(column: Column) -> str:
-    name = f"{column.kind} {_shape(column.shape)}" if column.kind else ""
     parameters = f"{count(column.parameters)} parameters" if column.parameters else ""
-    return ", ".join(t for t in (name, *column.after, parameters) if t)
+    return ", ".join(t for t in (_name(column), *column.after, parameters) if t)
 
 
-def _label(x: float, column: Column) -> str:
-    name = f"{column.kind} {_shape(column.shape)}" if column.kind else column.after[0]
+def _label(x: float, column: Column, apart: bool) -> str:
+    name = column.kind if apart else _name(column)
     after = ", ".join(column.after) if column.kind else "layers"
     rows = [
-        ("lkc-strong", name),
+        ("lkc-strong", name or column.after[0]),
+        ("lkc-soft", _shape(column.shape) if apart else ""),
         ("lkc-soft", after),
         ("lkc-soft", f"{count(column.parameters)} params" if column.parameters else ""),
     ]
-    # the second and third line move up where there is nothing to say
+    # the lines move up where there is nothing to say
     told = [(kind, text) for kind, text in rows if text]
     return "".join(
-        f'<text class="{kind}" x="{x:.0f}" y="{164 + 15 * i}">{html.escape(text)}</text>'
+        f'<text class="{kind}" x="{x:.0f}" y="{164 + LINE * i}">{html.escape(text)}</text>'
         for i, (kind, text) in enumerate(told)
     )
 

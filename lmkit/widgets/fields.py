@@ -184,7 +184,10 @@ class Field(Node):
         return self.read(self.control.value) if self.row.visible else self.default
 
     def set(self, value: Any) -> None:
-        """Takes up a plain value."""
+        """Takes up a plain value; one that is no choice, but allowed, becomes one."""
+        options = getattr(self.control, "options", ())
+        if isinstance(self.control, W.Dropdown) and isinstance(value, str) and (value, value) not in options:
+            self.control.options = [*options, (value, value)]
         self.control.value = self.write(value)
 
 

@@ -10,14 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmkit.data.graphs import load as load_graph
 from lmkit.data.sources import Table, load, part_sizes
 from lmkit.data.store import stored_path
 from lmkit.errors import DataError, LmkitError
-from lmkit.plots import BLUE, COLOURS
+from lmkit.plots import BLUE, COLOURS, GREY
 from lmkit.run import EAGER_BYTES
 from lmkit.specs.data import STORED, DataSpec
 from lmkit.specs.signature import Signature, Task
 from lmkit.widgets.drawing import count, size_text
+from lmkit.widgets.graphs import graph_svg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +83,8 @@ def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
             f"{spec.source!r} is {size_text(path.stat().st_size)}, too large to look into here; it is read and checked "
             "when training begins"
         )
+    if spec.kind == "graph":
+        return _look_at_graph(spec, root)
     table = load(spec, root)
     return Preview(
         rows=len(table.y),
@@ -131,8 +135,14 @@ def preview_html(found: Preview, spec: DataSpec) -> str:
     if len(shape) > 1:
         kind = "images" if len(shape) == 3 else "sequences"
         apart = f" ({kind} of {' × '.join(map(str, shape))})"
+    much = f"<b>{count(found.rows)}</b> rows × <b>{count(found.columns)}</b> columns{apart}"
+    if found.signature.graph:
+        nodes, edges = len(found.signature.graph.features), found.signature.graph.edges.shape[1] // 2
+        much = f"<b>{count(nodes)}</b> nodes, <b>{count(edges)}</b> edges"
+        much += f", <b>{count(found.columns)}</b> columns" if found.columns else ""
+        much += f", {count(nodes - found.rows)} without a label" if found.rows < nodes else ""
     return (
-        f'<div class="lkc-facts"><b>{count(found.rows)}</b> rows × <b>{count(found.columns)}</b> columns{apart}, '
+        f'<div class="lkc-facts">{much}, '
         f"to predict <b>{what[found.signature.task]}</b>{named}<br>{parts}</div>"
         f'<div class="lkc-look">{_balance_html(found)}{found.picture}</div>'
         f"<details><summary>First rows</summary>{found.head}</details>"
@@ -148,7 +158,8 @@ def _balance_html(found: Preview) -> str:
         for share, colour in zip(found.balance, _colours(found.signature.task, len(found.balance)), strict=True)
     )
     title = "range of the target" if found.signature.task == "regression" else "class"
-    return f'<table class="lkc-balance"><caption>Rows of each {title}</caption>{lines}</table>'
+    rows = "Nodes" if found.signature.graph else "Rows"
+    return f'<table class="lkc-balance"><caption>{rows} of each {title}</caption>{lines}</table>'
 
 
 def _percent(share: float) -> str:
@@ -159,6 +170,33 @@ def notice_html(text: str, wrong: bool = False) -> str:
     """A sentence where the preview would be."""
     kind = "lkc-problem" if wrong else "lkc-soft"
     return f'<p class="{kind}"{" role=alert" if wrong else ""}>{html.escape(text)}</p>'
+
+
+def _look_at_graph(spec: DataSpec, root: str | Path | None) -> Preview:
+    import numpy as np
+    import pandas as pd
+
+    nodes = load_graph(spec, root)
+    table = nodes.table._replace(X=nodes.table.X.iloc[nodes.labelled], y=nodes.y)
+    target = str(spec.target or table.y.name or "target")
+    said = [str(node) for node in nodes.ids]
+    colours = [GREY] * len(said)
+    values, known = pd.factorize(table.y, sort=True)
+    shades = [BLUE] * len(known) if table.task == "regression" else _colours(table.task, len(known))
+    for node, value in zip(nodes.labelled, values, strict=True):
+        said[node] += f", {target}: {known[value]}"
+        colours[node] = shades[value]
+    label = f"{len(said)} nodes and the edges between them"
+    head = table._replace(X=table.X.assign(**{nodes.column: np.array(nodes.ids, dtype=object)[nodes.labelled]}))
+    return Preview(
+        rows=len(table.y),
+        columns=table.X.shape[1],
+        signature=nodes.signature,
+        target=target,
+        balance=_balance(table),
+        picture=graph_svg(nodes.edges, said, colours, (WIDTH, HEIGHT + 30), label),
+        head=_head(head),
+    )
 
 
 # -- what it holds --------------------------------------------------------------------------------

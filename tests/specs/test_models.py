@@ -7,7 +7,7 @@ import pytest
 
 import lmkit as lk
 from lmkit import ConfigError, Experiment
-from lmkit.specs.models import CNN, MLP, PRESETS
+from lmkit.specs.models import CNN, DATA, MLP, PRESETS
 from lmkit.specs.signature import Signature
 
 
@@ -66,17 +66,19 @@ def test_the_textbook_preset_is_ten_ten_one():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_a_word_a_field_or_a_start(preset):
-    _, _, word = preset.partition(":")
-    model = Experiment(data="digits", model=preset).model
-    family = {"mlp": MLP, "cnn": CNN}[model.family]
+    named, _, word = preset.partition(":")
+    data = DATA[named]
+    model = Experiment(data=data, model=preset).model
+    family = type(model)
+    assert model.family == named
     assert model == family(**PRESETS[preset])
-    assert Experiment(data="digits", model={"family": model.family, "preset": word}).model == model
+    assert Experiment(data=data, model={"family": model.family, "preset": word}).model == model
     if family is MLP:
         assert Experiment(model={"preset": word}).model == model
-    changed = Experiment(data="digits", model={"family": preset, "dropout": 0.5}).model
+    changed = Experiment(data=data, model={"family": preset, "dropout": 0.5}).model
     assert changed == family(**PRESETS[preset], dropout=0.5)
-    assert Experiment(data="digits").override({"model": preset, "dropout": 0.5}).model == changed
-    assert Experiment(data="digits").override({"model.family": preset}).model == model
+    assert Experiment(data=data).override({"model": preset, "dropout": 0.5}).model == changed
+    assert Experiment(data=data).override({"model.family": preset}).model == model
 
 
 def test_an_unknown_preset_names_the_nearest():

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmkit import Experiment
-from lmkit.specs.models import CNN, MLP, Layer
+from lmkit.specs.models import CNN, MLP, Layer, Transformer
 from lmkit.specs.signature import Signature
 from lmkit.widgets.drawing import COLUMNS, UNITS, columns, elide, model_svg, numbers, numbers_html, size_text
 
@@ -144,6 +144,27 @@ def test_layers_of_other_families_are_drawn_too() -> None:
     picture = ET.fromstring(model_svg((784,), layers))
     assert len(list(picture.iter("rect"))) == 1
     assert "conv <3> 8 × 26 × 26" in [t.text for t in picture.iter("text")]
+
+
+def test_blocks_that_are_alike_are_drawn_as_one() -> None:
+    layers = Transformer(depth=4, width=64, heads=4, dropout=0.1).layers(Signature((16,), 256, "language", 256))
+    found = columns((16,), layers)
+    assert [(c.kind, c.shape, c.after) for c in found] == [
+        ("input", (16,), ()),
+        ("embedding", (16, 64), ("positions", "dropout")),
+        ("4 blocks", (16, 64), ("attention", "gelu", "layer norm")),
+        ("tied dense", (16, 256), ()),
+    ]
+    assert sum(c.parameters for c in found) == sum(layer.parameters for layer in layers)
+
+
+def test_shapes_have_a_line_of_their_own_where_they_would_touch() -> None:
+    def texts(length: int) -> list[str | None]:
+        layers = Transformer().layers(Signature((length, 2), 3))
+        return [t.text for t in ET.fromstring(model_svg((length, 2), layers)).iter("text")]
+
+    assert "4 blocks 6 × 128" in texts(6)
+    assert texts(100000)[6:8] == ["4 blocks", "100000 × 128"]
 
 
 def test_a_layer_of_few_units_shows_each() -> None:

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from lmkit.backends.tensorflow import checkpoints, export, models
+from lmkit.backends.tensorflow.models import own
 from lmkit.backends.tensorflow.training import TensorFlowTrainer
 from lmkit.errors import MissingPackage
 
@@ -43,6 +44,14 @@ class TensorFlowBackend:
         """A ``keras.Model``, its weights not yet set."""
         return models.build(model, signature, precision)
 
+    def seed(self, seed: int) -> None:
+        """Seeds what Keras draws from."""
+        own.seed(seed)
+
+    def bare(self, model: Any) -> keras.Model:
+        """The model as its author knows it."""
+        return model.own if isinstance(model, own.OwnModel) else model
+
     def weights(self, model: keras.Model) -> Weights:
         """A copy of the weights under the shared names."""
         return checkpoints.weights(model)
@@ -59,7 +68,9 @@ class TensorFlowBackend:
 
     def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows, dropout off."""
-        return model(tf.constant(X, dtype=model.inputs[0].dtype), training=False).numpy()
+        wanted = model.dtype if isinstance(model, own.OwnModel) else model.inputs[0].dtype
+        x = tf.constant(X, dtype=X.dtype if X.dtype.kind in "iu" else wanted)
+        return model(x, training=False).numpy()
 
     def cannot_export(self, kind: str) -> str:
         """Why the format ``kind`` cannot be written; empty where it can."""

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lmkit.backends.tensorflow.models.own import OwnModel, held, learned
+
 if TYPE_CHECKING:
     from lmkit.specs.models import Weights
 
@@ -19,22 +21,33 @@ SHARED = {"scale": "gamma"}
 
 def named(model: keras.Model) -> dict[str, keras.Variable]:
     """Shared name → variable. Keras keeps a kernel as (…, inputs, outputs), which is the shared layout."""
+    if isinstance(model, OwnModel):
+        return learned(model)
     return {f"{layer.name}.{SHARED.get(v.name, v.name)}": v for layer in model.layers for v in layer.trainable_weights}
 
 
 def random_states(model: keras.Model) -> list[keras.Variable]:
-    """The states from which dropout draws, one a layer: a seed and a counter."""
+    """The states from which dropout draws, one a layer: a seed and a counter.
+
+    Those of a model of somebody's own are among its weights, and seeded as it was built.
+    """
+    if isinstance(model, OwnModel):
+        return []
     return [layer.seed_generator.state for layer in model.layers if hasattr(layer, "seed_generator")]
 
 
+def _kept(model: keras.Model | OwnModel) -> dict[str, keras.Variable]:
+    return held(model) if isinstance(model, OwnModel) else named(model)
+
+
 def weights(model: keras.Model) -> Weights:
-    """A copy of the weights."""
-    return {name: np.array(v.numpy()) for name, v in named(model).items()}
+    """A copy of the weights; of a model of somebody's own, of all that it holds."""
+    return {name: np.array(v.numpy()) for name, v in _kept(model).items()}
 
 
 def set_weights(model: keras.Model, values: Weights) -> None:
     """Sets the weights."""
-    for name, variable in named(model).items():
+    for name, variable in _kept(model).items():
         variable.assign(values[name])
 
 

@@ -13,7 +13,10 @@ import tensorflow as tf
 
 from lmkit.backends.base import Steps
 from lmkit.backends.tensorflow import checkpoints
+from lmkit.backends.tensorflow.losses import OwnLoss
+from lmkit.backends.tensorflow.models.own import OwnModel
 from lmkit.data.batches import evaluated_rows
+from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
     from lmkit.data.preparation import Dataset
@@ -109,7 +112,7 @@ class TensorFlowTrainer:
         training = experiment.training
         self.model = model
         self.device = "cuda:0" if tf.config.list_physical_devices("GPU") else "cpu"
-        self.loss_of = _LOSSES[loss]
+        self.loss_of: Callable[..., tf.Tensor] = OwnLoss(loss) if is_reference(loss) else _LOSSES[loss]
         self.batch_size = experiment.data.batch_size
         self.clip_norm = training.clip_norm
         self.every_norm = training.gradient_norm is not None or training.clip_norm is not None
@@ -121,8 +124,12 @@ class TensorFlowTrainer:
         self.next_batch = 0
         self.rows_at_once = evaluated_rows(dataset.training.X, self.batch_size)
         rows = self.fed.rows if self.fed else len(dataset.training.X)
-        self.per_epoch = -(-rows // self.batch_size)
-        self.even = not self.fed and rows % self.batch_size == 0
+        self.per_epoch = self.fed.count if self.fed else -(-rows // self.batch_size)
+        # a model or a loss of somebody's own may see a batch as a whole: it is not filled up, and those of a size are
+        # taken together
+        self.exact = isinstance(model, OwnModel) or is_reference(loss) or getattr(self.fed, "uneven", False)
+        self.waiting: Any = None
+        self.even = self.exact or (not self.fed and rows % self.batch_size == 0)
         self.call = min(CALL, self.per_epoch)
         if self.fed:
             one = math.prod(dataset.training.X.shape[1:]) * self.batch_size
@@ -138,18 +145,19 @@ class TensorFlowTrainer:
         for i, variable in enumerate(checkpoints.random_states(model)):
             seed = np.random.SeedSequence([experiment.seed, 2, i]).generate_state(1)[0]  # each layer draws its own
             variable.assign(np.array([seed, 0], dtype=variable.dtype))
-        self._take = tf.function(self._steps, jit_compile=self.compiled, autograph=False)
+        self.compiled &= training.compile == "on" or not self.exact  # what is compiled for each size does not pay
+        self._take = tf.function(self._steps, jit_compile=self.compiled, autograph=False, reduce_retracing=self.exact)
         self.dtype = np.dtype(training.precision)
         self._forward = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
         self._losses = tf.function(
-            lambda x, y: self.loss_of(y, model(x, training=False)), autograph=False, reduce_retracing=True
+            lambda x, y: _each(self.loss_of(y, model(x, training=False)), y), autograph=False, reduce_retracing=True
         )
 
     def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begins an epoch in which the training rows come in ``order``."""
         if self.fed:
             self.fed.epoch(number, order)
-            self.feeding = None
+            self.feeding = self.waiting = None
             return
         padded = np.zeros(self.per_epoch * self.batch_size, dtype=np.int32)
         padded[: len(order)] = order  # the last batch may be smaller: its rows beyond the end count nothing
@@ -157,8 +165,10 @@ class TensorFlowTrainer:
 
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Takes ``len(rates)`` steps from batch ``first`` on."""
-        taken = []
-        for begin in range(first, first + len(rates), self.call):
+        taken = [np.zeros((2, 0))]
+        end = first + len(rates)
+        begin = first
+        while begin < end:
             some = rates[begin - first : begin - first + self.call]
             padded = np.zeros(self.call, dtype=self.dtype)
             padded[: len(some)] = some
@@ -170,9 +180,15 @@ class TensorFlowTrainer:
                 order, sizes, rows, _ = given
             else:
                 at, order, sizes, rows = begin, self.order, self.sizes, self.parts["training"]
+                last = self.per_epoch - 1
+                if self.exact and begin == last:
+                    at, order = 0, order[last:, : self.sizes[last]]
+                elif self.exact:
+                    some = some[: last - begin]
             numbers = np.array([at, len(some)], dtype=np.int32)
             told = self._take(order, tf.constant(padded), tf.constant(numbers), tf.constant(sizes), *rows)
             taken.append(told.numpy()[:, : len(some)])
+            begin += len(some)
         loss, norm = np.concatenate(taken, axis=1).astype(np.float64)
         return Steps(loss, norm)
 
@@ -181,21 +197,35 @@ class TensorFlowTrainer:
         order, sizes, rows and how many they are. One call goes on where the last one ended."""
         assert self.fed is not None
         if self.feeding is None or self.next_batch != first:
-            self.feeding = self.fed.take(first)
-        batches = list(itertools.islice(self.feeding, count))
+            self.feeding, self.waiting = self.fed.take(first), None
+        batches = self._alike(count) if self.exact else list(itertools.islice(self.feeding, count))
         self.next_batch = first + len(batches)
         if not batches:
             return None
         sizes = np.zeros(self.call, dtype=np.int32)
         sizes[: len(batches)] = [len(x) for x, _ in batches]
         rows = []
+        width = len(batches[0][0]) if self.exact else self.batch_size
         for arrays in zip(*batches, strict=True):
-            whole = np.zeros((self.call, self.batch_size, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+            whole = np.zeros((self.call, width, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
             for kept, array in zip(whole, arrays, strict=False):
                 kept[: len(array)] = array
             rows.append(tf.constant(whole.reshape(-1, *whole.shape[2:])))
-        order = np.arange(self.call * self.batch_size, dtype=np.int32).reshape(self.call, self.batch_size)
+        order = np.arange(self.call * width, dtype=np.int32).reshape(self.call, width)
         return tf.constant(order), sizes, (rows[0], rows[1]), len(batches)
+
+    def _alike(self, count: int) -> list[Any]:
+        """Up to ``count`` batches of one shape; the first of another waits for the next call."""
+        batches: list[Any] = []
+        while len(batches) < count:
+            batch, self.waiting = self.waiting or next(self.feeding or iter(()), None), None
+            if batch is None:
+                break
+            if batches and batch[0].shape != batches[0][0].shape:
+                self.waiting = batch
+                break
+            batches.append(batch)
+        return batches
 
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """The gradient for every weight over training ``rows``, dropout off."""
@@ -246,7 +276,10 @@ class TensorFlowTrainer:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)
                 loss = self._mean(self.loss_of(y, self.model(x, training=True)), tf.gather(sizes, first + i))
-            gradients = [_whole(g) for g in tape.gradient(loss, self.variables)]
+                if isinstance(self.model, OwnModel):
+                    loss += self.model.penalty()
+            found = zip(tape.gradient(loss, self.variables), self.variables, strict=True)
+            gradients = [tf.zeros_like(v) if g is None else _whole(g) for g, v in found]
             if self.every_norm:
                 norm = tf.linalg.global_norm(gradients)
             else:
@@ -272,6 +305,11 @@ class TensorFlowTrainer:
             return tf.reduce_mean(losses)
         kept = tf.where(tf.range(self.batch_size) < size, losses, tf.zeros_like(losses))
         return tf.reduce_sum(kept) / tf.cast(size, losses.dtype)
+
+
+def _each(losses: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The loss of each row; one for all of them counts for each."""
+    return tf.fill(tf.shape(y)[:1], losses) if losses.shape.rank == 0 else losses
 
 
 def _whole(gradient: Any) -> tf.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lmkit.backends.torch import checkpoints, export, models
+from lmkit.backends.torch.models.own import OwnModel
 from lmkit.backends.torch.training import TorchTrainer, device
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ class TorchBackend:
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
         """An ``nn.Module``, its weights not yet set."""
         return models.build(model, signature).to(device(), getattr(torch, precision))
+
+    def seed(self, seed: int) -> None:
+        """Seeds PyTorch's generators."""
+        torch.manual_seed(seed)
+
+    def bare(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model as its author knows it."""
+        return model.own if isinstance(model, OwnModel) else model
 
     def weights(self, model: torch.nn.Module) -> Weights:
         """A copy of the weights under the shared names."""

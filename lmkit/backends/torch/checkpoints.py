@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lmkit.backends.torch.models.own import OwnModel, held
+
 if TYPE_CHECKING:
     from lmkit.specs.models import Weights
 
@@ -27,8 +29,10 @@ TABLES = {"weight": "embeddings"}
 def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
     """Shared name → parameter, and its axes in the shared order.
 
-    A layer is known by its own name, in whatever module it lies.
+    A layer is known by its own name, in whatever module it lies. What is somebody's own keeps PyTorch's names and axes.
     """
+    if isinstance(model, OwnModel):
+        return {name: (p, tuple(range(p.ndim))) for name, p in model.own.named_parameters()}
     found: dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]] = {}
     for path, module in model.named_modules():
         layer = path.rpartition(".")[2]
@@ -49,13 +53,19 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def weights(model: torch.nn.Module) -> Weights:
-    """A copy of the weights."""
+    """A copy of the weights; of a model of somebody's own, of its buffers too."""
+    if isinstance(model, OwnModel):
+        return {name: np.ascontiguousarray(array(tensor)) for name, tensor in held(model).items()}
     return {name: np.ascontiguousarray(array(p).transpose(axes)) for name, (p, axes) in named(model).items()}
 
 
 @torch.no_grad()
 def set_weights(model: torch.nn.Module, values: Weights) -> None:
     """Sets the weights."""
+    if isinstance(model, OwnModel):
+        for name, tensor in held(model).items():
+            tensor.copy_(torch.as_tensor(values[name]))
+        return
     for name, (parameter, axes) in named(model).items():
         parameter.copy_(torch.as_tensor(values[name].transpose(np.argsort(axes))))
 

@@ -16,7 +16,10 @@ from torch.optim.sgd import sgd
 
 from lmkit.backends.base import Steps
 from lmkit.backends.torch import checkpoints
+from lmkit.backends.torch.losses import OwnLoss
+from lmkit.backends.torch.models.own import OwnModel
 from lmkit.data.batches import evaluated_rows
+from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
     from lmkit.data.preparation import Dataset
@@ -101,7 +104,7 @@ class TorchTrainer:
         self.model = model
         self.place = next(model.parameters()).device
         self.device = str(self.place)
-        self.loss = _LOSSES[loss]
+        self.loss: Callable[..., torch.Tensor] = OwnLoss(loss) if is_reference(loss) else _LOSSES[loss]
         if loss == "categorical_crossentropy" and dataset.training.y.ndim > 1:
             self.loss = _over_places
         self.batch_size = experiment.data.batch_size
@@ -109,6 +112,7 @@ class TorchTrainer:
         self.every_norm = experiment.training.gradient_norm is not None or self.clip_norm is not None
         learned = {name: p for name, (p, _) in checkpoints.named(model).items() if p.requires_grad}
         self.parameters = list(learned.values())
+        self.own = isinstance(model, OwnModel)
         self.update = Update(experiment.training.optimizer, learned)
         self.parts = {
             name: tuple(_placed(a, self.place) for a in getattr(dataset, name))
@@ -143,6 +147,8 @@ class TorchTrainer:
         for i, (rate, (x, y)) in enumerate(zip(rates.tolist(), self._batches(first), strict=False)):
             loss = loss_of(model(x), y)
             loss.backward()
+            if self.own:
+                _fill(parameters)
             if self.every_norm or i == last:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
                 if self.clip_norm is not None:
@@ -191,6 +197,8 @@ class TorchTrainer:
             loss.backward()
         found: dict[str, np.ndarray | None] = {}
         for name, (parameter, axes) in checkpoints.named(self.model).items():
+            if not parameter.requires_grad:
+                continue
             gradient = None if parameter.grad is None else checkpoints.array(parameter.grad)
             found[name] = None if gradient is None else gradient.transpose(axes)
             parameter.grad = None
@@ -225,6 +233,13 @@ class TorchTrainer:
     def restore(self, state: Weights) -> None:
         """Takes up a ``state``."""
         checkpoints.restore(self.update.memory, state)
+
+
+def _fill(parameters: list[torch.nn.Parameter]) -> None:
+    """Gives a gradient of zero to what a model of somebody's own has left out of this step."""
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
 
 
 def _placed(values: Any, place: torch.device) -> Any:

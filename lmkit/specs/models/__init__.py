@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 DATA = {"mlp": "breast_cancer", "cnn": "digits", "gcn": "karate_club", "transformer": "python_docs"}
 """Family → what it is shown on, where no data is named."""
 
-FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano"}
+FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano", "loader": "mlp"}
 """Kind of data → what learns from it, where no model is named."""
 
 TRAINING: dict[str, dict[str, Any]] = {

@@ -84,15 +84,14 @@ class Transformer(ModelSpec):
     @model_validator(mode="after")
     def _check(self) -> Transformer:
         if self.width % self.heads:
-            fits = [n for n in range(1, self.width + 1) if self.width % n == 0]
-            near = sorted(sorted(fits, key=lambda n: abs(n - self.heads))[:2])
             raise ValueError(
                 f"model.heads: given {self.heads}, which do not divide a width of {self.width}; "
-                f"write heads: {' or '.join(map(str, near))}"
+                f"write heads: {_divisors(self.width, self.heads)}"
             )
         if self.heads % self.groups:
             raise ValueError(
-                f"model.kv_heads: given {self.groups}, which do not divide {self.heads} heads; write a divisor of it"
+                f"model.kv_heads: given {self.groups}, which do not divide {self.heads} heads; "
+                f"write kv_heads: {_divisors(self.heads, self.groups)}"
             )
         if self.positions == "rotary" and self.head % 2:
             raise ValueError(
@@ -142,12 +141,10 @@ class Transformer(ModelSpec):
         if text and self.patch > 1:
             raise refuse("model.patch", f"given {self.patch}, and a text has no patches; write patch: 1")
         if any(side % self.patch for side in sides):
-            common = math.gcd(*sides)
-            fits = [str(n) for n in range(1, common + 1) if common % n == 0]
             raise refuse(
                 "model.patch",
                 f"given {self.patch}, which does not divide {' × '.join(map(str, sides))}; "
-                f"write patch: {' or '.join(fits)}",
+                f"write patch: {_divisors(math.gcd(*sides), self.patch)}",
             )
         places = self.places(signature)
         if self.positions == "learned" and self.context and places > self.context:
@@ -242,6 +239,16 @@ class Transformer(ModelSpec):
             for layer in self.layers(signature)
             for name, shape in layer.weights.items()
         }
+
+
+def _divisors(number: int, near: int) -> str:
+    """The two divisors nearest to what was given, by their ratio to it.
+
+    >>> _divisors(128, 5)
+    '4 or 8'
+    """
+    found = [n for n in range(1, number + 1) if number % n == 0]
+    return " or ".join(map(str, sorted(sorted(found, key=lambda n: max(n / near, near / n))[:2])))
 
 
 def turns(places: int, head: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import keras
 
-from lmkit.backends.tensorflow.models import cnn, gcn, mlp, transformer
+from lmkit.backends.tensorflow.models import cnn, gcn, mlp, own, transformer
 from lmkit.specs.signature import Signature
 
-FAMILIES: dict[str, Callable[[Any, Signature, str], keras.Model]] = {
+FAMILIES: dict[str, Callable[[Any, Signature, str], Any]] = {
     "mlp": mlp.build,
     "cnn": cnn.build,
     "gcn": gcn.build,
+    "own": own.build,
     "transformer": transformer.build,
 }
 

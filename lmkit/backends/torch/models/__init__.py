@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from lmkit.backends.torch.models import cnn, gcn, mlp, transformer
+from lmkit.backends.torch.models import cnn, gcn, mlp, own, transformer
 from lmkit.specs.signature import Signature
 
 FAMILIES: dict[str, Callable[[Any, Signature], nn.Module]] = {
     "mlp": mlp.build,
     "cnn": cnn.build,
     "gcn": gcn.build,
+    "own": own.build,
     "transformer": transformer.build,
 }
 
