@@ -3,157 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.augmentation import Augment
 from lmkit.data.batches import Batches, Gathered, Part
-from lmkit.data.sources import Table, category_names, check_sizes, load, part_sizes, plain_value
+from lmkit.data.preprocessing import Preprocessing as Preprocessing  # known from here
+from lmkit.data.sources import Table, check_sizes, load, part_sizes, plain_value
 from lmkit.errors import DataError
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.data import DataSpec
-from lmkit.specs.signature import Shape, Signature, Task
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What was fitted on the training part, as plain data, and how it is applied.
-
-    A number x becomes (x − shift) / scale after a missing one is replaced by ``fill``; a category becomes one
-    column a known category, all zero for one that was not seen in training.
-
-    Attributes:
-        task: what is predicted.
-        numbers: column → fill, shift, scale.
-        categories: column → fill and the known categories.
-        columns: the columns in the order in which they came.
-        classes: the target's values, class 0 first; empty for regression.
-        labels: what the classes are called.
-        target: shift and scale of the target, for regression.
-        shape: of a row as the model sees it: (features,), (height, width, channels) or (length, channels). Arrays stay
-            flat (rows, features); a model that needs the axes reshapes them, the last axis running fastest.
-    """
-
-    task: Task
-    numbers: dict[str, dict[str, Any]]
-    categories: dict[str, dict[str, Any]]
-    columns: list[str]
-    classes: list[Any]
-    labels: list[str]
-    target: dict[str, float]
-    shape: Shape = ()
-
-    def __post_init__(self) -> None:
-        # JSON has lists only, and folders of before there were images have no shape
-        object.__setattr__(self, "shape", tuple(self.shape) or (len(self.features),))
-
-    @property
-    def features(self) -> list[str]:
-        """The names of the prepared features."""
-        return [*self.numbers, *(f"{n}={v}" for n, c in self.categories.items() for v in c["known"])]
-
-    @property
-    def outputs(self) -> int:
-        """Outputs that a model needs: one a class, one in all for two classes or a number."""
-        return len(self.classes) if self.task == "multiclass" else 1
-
-    @property
-    def signature(self) -> Signature:
-        """What a model takes and gives."""
-        return Signature(self.shape, self.outputs, self.task)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the run's folder."""
-        return asdict(self)
-
-    def apply(self, X: Any) -> np.ndarray:
-        """Rows as they came → (rows, features) as the model takes them, float64.
-
-        Args:
-            X: a DataFrame with (at least) the columns trained on, or an array with exactly those, in order; for
-                images and sequences also an array of them.
-
-        Raises:
-            DataError: columns are missing, or hold text where there were numbers.
-        """
-        import numpy as np
-        import pandas as pd
-
-        if not isinstance(X, pd.DataFrame):
-            X = np.atleast_2d(np.asarray(X))
-            shape = self.shape
-            if len(shape) > 1 and X.shape[1:] in (shape, (*shape, 1), shape[:-1] if shape[-1] == 1 else shape):
-                X = X.reshape(len(X), -1)
-            if X.ndim != 2 or X.shape[1] != len(self.columns):
-                raise DataError(
-                    f"given rows of shape {X.shape}, expected (rows, {len(self.columns)}): {_few(self.columns)}"
-                )
-            X = pd.DataFrame(X, columns=self.columns)
-        X = X.rename(columns=str)
-        absent = [c for c in self.columns if c not in X.columns]
-        if absent:
-            raise DataError(f"the rows have no column {_few(absent)}; expected {_few(self.columns)}")
-        prepared = []
-        for name, fit in self.numbers.items():
-            try:
-                values = X[name].to_numpy(dtype=np.float64, na_value=np.nan)
-            except (TypeError, ValueError):
-                raise DataError(f"column {name!r} holds text, expected numbers as in training") from None
-            gaps = np.isnan(values)
-            if gaps.any():
-                if fit["fill"] is None:
-                    raise DataError(
-                        f"column {name!r} misses {int(gaps.sum())} values, and training had no rule for them"
-                    )
-                values = np.where(gaps, fit["fill"], values)
-            prepared.append(((values - fit["shift"]) / fit["scale"])[:, None])
-        for name, fit in self.categories.items():
-            texts = category_names(X[name]).fillna(fit["fill"]).to_numpy(dtype=object)
-            prepared.append((texts[:, None] == np.array(fit["known"], dtype=object)[None, :]).astype(np.float64))
-        return np.hstack(prepared)
-
-    def encode(self, y: Any) -> np.ndarray:
-        """The target as the loss takes it: (rows, 1), or numbers of classes (rows,)."""
-        import numpy as np
-
-        if self.task == "regression":
-            return ((np.asarray(y, dtype=np.float64) - self.target["shift"]) / self.target["scale"])[:, None]
-        numbers = {value: i for i, value in enumerate(self.classes)}
-        classes = np.array([numbers[plain_value(v)] for v in np.asarray(y)], dtype=np.int64)
-        return classes if self.task == "multiclass" else classes.astype(np.float64)[:, None]
-
-    def restore(self, y: np.ndarray) -> np.ndarray:
-        """The prepared target (rows, 1) or (rows,) → (rows,) as it came: the inverse of ``encode``."""
-        import numpy as np
-
-        if self.task == "regression":
-            return y[:, 0].astype(np.float64) * self.target["scale"] + self.target["shift"]
-        return np.asarray(np.array(self.classes)[y.reshape(-1).astype(int)])
-
-    def decode(self, logits: np.ndarray) -> np.ndarray:
-        """Logits (rows, outputs) → predictions (rows,): the target's own classes, or values in its own unit."""
-        import numpy as np
-
-        if self.task == "regression":
-            return logits[:, 0].astype(np.float64) * self.target["scale"] + self.target["shift"]
-        chosen = logits.argmax(axis=1) if self.task == "multiclass" else (logits[:, 0] > 0).astype(int)
-        return np.asarray(np.array(self.classes)[chosen])
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Logits (rows, outputs) → (rows, classes), each row summing to 1."""
-        import numpy as np
-        from scipy.special import expit, softmax
-
-        if self.task == "regression":
-            raise DataError("a regression has no classes to give probabilities of; use predict")
-        z = logits.astype(np.float64)
-        if self.task == "multiclass":
-            return np.asarray(softmax(z, axis=1))
-        return np.hstack([expit(-z), expit(z)])
 
 
 class Dataset(NamedTuple):
@@ -319,7 +181,3 @@ def split(spec: DataSpec, table: Table, seed: int) -> tuple[np.ndarray, np.ndarr
                     "give each class more rows, or write data: {validation: 0} or {test: 0}"
                 ) from None
     return rest, parts["validation"], parts["test"]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f", … ({len(names)} in all)" if len(names) > 6 else "")

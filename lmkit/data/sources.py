@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data import hub, images
+from lmkit.data.preprocessing import plain_value as plain_value  # known from here
 from lmkit.data.store import SHAPE, TARGET, flat_frame, stored_path, with_target
 from lmkit.errors import DataError, nearest
 from lmkit.specs.data import BUNDLED, FILES, HUB, STORED, DataSpec, row_shape
@@ -290,12 +291,6 @@ def _text(column: pd.Series[str], name: str, where: str) -> pd.Series[str]:
 def category_names(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column's values as the names of categories: a whole number is the same one as an integer and as a float."""
     return column.map(lambda v: str(plain_value(v)), na_action="ignore").astype(object)
-
-
-def plain_value(value: Any) -> Any:
-    """A class or a category as JSON can hold it."""
-    value = value.item() if hasattr(value, "item") else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _missing(spec: DataSpec, X: pd.DataFrame, y: pd.Series[float], where: str) -> tuple[pd.DataFrame, pd.Series[float]]:
