@@ -242,7 +242,8 @@ def convert(chosen: argparse.Namespace) -> Run:
         help="what to recommend, such as 'smallest within 1 point of accuracy'",
     ),
     word("--batch", dest="batches", action="append", type=int, metavar="ROWS", help="rows a call (default: 1 and 32)"),
-    word("--threads", type=int, metavar="N", help="threads of each process (default: one a core)"),
+    word("--threads", type=int, default=1, metavar="N", help="threads of each process (default: one)"),
+    word("--rounds", type=int, default=15, metavar="N", help="how often each is timed (default: 15)"),
     word("--again", action="store_true", help="measure anew what was measured before"),
     RUNS,
     example="compare last -t onnx -t onnx-int8-static --for 'fastest within 1 point of accuracy'",
@@ -251,7 +252,7 @@ def compare(chosen: argparse.Namespace) -> Comparison:
     """Applies deployment techniques to runs, and measures each beside the untouched model."""
     return lmkit.compare(
         chosen.run or "last", chosen.techniques, batches=tuple(chosen.batches or (1, 32)), threads=chosen.threads,
-        again=chosen.again, runs=chosen.runs,
+        rounds=chosen.rounds, again=chosen.again, runs=chosen.runs,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ What was measured lies in the run's folder, ``variants/<technique>/``, and is no
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.measure import Interval, Latency, MeasurementFailed, NotApplicable, Process, latency
+from lmkit.deploy.measure import ROUNDS, Interval, Latency, MeasurementFailed, NotApplicable, Process, latency
 from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
 from lmkit.deploy.showing import Live, table
-from lmkit.deploy.techniques import find, techniques
+from lmkit.deploy.techniques import FAITHFUL, find, techniques
 from lmkit.errors import ConfigError, RunStateError
 from lmkit.run import Run, attach
 from lmkit.table import Table
@@ -26,9 +25,6 @@ from lmkit.table import Table
 MEASURED = "measurement.json"
 TOLERANCE = 1e-3
 """Two numbers of rows at once must give the same outputs within this share of the largest one."""
-
-FAITHFUL = ("baseline", "compile", "convert")
-"""Groups of techniques that change how numbers are computed, not the numbers."""
 
 UNCHANGED = 1e-9
 """A technique that is meant to change outputs, and changes them by less than this, did nothing."""
@@ -42,7 +38,7 @@ class Variant:
         state: pending, measured, not applicable or failed.
         reason: why it is not measured.
         seconds: import, load and first call.
-        divergence: the largest difference from the baseline's outputs, as a share of the largest of those.
+        divergence: the root mean square of the difference from the baseline's outputs, as a share of that of those.
         agreement: share of predictions that are the baseline's; None for a regression.
         operations: what a call executes: name, type, count.
         flags: what is not as it should be.
@@ -187,7 +183,8 @@ def compare(
     techniques: Sequence[str] | None = None,
     *,
     batches: tuple[int, ...] = (1, 32),
-    threads: int | None = None,
+    threads: int = 1,
+    rounds: int = ROUNDS,
     again: bool = False,
     runs: str | Path | None = None,
     tell: Tell | None = None,
@@ -198,7 +195,8 @@ def compare(
         run: a completed run, or several, or their names; the first one's baseline is what all are compared with.
         techniques: names (default: all); the baseline is always measured.
         batches: numbers of rows a call.
-        threads: of each process (default: the cores there are).
+        threads: of each process; one, as where every core serves requests of its own.
+        rounds: how often each is timed beside the baseline; more make the intervals narrower.
         again: measure anew what was measured before.
         runs: where runs are kept.
         tell: is called whenever something has changed, with what is being done (default: shows the table as it fills).
@@ -218,12 +216,11 @@ def compare(
     for each in several:
         if each.state != "completed":
             raise RunStateError(f"{each.name} cannot be compared: it is {each.state}, expected completed")
-    threads = threads or os.cpu_count() or 1
     comparison = Comparison(Variant(r.name, t, find(t).group, threads=threads) for r in several for t in wanted)
     live = Live()
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            _Session(comparison, several, Path(scratch), batches, threads, again, tell or live).run()
+            _Session(comparison, several, Path(scratch), batches, threads, rounds, again, tell or live).run()
         finally:
             live.close()
     return comparison
@@ -239,10 +236,10 @@ class _Session:
 
     def __init__(
         self, comparison: Comparison, runs: list[Run], scratch: Path, batches: tuple[int, ...], threads: int,
-        again: bool, tell: Tell,
+        rounds: int, again: bool, tell: Tell,
     ) -> None:  # fmt: skip
         self.comparison, self.runs, self.scratch, self.batches = comparison, runs, scratch, batches
-        self.threads, self.again, self.tell = threads, again, tell
+        self.threads, self.rounds, self.again, self.tell = threads, rounds, again, tell
         self.makers: dict[str, Process] = {}
 
     def run(self) -> None:
@@ -303,7 +300,7 @@ class _Session:
                 outputs[2] = logits
             scored = maker.ask("score", logits=str(outputs[2]), baseline=str(logits))
             operations = tuple(tuple(o) for o in tried.ask("executed")["operations"])
-            timed = tuple(latency(tried, baseline, control, batch) for batch in self.batches)
+            timed = tuple(latency(tried, baseline, control, batch, rounds=self.rounds) for batch in self.batches)
             peak = tried.ask("memory")["peak_bytes"]
         seconds.pop("imported_bytes")
         flags = _flags(variant, artefact, operations, outputs, scored)
@@ -349,7 +346,7 @@ def _flags(
         if not off <= TOLERANCE:
             flags.append(f"gives other outputs for {batch} rows at once than for 64 ({off:.2g})")
     if variant.group in FAITHFUL and not scored["divergence"] <= TOLERANCE:
-        flags.append(f"should give the baseline's outputs, and is {scored['divergence']:.2g} of the largest one off")
+        flags.append(f"should give the baseline's outputs, and is {scored['divergence']:.2g} of them off")
     if variant.group in ("quantize", "prune", "distil") and scored["divergence"] <= UNCHANGED:
         flags.append("changed nothing: its outputs are the baseline's")
     return tuple(flags)

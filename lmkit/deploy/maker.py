@@ -50,10 +50,14 @@ class Maker:
         data, known = self.subject.data, self.subject.run.preprocessing
         found, base = np.load(logits).astype(np.float64), np.load(baseline).astype(np.float64)
         loss = resolve_loss(self.subject.run.experiment.training.loss, known.task)
-        scale = float(np.abs(base).max()) or 1.0
+        size = float(np.sqrt(np.mean(base**2))) or 1.0
         agree = float(np.mean(known.decode(found) == known.decode(base))) if known.task != "regression" else None
         metrics = part_metrics(loss, found, data.test.y, known) if len(data.test.y) else {}
-        return {"metrics": metrics, "divergence": float(np.abs(found - base).max()) / scale, "agreement": agree}
+        return {
+            "metrics": metrics,
+            "divergence": float(np.sqrt(np.mean((found - base) ** 2))) / size,
+            "agreement": agree,
+        }
 
 
 if __name__ == "__main__":
