@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmkit.batch.templates import templates
     from lmkit.conversion import convert
     from lmkit.deploy.comparison import compare
+    from lmkit.deploy.loading import load_bundle
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -48,6 +49,7 @@ _HOMES = {
     "resume": "lmkit.run",
     "stop": "lmkit.run",
     "convert": "lmkit.conversion",
+    "load_bundle": "lmkit.deploy.loading",
     "compare": "lmkit.deploy.comparison",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
@@ -87,6 +89,7 @@ __all__ = [
     "compare",
     "configure",
     "convert",
+    "load_bundle",
     "monitor",
     "pause",
     "plan",

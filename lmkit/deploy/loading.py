@@ -87,11 +87,13 @@ class Bundle:
         Raises:
             DataError: the rows are not such; the message says what was given and what is expected.
         """
-        return self.preprocessing.decode(self.logits(rows))
+        found: np.ndarray = self.preprocessing.decode(self.logits(rows))
+        return found
 
     def predict_proba(self, rows: Any) -> np.ndarray:
         """Probabilities (rows, classes), in the order of ``signature["outputs"]["classes"]``."""
-        return self.preprocessing.probabilities(self.logits(rows))
+        found: np.ndarray = self.preprocessing.probabilities(self.logits(rows))
+        return found
 
     def example(self) -> dict[str, Any]:
         """A few rows as they came (``rows``), and what was predicted for them when the bundle was made."""
