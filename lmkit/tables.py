@@ -10,6 +10,7 @@ from lmkit.progress import sentence, time_text
 from lmkit.table import Table
 
 if TYPE_CHECKING:
+    from lmkit.deploy.comparison import Comparison
     from lmkit.run import Run
     from lmkit.runfolder import Status
 
@@ -114,3 +115,16 @@ def environment(run: Run) -> Table:
         ("command", known.get("command")),
     ]
     return Table(f"Environment of {run.name}", ("what", "value"), tuple((k, v) for k, v in rows if v))
+
+
+def operations(compared: Comparison) -> Table:
+    """What a call of each variant executes, as its runtime tells it: operations by type, the most frequent first."""
+    rows = []
+    for v in compared.measured:
+        kinds: dict[str, list[tuple[int, str]]] = {}
+        for name, dtype, times in v.operations:
+            kinds.setdefault(dtype or "–", []).append((times, name))
+        for dtype, found in kinds.items():
+            listed = ", ".join(f"{times} × {name}" for times, name in sorted(found, reverse=True)[:6])
+            rows.append((v.name, dtype, sum(times for times, _ in found), listed))
+    return Table("What was executed", ("variant", "type", "operations", "which"), tuple(rows))

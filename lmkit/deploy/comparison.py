@@ -134,6 +134,9 @@ class Comparison(Sequence[Variant]):
         """One object a variant, as ``lmkit compare --json`` prints them; latency in milliseconds."""
         return [_told(v) for v in self.variants]
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.table.html, "text/plain": self.table.text}
+
     def __repr__(self) -> str:
         done = len(self.measured)
         return f"<Comparison of {len({v.run for v in self})} run(s): {done} of {len(self)} variants measured>"
