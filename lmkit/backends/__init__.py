@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from lmkit.backends.base import Backend, Steps, Trainer
 from lmkit.errors import MissingPackage, nearest
 
-__all__ = ["Backend", "Steps", "Trainer", "get_backend", "require"]
+__all__ = ["Backend", "Steps", "Trainer", "get_backend", "others", "require"]
 
 _BACKENDS = {"torch": "lmkit.backends.torch", "tensorflow": "lmkit.backends.tensorflow"}
 
@@ -27,6 +27,11 @@ def require(name: str) -> None:
         raise MissingPackage(f"framework: given {name!r}, {nearest(name, _BACKENDS)}")
     if importlib.util.find_spec(name) is None:
         raise MissingPackage(f"{name} is not installed; install it: python -m pip install 'lmkit[{name}]'")
+
+
+def others(name: str) -> list[str]:
+    """The frameworks besides ``name``, installed or not."""
+    return [other for other in _BACKENDS if other != name]
 
 
 def get_backend(name: str) -> Backend:

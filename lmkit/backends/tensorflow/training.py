@@ -43,10 +43,11 @@ _LOSSES: dict[LossName, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 
 
 def _categorical(y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-    """Of classes (rows,), of shares of them (rows, classes), or the mean over the places of tokens (rows, places)."""
+    """Of classes (rows,), or shares of them (rows, classes); the mean over places of tokens, or of shares of them."""
     if y.dtype.is_floating:
-        return tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=z)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z)
+        losses = tf.nn.softmax_cross_entropy_with_logits(labels=y, logits=z)
+    else:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z)
     return losses if losses.shape.rank == 1 else tf.reduce_mean(losses, axis=1)
 
 

@@ -38,9 +38,10 @@ _LOSSES: dict[LossName, Callable[..., torch.Tensor]] = {
 
 
 def _over_places(logits: torch.Tensor, tokens: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
-    """Cross-entropy at every place: logits (rows, places, vocabulary), tokens (rows, places)."""
-    found = F.cross_entropy(logits.flatten(0, 1), tokens.flatten().long(), reduction=reduction)
-    return found if reduction == "mean" else found.view(tokens.shape)
+    """Cross-entropy at every place: logits (rows, places, vocabulary), tokens (rows, places), or shares of them."""
+    target = tokens.flatten(0, 1) if tokens.is_floating_point() else tokens.flatten().long()
+    found = F.cross_entropy(logits.flatten(0, 1), target, reduction=reduction)
+    return found if reduction == "mean" else found.view(logits.shape[:2])
 
 
 def device() -> torch.device:
@@ -105,7 +106,8 @@ class TorchTrainer:
         self.place = next(model.parameters()).device
         self.device = str(self.place)
         self.loss: Callable[..., torch.Tensor] = OwnLoss(loss) if is_reference(loss) else _LOSSES[loss]
-        if loss == "categorical_crossentropy" and dataset.training.y.ndim > 1:
+        y = dataset.training.y
+        if loss == "categorical_crossentropy" and (y.ndim > 2 or (y.ndim > 1 and y.dtype.kind in "iu")):
             self.loss = _over_places
         self.batch_size = experiment.data.batch_size
         self.clip_norm = experiment.training.clip_norm

@@ -21,15 +21,15 @@ def own(subject: Subject, folder: Path, recipe: dict[str, object], **options: ob
     """The model as its specification and its weights, which its framework builds anew."""
     from safetensors.numpy import save_file
 
-    spec, known = subject.run.experiment, subject.run.preprocessing
-    save_file(subject.backend.weights(subject.model), folder / WEIGHTS)
+    precision = subject.run.experiment.training.precision
+    save_file(subject.weights, folder / WEIGHTS)
     told = {
-        "model": spec.model.model_dump(mode="json"),
-        "signature": known.signature._replace(graph=None)._asdict(),
-        "precision": spec.training.precision,
+        "model": subject.spec.model_dump(mode="json"),
+        "signature": subject.signature._replace(graph=None)._asdict(),
+        "precision": precision,
     }
     (folder / MODEL).write_text(json.dumps(told), encoding="utf-8")
-    return Artefact(spec.framework, MODEL, *row(subject), recipe, spec.training.precision, options)
+    return Artefact(subject.framework, MODEL, *row(subject), recipe, precision, options)
 
 
 def row(subject: Subject) -> tuple[tuple[int, ...], str]:

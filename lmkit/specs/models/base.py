@@ -71,6 +71,38 @@ class Layer(NamedTuple):
         return cls(name, kind, shape, {"gamma": shape[-1:], "beta": shape[-1:]})
 
 
+class Slice(NamedTuple):
+    """Where units lie in one weight.
+
+    Attributes:
+        weight: its name.
+        axis: along which they lie.
+        rounds: how often the units come there, one round after the other.
+    """
+
+    weight: str
+    axis: int = 0
+    rounds: int = 1
+
+
+class Units(NamedTuple):
+    """Hidden units that can be taken out, each wherever it appears.
+
+    Attributes:
+        fields: of the specification, which say how many there are, such as ``hidden.0``.
+        count: how many there are.
+        made: the weights that make them.
+        used: the weights that read them.
+        groups: of neighbours that must stay equally many, for a normalization takes each by itself.
+    """
+
+    fields: tuple[str, ...]
+    count: int
+    made: tuple[Slice, ...]
+    used: tuple[Slice, ...]
+    groups: int = 1
+
+
 class ModelSpec(Spec):
     """What every model family answers."""
 
@@ -84,6 +116,16 @@ class ModelSpec(Spec):
     def layers(self, signature: Signature) -> list[Layer]:
         """The layers in order, as both frameworks build them."""
         raise NotImplementedError
+
+    def units(self, signature: Signature) -> list[Units]:
+        """The hidden units that can be taken out; none where the family does not say."""
+        return []
+
+    def smaller(self, signature: Signature) -> ModelSpec:
+        """A model of the same family to be taught by this one: half of every width; itself where none can be halved."""
+        from lmkit.specs.models.narrowing import kept_widths, resized
+
+        return resized(self, kept_widths(self, signature, self.units(signature), 0.5))
 
     def multiplications(self, signature: Signature) -> int:
         """Multiplications in products of matrices that the output of one row takes."""
@@ -116,6 +158,23 @@ def _followed(layers: list[Layer]) -> Iterator[tuple[Layer, str]]:
     kinds = [(layer.kind, bool(layer.parameters and not layer.kernel)) for layer in layers]
     for i, layer in enumerate(layers):
         yield layer, next((kind for kind, normalizes in kinds[i + 1 :] if not normalizes), "")
+
+
+def made_by(layers: list[Layer], *names: str) -> tuple[Slice, ...]:
+    """The slices that make the outputs of the layers called so, of those that there are: each weight's last axis."""
+    return tuple(
+        Slice(f"{layer.name}.{weight}", len(shape) - 1)
+        for layer in layers
+        if layer.name in names
+        for weight, shape in layer.weights.items()
+    )
+
+
+def used_by(layers: list[Layer], *names: str, rounds: int = 1) -> tuple[Slice, ...]:
+    """The slices that read the inputs of the layers called so, if there are any: a kernel's last axis but one."""
+    return tuple(
+        Slice(f"{layer.name}.kernel", len(layer.kernel) - 2, rounds) for layer in layers if layer.name in names
+    )
 
 
 def equal_neighbours(widths: tuple[int, ...]) -> list[bool]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lmkit.specs.models.base import Activation, Layer, ModelSpec, Widths, refuse
+from lmkit.specs.models.base import Activation, Layer, ModelSpec, Units, Widths, made_by, refuse, used_by
 from lmkit.specs.signature import Shape, Signature
 
 
@@ -123,3 +123,35 @@ class CNN(ModelSpec):
                 found.append(Layer(f"dropout_{len(self.channels) + j}", "dropout", (width,)))
             flat = width
         return [*found, Layer.linear(f"dense_{len(self.dense)}", "dense", (outputs,), (flat, outputs))]
+
+    def units(self, signature: Signature) -> list[Units]:
+        """The channels of each convolution, and the units of each hidden dense layer.
+
+        What blocks are added to share their channels; those that are added to the rows themselves stay.
+        """
+        layers, each, last = self.layers(signature), self.convolutions, len(self.channels) - 1
+        rounds = next(layer.shape[0] for layer in layers if layer.name == "gather") // self.channels[-1]
+        groups = self.groups if self.normalization == "group" else 1
+        chains: list[list[int]] = [[-1]]  # blocks whose ends are added to each other; the rows are block -1
+        widths = (signature.shape[-1], *self.channels)
+        for i, width in enumerate(self.channels):
+            if self.residual and width == widths[i]:
+                chains[-1].append(i)
+            else:
+                chains.append([i])
+        found = []
+        for chain in chains[1:]:
+            for i in chain:
+                for n in range(i * each, (i + 1) * each - 1):
+                    made, used = made_by(layers, f"conv_{n}", f"norm_{n}"), used_by(layers, f"conv_{n + 1}")
+                    found.append(Units((f"channels.{i}",), self.channels[i], made, used, groups))
+            ends = [(i + 1) * each - 1 for i in chain]
+            made = made_by(layers, *(f"{kind}_{n}" for n in ends for kind in ("conv", "norm")))
+            made += made_by(layers, *(f"shortcut_{i}" for i in chain))
+            used = used_by(layers, *(f"conv_{n + 1}" for n in ends), *(f"shortcut_{i + 1}" for i in chain))
+            used += used_by(layers, *["dense_0"] * (last in chain), rounds=rounds)
+            found.append(Units(tuple(f"channels.{i}" for i in chain), self.channels[chain[0]], made, used, groups))
+        for j, width in enumerate(self.dense):
+            made, used = made_by(layers, f"dense_{j}"), used_by(layers, f"dense_{j + 1}")
+            found.append(Units((f"dense.{j}",), width, made, used))
+        return found

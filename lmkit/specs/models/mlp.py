@@ -6,7 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from lmkit.specs.models.base import Activation, Layer, ModelSpec, Widths, equal_neighbours, refuse
+from lmkit.specs.models.base import (
+    Activation,
+    Layer,
+    ModelSpec,
+    Units,
+    Widths,
+    equal_neighbours,
+    made_by,
+    refuse,
+    used_by,
+)
 from lmkit.specs.signature import Signature
 
 
@@ -60,3 +70,21 @@ class MLP(ModelSpec):
             if skips:
                 found.append(Layer(f"add_{i}", "add", out))
         return [*found, Layer.linear(f"dense_{len(self.hidden)}", "dense", (widths[-1],), (widths[-2], widths[-1]))]
+
+    def units(self, signature: Signature) -> list[Units]:
+        """Those of each hidden layer; layers that are added to each other share theirs."""
+        layers, sets = self.layers(signature), list[list[int]]()
+        for i, skips in enumerate(self.skips):
+            if skips:
+                sets[-1].append(i)
+            else:
+                sets.append([i])
+        return [
+            Units(
+                tuple(f"hidden.{i}" for i in shared),
+                self.hidden[shared[0]],
+                made_by(layers, *(f"{kind}_{i}" for i in shared for kind in ("dense", "norm"))),
+                used_by(layers, *(f"dense_{i + 1}" for i in shared)),
+            )
+            for shared in sets
+        ]

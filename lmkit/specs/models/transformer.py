@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lmkit.specs.models.base import Layer, ModelSpec, Weights, refuse
+from lmkit.specs.models.base import Layer, ModelSpec, Slice, Units, Weights, made_by, refuse, used_by
 from lmkit.specs.signature import Shape, Signature
 
 if TYPE_CHECKING:
@@ -216,6 +216,23 @@ class Transformer(ModelSpec):
         norm = Layer.norm(f"norm_{number}", f"{self.normalization} norm", shape)
         shifted = self.normalization == "layer" and self.bias
         return norm if shifted else norm._replace(weights={"gamma": norm.weights["gamma"]})
+
+    def units(self, signature: Signature) -> list[Units]:
+        """Those inside each block's feedforward part; swiglu has two rounds of them. The width is every block's."""
+        layers, rounds = self.layers(signature), 2 if self.activation == "swiglu" else 1
+        return [
+            Units(
+                ("feedforward",),
+                self.inner,
+                tuple(Slice(made.weight, made.axis, rounds) for made in made_by(layers, f"up_{i}")),
+                used_by(layers, f"down_{i}"),
+            )
+            for i in range(self.depth)
+        ]
+
+    def smaller(self, signature: Signature) -> ModelSpec:
+        """Half of the blocks, each as it is (Sanh et al., 2019); of a single one half of the feedforward part."""
+        return self.model_copy(update={"depth": self.depth // 2}) if self.depth > 1 else super().smaller(signature)
 
     def initial_weights(self, signature: Signature, seed: int) -> Weights:
         """The first weights, float32 (which float64 holds exactly), drawn by NumPy as GPT-2's were.
