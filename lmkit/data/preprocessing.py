@@ -109,13 +109,12 @@ class Preprocessing:
             if rows.dtype.kind in "biuf" and not self.categories:
                 return self._scaled(rows.astype(np.float64))
             columns = dict(zip(self.columns, rows.T, strict=True))
-        count = len(columns[self.columns[0]])
         prepared = [self._scaled(np.stack([_floats(columns[n], n) for n in self.numbers], 1))] if self.numbers else []
         for name, fit in self.categories.items():
             texts = [fit["fill"] if _missing(v) else str(plain_value(v)) for v in columns[name]]
             known = np.array(fit["known"], dtype=object)
             prepared.append((np.array(texts, dtype=object)[:, None] == known[None, :]).astype(np.float64))
-        return np.hstack(prepared).reshape(count, -1)
+        return np.hstack(prepared)
 
     def _array(self, X: Any) -> np.ndarray:
         """Rows (rows, columns) in an array."""
