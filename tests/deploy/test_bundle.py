@@ -22,6 +22,7 @@ from lmkit.deploy import bundle as module
 from lmkit.deploy import loading
 from lmkit.deploy.bundle import bundle
 from lmkit.deploy.loading import BundleError
+from lmkit.deploy.maker import Maker
 
 FORBIDDEN = ("torch", "tensorflow", "keras", "pandas", "sklearn", "scipy", "pydantic", "psutil", "yaml")
 """What a deployed ONNX model must not need."""
@@ -52,6 +53,12 @@ def root(tmp_path_factory):
 
 def trained(root, **fields):
     return lk.train(inline=True, runs=root / "runs", epochs=2, **{"framework": "torch", "model": MLP, **fields})
+
+
+def shipped(run, technique, out, **options):
+    """A bundle of a variant that was made before, here, where the framework is loaded already."""
+    Maker(str(run.path)).make(technique, str(run.path / "variants" / technique))
+    return bundle(run, technique, out, **options)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +128,7 @@ def test_many_rows_are_given_in_pieces(bundled, classes, monkeypatch):
 def test_a_number_comes_in_its_own_unit(root, tmp_path):
     TABLE.drop(columns="kind").to_parquet(root / "prices.parquet")
     run = trained(root, data=str(root / "prices.parquet"), **{"data.target": "price"})
-    model = lk.load_bundle(bundle(run, "onnx", tmp_path / "prices"))
+    model = lk.load_bundle(shipped(run, "onnx", tmp_path / "prices"))
     given = TABLE[["length (cm)", "town", "age", "level"]].head(20)
     found = model.predict(as_mappings(given))
     np.testing.assert_allclose(found, run.predict(given), rtol=1e-5)
@@ -134,7 +141,7 @@ def test_a_number_comes_in_its_own_unit(root, tmp_path):
 
 
 def test_images_in_every_shape(images, tmp_path):
-    model = lk.load_bundle(bundle(images, "onnx-int8-static", tmp_path / "digits"))
+    model = lk.load_bundle(shipped(images, "onnx-int8-static", tmp_path / "digits"))
     from sklearn.datasets import load_digits
 
     pictures = load_digits().images[:40]
@@ -292,7 +299,7 @@ def test_words_that_name_nothing(classes, tmp_path):
     with pytest.raises(BundleError, match="layout: given 'tritn', did you mean 'triton'"):
         bundle(classes, "onnx", tmp_path / "out", layout="tritn")
     with pytest.raises(BundleError, match="layout: triton takes ONNX: take technique onnx, or write layout='plain'"):
-        bundle(classes, "baseline", tmp_path / "out", layout="triton")
+        shipped(classes, "baseline", tmp_path / "out", layout="triton")
     with pytest.raises(BundleError, match="layout: tensorflow-serving takes a SavedModel: take saved-model"):
         bundle(classes, "onnx", tmp_path / "out", layout="tensorflow-serving")
     assert not list(tmp_path.iterdir())
@@ -353,7 +360,7 @@ def parsed(text):
 
 
 def test_a_model_repository_of_triton(images, tmp_path):
-    out = bundle(images, "onnx", tmp_path / "served", layout="triton")
+    out = shipped(images, "onnx", tmp_path / "served", layout="triton")
     (folder,) = (out / "triton").iterdir()
     config = parsed((folder / "config.pbtxt").read_text())
     path = folder / "1" / "model.onnx"
@@ -385,7 +392,7 @@ def test_triton_is_told_a_fixed_batch():
 def test_a_model_for_tensorflow_serving(in_tensorflow, tmp_path):
     import tensorflow as tf
 
-    out = bundle(in_tensorflow, "saved-model", tmp_path / "served", layout="tensorflow-serving")
+    out = shipped(in_tensorflow, "saved-model", tmp_path / "served", layout="tensorflow-serving")
     (folder,) = (out / "tfserving").iterdir()
     model = lk.load_bundle(out)
     rows = np.array(model.example()["rows"])
@@ -399,7 +406,7 @@ def test_a_model_for_tensorflow_serving(in_tensorflow, tmp_path):
 
 def test_other_runtimes(in_tensorflow, classes, tmp_path):
     for run, technique in ((in_tensorflow, "litert"), (classes, "baseline")):
-        model = lk.load_bundle(bundle(run, technique, tmp_path / technique))
+        model = lk.load_bundle(shipped(run, technique, tmp_path / technique))
         rows = model.example()["rows"]
         np.testing.assert_allclose(model.predict_proba(rows), run.predict_proba(rows), atol=1e-5)
 
