@@ -167,6 +167,10 @@ class Preprocessing:
             values = np.where(gaps, fill, values)
         return np.asarray((values - shift) / scale)
 
+    def names(self, X: np.ndarray) -> dict[str, Any]:
+        """A column with what some prepared rows are called; none where, as in a table, they have no names."""
+        return {}
+
     def encode(self, y: Any) -> np.ndarray:
         """The target as the loss takes it: (rows, 1), or numbers of classes (rows,)."""
         import numpy as np

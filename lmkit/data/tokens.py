@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError, MissingPackage
-from lmkit.specs.text import BYTES
 
 if TYPE_CHECKING:
     import numpy as np
+
+BYTES = 2**8
+"""Values of a byte."""
 
 DTYPE = "<u2"
 """How tokens lie in files: two bytes each, which is why a vocabulary has at most 65,536."""

@@ -68,13 +68,12 @@ def _what(signature: dict[str, Any]) -> str:
 
 
 def _use(artefact: Artefact, example: dict[str, Any]) -> str:
-    from lmkit import __version__
-
+    (own,) = [v for _, v in _installed(["lmkit"])] or ["0.1"]
     if artefact.entry == "model.json":  # built anew by the framework, from the specification
-        install = f"pip install 'lmkit[{artefact.runtime}]=={__version__}'"
+        install = f"pip install 'lmkit[{artefact.runtime}]=={own}'"
     else:
         wanted = " ".join(f"{p}=={v}" for p, v in _installed(PACKAGES.get(artefact.runtime, ())))
-        install = f"pip install numpy {wanted}\npip install --no-deps lmkit=={__version__}"
+        install = f"pip install numpy {wanted}\npip install --no-deps lmkit=={own}"
     row = repr(example["rows"][:1]) if example["rows"] else "[…]"
     row = row if len(row) < 400 else "rows"
     return (
@@ -117,9 +116,11 @@ def _data(run: Run, data: Dataset) -> str:
     spec = run.experiment.data
     source = "handed over in memory" if spec.source.startswith(STORED) else f"`{Path(spec.source).name}`"
     sizes = ", ".join(f"{name} {len(getattr(data, name).X)}" for name in ("training", "validation", "test"))
+    told = f"Source: {source}. Rows: {sizes}; split with seed {run.experiment.seed}."
+    if spec.kind != "table":
+        return told
     return (
-        f"Source: {source}. Rows: {sizes}; split with seed {run.experiment.seed}. "
-        f"Numbers scaled: {spec.scale}; missing values: {spec.missing}; all fitted on the training part alone."
+        f"{told} Numbers scaled: {spec.scale}; missing values: {spec.missing}; all fitted on the training part alone."
     )
 
 
@@ -165,7 +166,7 @@ def _limits(run: Run, metrics: dict[str, dict[str, float]], measured: dict[str, 
         said.append("The intervals tell the chance of which rows were tested, not what changes in the world later.")
     if getattr(known, "categories", None):
         said.append("A category that training never saw counts as none of those that are known.")
-    if run.experiment.data.missing in ("error", "drop"):
+    if getattr(known, "numbers", None) and run.experiment.data.missing in ("error", "drop"):
         said.append("Rows with missing numbers are refused: training had no rule for them.")
     said += [f"Flagged when it was measured: {flag}." for flag in measured.get("flags", ())]
     return "\n".join(f"- {line}" for line in said)

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.data.preprocessing import Preprocessing
 from lmkit.deploy.artefact import Artefact, digest
 from lmkit.deploy.runtimes import LIBRARIES, load
 from lmkit.errors import LmkitError, MissingPackage
@@ -25,6 +24,9 @@ CARD, CHECKSUMS, EXAMPLE, PREPROCESSING, SIGNATURE = (
     "README.md", "checksums.txt", "example.json", "preprocessing.json", "signature.json",
 )  # fmt: skip
 """The files of a bundle, beside its artefact."""
+
+KINDS = {"table": "lmkit.data.preprocessing", "text": "lmkit.data.language"}
+"""Kind of data → the module that applies its preprocessing with NumPy alone."""
 
 BATCH = 256
 """Rows that the runtime is given at once, at most."""
@@ -141,8 +143,9 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 
 def _preprocessing(values: dict[str, Any]) -> Any:
     """What was fitted; of data that is no table, with what its kind needs."""
-    if values.get("kind", "table") == "table":
-        return Preprocessing(**{k: v for k, v in values.items() if k != "kind"})
+    kind = values.get("kind", "table")
+    if kind in KINDS:
+        return importlib.import_module(KINDS[kind]).Preprocessing(**{k: v for k, v in values.items() if k != "kind"})
     from lmkit.data.preparation import read_preprocessing
 
     return read_preprocessing(values)
