@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lmkit.deploy.techniques import NotApplicable, Subject, makes_model
-from lmkit.deploy.techniques.tuning import RATE, Tuned, masked, tuned
+from lmkit.deploy.techniques.tuning import LEAST_STEPS, RATE, Tuned, masked, tuned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +18,8 @@ SHARES = (0.3, 0.5, 0.7)
 """Of the units of each hidden layer that structured pruning takes out."""
 
 EPOCHS, STEPS, PATIENCE = 30, 2000, 8
-"""How long training goes on after pruning, at most, and validations without a better one after which it ends; it lasts
-no longer than the run's own training, or LEAST_STEPS."""
-
-LEAST_STEPS = 1000
-"""Training may go on for so many steps even after a short run."""
+"""How long training goes on after pruning, at most (and no longer than the run's own), and validations without a better
+one after which it ends."""
 
 
 def structured(share: float, subject: Subject) -> Subject:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 RATE = 3e-3
 """The first learning rate: of those tried on digits what pruned models recover best with."""
 
+LEAST_STEPS = 1000
+"""Training may last so many steps even where they are more epochs than were asked for: those of a small table are
+short."""
+
+VALIDATIONS = 50
+"""About so many are there at most, so that neither short epochs nor long ones are watched too often or too seldom."""
+
 MOST_AT_ONCE = 512
 """Steps that are asked of a trainer at once."""
 
@@ -37,10 +44,10 @@ class Tuned(NamedTuple):
 
 
 def passes(subject: Subject, epochs: int, steps: int) -> tuple[int, int]:
-    """Steps a pass over the training part, and steps in all: of so many epochs, but at most ``steps``."""
+    """Steps of a pass over the training part; and in all: of so many epochs, or ``LEAST_STEPS``, at most ``steps``."""
     fed = subject.data.batches
     each = fed.count if fed else math.ceil(len(subject.data.training.X) / subject.run.experiment.data.batch_size)
-    return each, max(1, min(epochs * each, steps))
+    return each, max(1, min(max(epochs * each, LEAST_STEPS), steps))
 
 
 def tuned(
@@ -84,7 +91,7 @@ def tuned(
     }  # fmt: skip
     experiment = run.model_copy(update={"model": spec, "training": run.training.model_copy(update=changes)})
     rates = rate / 2 * (1 + np.cos(np.pi * np.arange(total) / total))
-    every = min(each, max(1, total // 10))
+    every = max(1, total // VALIDATIONS, min(each, total // 10))
     before = _threads(subject, spec)
     try:
         model = subject.build(spec, weights)
@@ -103,7 +110,7 @@ def tuned(
             if mask:
                 backend.set_weights(model, masked(backend.weights(model), mask))
             done = done + taken if taken else until  # an epoch of a stream may end before it was expected to
-            if done < until:
+            if done < total and done % every:
                 continue
             if (loss := _watched(trainer, part)) < best:
                 best, best_step, kept, since = loss, done, backend.weights(model), 0

@@ -90,14 +90,14 @@ class Units(NamedTuple):
 
     Attributes:
         fields: of the specification, which say how many there are, such as ``hidden.0``.
-        count: how many there are.
+        width: how many there are.
         made: the weights that make them.
         used: the weights that read them.
         groups: of neighbours that must stay equally many, for a normalization takes each by itself.
     """
 
     fields: tuple[str, ...]
-    count: int
+    width: int
     made: tuple[Slice, ...]
     used: tuple[Slice, ...]
     groups: int = 1

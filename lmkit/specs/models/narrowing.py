@@ -42,9 +42,9 @@ def importance(units: Units, weights: Weights) -> np.ndarray:
 
     sides = []
     for slices in (units.made, units.used):
-        squares = np.zeros(units.count)
+        squares = np.zeros(units.width)
         for name, axis, rounds in slices:
-            values = np.moveaxis(weights[name].astype(np.float64), axis, 0).reshape(rounds, units.count, -1)
+            values = np.moveaxis(weights[name].astype(np.float64), axis, 0).reshape(rounds, units.width, -1)
             squares += np.square(values).sum(axis=(0, 2))
         sides.append(np.sqrt(squares))
     return np.asarray(sides[0] * sides[1])
@@ -66,9 +66,9 @@ def narrowed(spec: ModelSpec, signature: Signature, weights: Weights, share: flo
     smaller, removed = dict(weights), []
     for units in sets:
         kept = _largest(importance(units, weights), widths[units.fields[0]], units.groups)
-        removed.append(np.setdiff1d(np.arange(units.count), kept))
+        removed.append(np.setdiff1d(np.arange(units.width), kept))
         for name, axis, rounds in (*units.made, *units.used):
-            smaller[name] = _taken(smaller[name], axis, rounds, units.count, kept)
+            smaller[name] = _taken(smaller[name], axis, rounds, units.width, kept)
     return Narrowed(resized(spec, widths), smaller, removed)
 
 
@@ -81,10 +81,10 @@ def kept_widths(spec: ModelSpec, signature: Signature, sets: Sequence[Units], sh
     found: dict[str, int] = {}
     strict = bool(getattr(spec, "residual", False))
     entering = signature.shape[-1] if strict and signature.shape else 0
-    for units in sorted(sets, key=lambda units: units.count):
-        below = [width for other in sets if other.count < units.count and (width := found.get(other.fields[0]))]
-        kept = max(1, round((1 - share) * units.count / units.groups)) * units.groups
-        while strict and kept < units.count and (kept in below or kept < max(below, default=0) or kept == entering):
+    for units in sorted(sets, key=lambda units: units.width):
+        below = [width for other in sets if other.width < units.width and (width := found.get(other.fields[0]))]
+        kept = max(1, round((1 - share) * units.width / units.groups)) * units.groups
+        while strict and kept < units.width and (kept in below or kept < max(below, default=0) or kept == entering):
             kept += units.groups
         found |= dict.fromkeys(units.fields, kept)
     return found
@@ -130,4 +130,4 @@ def parameters(weights: Weights) -> int:
 
 def present_widths(sets: Iterable[Units]) -> dict[str, int]:
     """The widths that units can be taken from, as they are."""
-    return {field: units.count for units in sets for field in units.fields}
+    return {field: units.width for units in sets for field in units.fields}
