@@ -82,6 +82,18 @@ def images(root):
 
 
 @pytest.fixture(scope="module")
+def language(root):
+    (root / "saying.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    model = {"family": "transformer", "depth": 1, "width": 16, "heads": 2}
+    return trained(root, data=str(root / "saying.txt"), model=model, **{"data.text.length": 16})
+
+
+@pytest.fixture(scope="module")
+def of_language(root, language):
+    return shipped(language, "onnx", root / "saying")
+
+
+@pytest.fixture(scope="module")
 def in_tensorflow(root):
     return trained(root, data="digits", framework="tensorflow")
 
@@ -153,6 +165,26 @@ def test_images_in_every_shape(images, tmp_path):
     assert np.shape(model.example()["rows"]) == (5, 8, 8, 1)
     with pytest.raises(lk.DataError, match=re.escape("given rows of shape (2, 5), expected (rows, 64)")):
         model.predict(np.zeros((2, 5)))
+
+
+def test_text_is_taken_as_text_or_as_tokens(of_language, language):
+    import torch
+
+    model, text = lk.load_bundle(of_language), "the quick brown fox "
+    tokens = np.full((2, 16), 256)
+    tokens.reshape(-1)[: len(text)] = list(text.encode())
+    with torch.inference_mode():
+        logits = language.model.eval()(torch.from_numpy(tokens))
+    assert model.predict(text).tolist() == model.predict(tokens).tolist() == logits.argmax(-1).tolist()
+    np.testing.assert_allclose(model.predict_proba(text), logits.softmax(-1).numpy(), atol=1e-6)
+    told = dict(
+        re.findall(r"^\| (loss|perplexity) \| ([\d.]+) \|", (of_language / "README.md").read_text(), re.MULTILINE)
+    )
+    assert {k: float(v) for k, v in told.items()} == pytest.approx(
+        {k: language.metrics[k] for k in ("loss", "perplexity")}, rel=1e-3
+    )
+    with pytest.raises(lk.DataError, match=re.escape("given tokens of shape (1, 2), expected (rows, 16), or a text")):
+        model.predict([[1, 2]])
 
 
 # -- what is in it --------------------------------------------------------------------------------
@@ -421,13 +453,14 @@ rows = json.loads(sys.stdin.read())
 print(json.dumps({
     "predictions": model.predict(rows).tolist(),
     "probabilities": model.predict_proba(rows).tolist(),
+    "next": lmkit.load_bundle(sys.argv[2]).predict("the quick").tolist(),
     "loaded": sorted({m.partition(".")[0] for m in sys.modules}),
     "installed": sorted(d.name for d in importlib.metadata.distributions()),
 }))
 """
 
 
-def test_a_new_environment_needs_numpy_and_the_runtime_alone(bundled, classes, tmp_path):
+def test_a_new_environment_needs_numpy_and_the_runtime_alone(bundled, classes, of_language, tmp_path):
     home, alone = Path(lk.__file__).parents[1], tmp_path / "alone"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(alone)], check=True, timeout=120)
     python = alone / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -438,7 +471,7 @@ def test_a_new_environment_needs_numpy_and_the_runtime_alone(bundled, classes, t
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PYTHONDONTWRITEBYTECODE": "1"}
     (next(alone.rglob("site-packages")) / "lmkit").symlink_to(home / "lmkit")  # by path, without what it depends on
     run = subprocess.run(
-        [str(python), "-c", ALONE, str(bundled)],
+        [str(python), "-c", ALONE, str(bundled), str(of_language)],
         input=json.dumps(as_mappings(FRESH)), capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -446,6 +479,7 @@ def test_a_new_environment_needs_numpy_and_the_runtime_alone(bundled, classes, t
     print(f"an environment of {size / 1e6:.0f} MB predicts: {', '.join(told['installed'])}")
     assert told["predictions"] == classes.predict(FRESH).tolist()
     np.testing.assert_allclose(told["probabilities"], classes.predict_proba(FRESH), atol=1e-6)
+    assert told["next"] == lk.load_bundle(of_language).predict("the quick").tolist()
     assert {"lmkit", "numpy", "onnxruntime"} <= set(told["loaded"])
     assert not set(told["loaded"]) & set(FORBIDDEN)
     names = {n.lower().replace("-", "_") for n in told["installed"]}
