@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lmkit.data.graphs import load as load_graph
+from lmkit.data.hub import parse
+from lmkit.data.preparation import parted
+from lmkit.data.quality import warnings
 from lmkit.data.sources import Table, load, part_sizes
 from lmkit.data.store import stored_path
+from lmkit.description import picture, round_edges
 from lmkit.errors import DataError, LmkitError
 from lmkit.plots import BLUE, COLOURS, GREY
 from lmkit.run import EAGER_BYTES
-from lmkit.specs.data import STORED, DataSpec
+from lmkit.specs.data import HUB, STORED, DataSpec
 from lmkit.specs.signature import Signature, Task
 from lmkit.widgets.drawing import count, size_text
 from lmkit.widgets.graphs import graph_svg
@@ -59,6 +63,7 @@ class Preview(NamedTuple):
         balance: the rows of each class, or of each range of the target.
         picture: a small picture, as HTML.
         head: the first rows, as an HTML table.
+        warnings: what one should know before trusting a score.
     """
 
     rows: int
@@ -68,10 +73,11 @@ class Preview(NamedTuple):
     balance: tuple[Share, ...]
     picture: str
     head: str
+    warnings: tuple[str, ...] = ()
 
 
-def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
-    """Reads the data of ``spec``.
+def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Preview:
+    """Reads the data of ``spec``, and splits it by ``seed`` to see whether the parts are apart.
 
     Raises:
         DataError: it cannot be trained on.
@@ -85,16 +91,37 @@ def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
         )
     if spec.kind == "graph":
         return _look_at_graph(spec, root)
+    if spec.source.startswith(HUB) and not parse(spec.source).local:
+        raise TooLarge(f"{spec.source!r} is fetched, and checked, when training begins")
     table = load(spec, root)
+    said, augmented = _split_up(spec, table, seed)
     return Preview(
         rows=len(table.y),
         columns=table.X.shape[1],
         signature=table.signature,
         target=str(spec.target or table.y.name or "target"),
         balance=_balance(table),
-        picture=_picture(table),
+        picture=_picture(table) + augmented,
         head=_head(table),
+        warnings=said,
     )
+
+
+def _split_up(spec: DataSpec, table: Table, seed: int) -> tuple[tuple[str, ...], str]:
+    """What is to be said of the parts, and a picture of training rows as they are augmented; nothing where the data
+    cannot be split, which is said elsewhere."""
+    try:
+        data = parted(spec.model_copy(update={"batch_size": 1}), table, seed, "float32")
+    except LmkitError:
+        return (), ""
+    drawn = picture(data) if spec.augment else b""
+    encoded = base64.b64encode(drawn).decode()
+    shown = (
+        f'<figure class="lkc-augmented"><img alt="Images of each class, and the same as they are augmented" '
+        f'src="data:image/png;base64,{encoded}"><figcaption>Images, and the same as they are augmented</figcaption>'
+        "</figure>"
+    )
+    return warnings(data), shown if drawn else ""
 
 
 def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
@@ -139,11 +166,12 @@ def preview_html(found: Preview, spec: DataSpec) -> str:
     if found.signature.graph:
         nodes, edges = len(found.signature.graph.features), found.signature.graph.edges.shape[1] // 2
         much = f"<b>{count(nodes)}</b> nodes, <b>{count(edges)}</b> edges"
-        much += f", <b>{count(found.columns)}</b> columns" if found.columns else ""
+        much += f", <b>{count(found.columns)}</b> column{'s'[: found.columns > 1]}" if found.columns else ""
         much += f", {count(nodes - found.rows)} without a label" if found.rows < nodes else ""
     return (
         f'<div class="lkc-facts">{much}, '
         f"to predict <b>{what[found.signature.task]}</b>{named}<br>{parts}</div>"
+        f'{"".join(notice_html(text, wrong=True) for text in found.warnings)}'
         f'<div class="lkc-look">{_balance_html(found)}{found.picture}</div>'
         f"<details><summary>First rows</summary>{found.head}</details>"
     )
@@ -207,7 +235,7 @@ def _balance(table: Table) -> tuple[Share, ...]:
 
     if table.task == "regression":
         y = table.y.to_numpy(dtype=np.float64)
-        edges = _round_edges(y.min(), y.max())
+        edges = round_edges(y.min(), y.max())
         counts, _ = np.histogram(y, bins=edges)
         return tuple(Share(f"{a:g} to {b:g}", int(n)) for n, (a, b) in zip(counts, pairwise(edges), strict=True))
     counted = table.y.value_counts().sort_index()
@@ -216,15 +244,6 @@ def _balance(table: Table) -> tuple[Share, ...]:
         rest = shares[ROWS:]
         shares = [*shares[:ROWS], Share(f"{len(rest)} more", sum(s.rows for s in rest))]
     return tuple(shares)
-
-
-def _round_edges(low: float, high: float) -> list[float]:
-    """Edges of at most ten ranges that hold ``low`` to ``high``, at 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / 8 or abs(high) / 8 or 1.0
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-    first = math.floor(low / step)
-    return [step * i for i in range(first, max(math.ceil(high / step), first + 1) + 1)]
 
 
 def _colours(task: Task, n: int) -> list[str]:
