@@ -38,8 +38,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
 
-DATA = {"mlp": "breast_cancer", "cnn": "digits", "gcn": "karate_club", "transformer": "python_docs"}
-"""Family → what it is shown on, where no data is named."""
+DATA = {
+    "mlp": "breast_cancer",
+    "cnn": "digits",
+    "gcn": "karate_club",
+    "transformer": "python_docs",
+    "transformer:patches": "digits",
+}
+"""Family, or one of its presets → what it is shown on, where no data is named."""
 
 FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano", "loader": "mlp"}
 """Kind of data → what learns from it, where no model is named."""
