@@ -25,12 +25,14 @@ import psutil
 
 from lmkit.backends import Steps, get_backend
 from lmkit.data import quality
+from lmkit.data import objects
+from lmkit.data.streams import Stream
 from lmkit.data.metrics import of_language, score
 from lmkit.data.preparation import batch_order, prepare
 from lmkit.environment import environment
-from lmkit.errors import LmkitError
+from lmkit.errors import DataError, LmkitError
 from lmkit.generation import continued
-from lmkit.runfolder import RunFolder, Status, process
+from lmkit.runfolder import OWN, RunFolder, Status, process
 from lmkit.specs.losses import resolve_loss
 
 if TYPE_CHECKING:
@@ -196,16 +198,25 @@ class Loop:
         training = spec.training
         root = self.folder.path.parent
         self.backend = get_backend(spec.framework)
+        objects.fetch(spec, root)
+        if text := objects.sources(spec, root):
+            (self.folder.path / OWN).write_text(text, encoding="utf-8")
         self.data = prepare(spec.data, spec.seed, training.precision, root)
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
+        self.measures = objects.metrics(spec)
         signature = self.data.preprocessing.signature
         spec.model.check(signature)
         rows = 1 if signature.graph else spec.data.batch_size
-        small = rows * spec.model.multiplications(signature) < SMALL_STEP
-        if training.threads or small:
+        work = spec.model.multiplications(signature)
+        if training.threads or 0 < rows * work < SMALL_STEP:
             self.threads_before = self.backend.set_threads(training.threads or 1)
+        self.backend.seed(spec.seed)
         self.model = self.backend.build(spec.model, signature, training.precision)
-        self.backend.set_weights(self.model, spec.model.initial_weights(signature, spec.seed))
+        work = work or getattr(self.model, "multiplications", 0)  # of somebody's own, known once it is built
+        if not self.threads_before and 0 < rows * work < SMALL_STEP:
+            self.threads_before = self.backend.set_threads(1)
+        if first := spec.model.initial_weights(signature, spec.seed):
+            self.backend.set_weights(self.model, first)
         self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)
         fed = self.data.batches
         self.rows = fed.rows if fed else len(self.data.training.X)
@@ -243,8 +254,9 @@ class Loop:
     def _check_gradients(self) -> None:
         """Refuses a training step that never sees the model: every weight must have a part in the loss."""
         gradients = self.trainer.gradients(np.arange(min(len(self.data.training.X), self.experiment.data.batch_size)))
-        blind = [name for name, g in gradients.items() if g is None]
-        if blind or all(not np.any(g) for g in gradients.values()):
+        own = self.experiment.model.family == "own"  # whose author may have weights that are used now and then
+        blind = [name for name, g in gradients.items() if g is None and not own]
+        if blind or all(g is None or not np.any(g) for g in gradients.values()):
             raise LmkitError(
                 f"the loss does not depend on {', '.join(blind) or 'any weight of the model'}: nothing would be "
                 "learned; compute the loss from the model's own output"
@@ -262,11 +274,28 @@ class Loop:
                 raise _End("completed", f"after {at.step} steps")
             if training.seconds is not None and at.seconds >= training.seconds:
                 raise _End("completed", f"after {training.seconds:g} seconds")
+            self._check_loader()
             self._advance(min(self.chunk, self.per_epoch - at.batch, self.total - at.step, self._until_due()))
         at.epoch, at.batch = at.epoch + 1, 0
         self._validate(at.epoch)
         if self.early and at.epoch - at.best_epoch >= self.early.patience:
             raise _End("completed", f"no better validation loss since epoch {at.best_epoch:g}")
+
+    def _check_loader(self) -> None:
+        """Ends training where a loader of somebody's own has raised, with all that was done before kept."""
+        error = getattr(self.data.batches, "error", None)
+        if error is not None:
+            self._checkpoint()
+            raise DataError(f"{error}; {self.at.step} steps are kept: mend it, and go on with `lmkit resume`") from error
+
+    def _sizes(self, n: int) -> np.ndarray:
+        """Rows of each of the next ``n`` steps, which have been taken."""
+        if isinstance(self.data.batches, Stream):
+            return self.data.batches.sizes(self.at.batch, n)
+        sizes = np.full(n, self.experiment.data.batch_size)
+        if self.at.batch + n == self.per_epoch:
+            sizes[-1] = self.rows - (self.per_epoch - 1) * self.experiment.data.batch_size
+        return sizes
 
     def _until_due(self) -> int:
         """Steps until the next validation amid an epoch."""
@@ -287,9 +316,9 @@ class Loop:
         steps = self.trainer.advance(at.batch, rates)
         took, n = time.monotonic() - began, len(steps.loss)
         numbers, rates = numbers[:n], rates[:n]
-        sizes = np.full(n, spec.data.batch_size)
-        if at.batch + n == self.per_epoch:
-            sizes[-1] = self.rows - (self.per_epoch - 1) * spec.data.batch_size
+        if not n:
+            self._check_loader()
+        sizes = self._sizes(n)
         bad = np.flatnonzero(~np.isfinite(steps.loss))
         if len(bad):  # what the trainer went on to do tells nothing
             n = int(bad[0]) + 1
@@ -355,7 +384,7 @@ class Loop:
     def _metrics(self, part: str, skip_loss: bool = False) -> dict[str, float]:
         """Loss and metrics of one part of the data."""
         rows = max(TRAINING_ROWS, len(self.data.training.X) // 20) if part == "training" else None
-        return score(self.trainer, part, self.data, self.loss, rows, skip_loss=skip_loss)
+        return score(self.trainer, part, self.data, self.loss, rows, self.measures, skip_loss=skip_loss)
 
     def _sample(self) -> None:
         """Lets a language model go on from the beginning of the validation part, and writes down how it does."""

@@ -118,9 +118,8 @@ def _keep(value: Any, path: str, root: str | Path | None, most: int) -> str:
         if by_value:
             cloudpickle.unregister_pickle_by_value(module)
     _signatures[reference] = signature_of(value)
-    text = sending.source(value)
-    if text:
-        kept_path(reference, root).with_suffix(".py").write_text(text + "\n", encoding="utf-8")
+    text = sending.source(value) or f"# {value!r}"
+    kept_path(reference, root).with_suffix(".py").write_text(text + "\n", encoding="utf-8")
     return reference
 
 
@@ -369,6 +368,20 @@ def arguments_of(signature: inspect.Signature | None, spec: Own, provided: Mappi
             )  # fmt: skip
         given[argument] = provided[argument]
     return given
+
+
+def metrics(experiment: Experiment) -> dict[str, Callable[..., Any]]:
+    """Name → function of the experiment's own metrics.
+
+    Raises:
+        ConfigError: one is not there, or the data is text, of which there is no prediction a row.
+    """
+    training = experiment.training
+    if training.metrics and experiment.data.kind == "text":
+        raise ConfigError(
+            ["training.metrics: given, but the data is text, which has no prediction a row; leave it out"]
+        )
+    return {label(ref): find(ref, "training.metrics") for ref in training.metrics}
 
 
 def sources(experiment: Experiment, root: str | Path | None = None) -> str:

@@ -159,15 +159,13 @@ class Capped(io.RawIOBase):
 
 def source(value: Any) -> str:
     """The text of a function or class and of what it takes along, as far as it can be got; empty where it cannot."""
-    texts: list[str] = []
+    texts: dict[str, str] = {}
+    if imported(value):
+        return _text(value)
     for _, inner in taken_along(value):
-        text = _text(inner) if isinstance(inner, type | types.FunctionType) else ""
-        if text and not any(text in other for other in texts):
-            texts.insert(0, text)
-    if not texts:
-        text = _text(value if isinstance(value, type | types.FunctionType) else type(value))
-        texts = [text] if text and imported(value) else []
-    return "\n\n\n".join(texts)
+        if isinstance(inner, type | types.FunctionType) and inner.__qualname__.rpartition(".")[0] not in texts:
+            texts |= {inner.__qualname__: text} if (text := _text(inner)) else {}
+    return "\n\n\n".join(reversed(texts.values()))
 
 
 def _text(value: Any) -> str:

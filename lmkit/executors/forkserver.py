@@ -108,6 +108,7 @@ def _work(job: dict[str, Any]) -> None:
     os.environ.update(job["environment"])
     if Path(job["cwd"]).is_dir():
         os.chdir(job["cwd"])
+    sys.path[:] = job["path"]  # modules lie where they lie for whoever started the run
     train(folder)
     sys.stdout.flush()
 
