@@ -60,8 +60,8 @@ def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | 
     own = [f"{path} ({label(ref)})" for path, ref in references(run.experiment).items() if path in _BOUND]
     if own:
         raise ConfigError(
-            [f"to: {own[0]} of {run.name} is written for {run.experiment.framework}, and lmkit cannot write it for {to}; "
-             f"write it there, and train with framework: {to}"]
+            [f"to: {own[0]} of {run.name} is written for {run.experiment.framework}, and lmkit cannot write it for "
+             f"{to}; write it there, and train with framework: {to}"]
         )  # fmt: skip
     experiment = run.experiment.override({"framework": to})
     require(to)

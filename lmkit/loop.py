@@ -286,7 +286,7 @@ class Loop:
         error = getattr(self.data.batches, "error", None)
         if error is not None:
             self._checkpoint()
-            raise DataError(f"{error}; {self.at.step} steps are kept: mend it, and go on with `lmkit resume`") from error
+            raise DataError(f"{error}; {self.at.step} steps are kept: mend it, then `lmkit resume`") from error
 
     def _sizes(self, n: int) -> np.ndarray:
         """Rows of each of the next ``n`` steps, which have been taken."""
