@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmkit.batch.execution import run_template
     from lmkit.batch.templates import templates
     from lmkit.conversion import convert
+    from lmkit.description import describe
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lmkit.experiment import Experiment
     from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
-    from lmkit.run import Run, Runs, attach, pause, resume, runs, stop, train, watch
+    from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, train, watch
     from lmkit.widgets.configurator import configure
     from lmkit.widgets.display import monitor
 
@@ -46,7 +47,9 @@ _HOMES = {
     "pause": "lmkit.run",
     "resume": "lmkit.run",
     "stop": "lmkit.run",
+    "generate": "lmkit.run",
     "convert": "lmkit.conversion",
+    "describe": "lmkit.description",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "plan": "lmkit.planning.plan",
@@ -84,6 +87,8 @@ __all__ = [
     "charts",
     "configure",
     "convert",
+    "describe",
+    "generate",
     "monitor",
     "pause",
     "plan",

@@ -110,6 +110,27 @@ def convert(chosen: argparse.Namespace) -> int:
     return _outcome(verbs.convert(chosen), chosen.json)
 
 
+def generate(chosen: argparse.Namespace) -> int:
+    """Prints what a language model writes."""
+    text = verbs.generate(chosen)
+    if chosen.json:
+        _json({"text": text})
+    else:
+        print(text)
+    return DONE
+
+
+def describe(chosen: argparse.Namespace) -> int:
+    """Prints what there is to train on."""
+    found = verbs.describe(chosen)
+    if chosen.json:
+        facts = dict(found.facts.rows)
+        _json({"data": facts, "classes": [list(row) for row in found.balance.rows], "warnings": list(found.warnings)})
+    else:
+        print(found)
+    return DONE
+
+
 def report(chosen: argparse.Namespace) -> int:
     """Writes a report, and tells where."""
     path = verbs.report(chosen)
@@ -151,6 +172,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": watch,
     **dict.fromkeys(("pause", "resume", "stop", "checkpoint", "note", "set-learning-rate"), steer),
     "convert": convert,
+    "describe": describe,
+    "generate": generate,
     "report": report,
     "templates": templates,
 }

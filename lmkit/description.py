@@ -109,11 +109,11 @@ def of_dataset(spec: DataSpec, data: Dataset, title: str) -> Description:
     facts = _facts(spec, data)
     idle = quality.idle(data.training.X, known.features) if _is_table(data) else []
     return Description(
-        Table(title, ("", ""), tuple(facts)),
+        Table(title, ("what", "value"), tuple(facts)),
         _balance(data),
         (*quality.warnings(data), *idle),
         _examples(data),
-        _picture(data) if len(known.shape) == 3 and known.task in ("binary", "multiclass") and _is_table(data) else b"",
+        picture(data),
     )
 
 
@@ -146,7 +146,8 @@ def _is_table(data: Dataset) -> bool:
     """Whether rows are prepared features, in memory."""
     import numpy as np
 
-    return isinstance(data.training.X, np.ndarray) and bool(getattr(data.preprocessing, "numbers", None))
+    known = data.preprocessing
+    return isinstance(data.training.X, np.ndarray) and bool(getattr(known, "numbers", None)) and not known.signature.graph
 
 
 def _facts(spec: DataSpec, data: Dataset) -> list[tuple[str, Any]]:
@@ -249,17 +250,21 @@ def _streamed(spec: DataSpec) -> Description:
     facts = [("rows", rows), ("columns", len(names)), ("to predict", spec.target), ("read", "piece by piece")]
     columns = tuple((name,) for name in names[:CLASSES])
     nothing = Table("", (), ())
-    return Description(Table(spec.source, ("", ""), tuple(facts)), Table("columns", ("column",), columns), (), nothing)
+    return Description(
+        Table(spec.source, ("what", "value"), tuple(facts)), Table("columns", ("column",), columns), (), nothing
+    )
 
 
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _picture(data: Dataset) -> bytes:
-    """A sheet of some images of each class, and below the same as they are augmented."""
+def picture(data: Dataset) -> bytes:
+    """A PNG of some images of each class, and below the same as they are augmented; empty where rows are no images."""
     import numpy as np
 
     known = data.preprocessing
+    if len(known.shape) != 3 or known.task not in ("binary", "multiclass") or not _is_table(data):
+        return b""
     y = data.training.y.reshape(-1)
     rows = [np.flatnonzero(y == i)[:SAMPLES] for i in range(min(PICTURED, len(known.classes)))]
     rows = [np.resize(found, SAMPLES) for found in rows if len(found)]

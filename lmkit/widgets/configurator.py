@@ -39,6 +39,12 @@ HINTS = {
     "data.validation": Hint(unit="of the rows"),
     "data.test": Hint(unit="of the rows"),
     "data.batch_size": Hint(unit="rows a step"),
+    "data.size": Hint(unit="pixels", rare=True),
+    "data.streaming": Hint(rare=True),
+    "data.augment.shift": Hint(unit="pixels, or share"),
+    "data.augment.rotate": Hint(unit="degrees"),
+    "data.augment.noise": Hint(unit="deviations"),
+    "data.augment.mixup": Hint(unit="α"),
     "model": Hint(label="family"),
     "model.hidden": Hint(unit="units a layer"),
     "model.dropout": Hint(unit="of the units"),
@@ -127,6 +133,7 @@ class Configurator(W.VBox):
         self._target = W.Combobox(placeholder="the column to predict", style={"description_width": LABEL_WIDTH})
         self._data: preview.Preview | None = None
         self._data_key: object = None
+        self._split_key: object = None
         self._reading = False
         self._refusal: LmkitError | None = None
         self._shown = experiment
@@ -262,6 +269,10 @@ class Configurator(W.VBox):
             stamp = ()  # no such file, or no such name of a file
         return spec.model_copy(update={"batch_size": 1, "validation": 0.0, "test": 0.0, "scale": "none"}), stamp
 
+    def _split(self) -> object:
+        """What decides which rows are in which part."""
+        return self._shown.seed, self._shown.data.validation, self._shown.data.test
+
     def _known(self) -> Any:
         """Rows, task, inputs and outputs of the data, as far as they are known already."""
         if self._data and self._data_key == self._key():
@@ -295,10 +306,14 @@ class Configurator(W.VBox):
 
     def _read_data(self) -> None:
         """Has the data read, unless it was; meanwhile the form stays quick."""
-        key, spec = self._key(), self._shown.data
+        key, split, spec = self._key(), self._split(), self._shown.data
         self._target.options = preview.columns(spec, self._runs)
+        found, seed = self._data, self._shown.seed
         if key == self._data_key:
             self._draw_data()
+            if found and split != self._split_key and not self._reading:
+                self._reading = True
+                in_background(lambda: preview.split(found, spec, seed), lambda found: self._seen(key, split, found))
             return
         if self._reading:
             return  # what is read now is old; when it is done, it is looked at again
@@ -306,22 +321,22 @@ class Configurator(W.VBox):
         if self._data is None:
             self._preview.value = preview.notice_html("The data is being read …")
         self._preview.add_class("lkc-stale")
-        in_background(lambda: self._look(spec), lambda found: self._seen(key, found))
+        in_background(lambda: self._look(spec, seed), lambda found: self._seen(key, split, found))
 
-    def _look(self, spec: DataSpec) -> preview.Preview | LmkitError:
+    def _look(self, spec: DataSpec, seed: int) -> preview.Preview | LmkitError:
         if not spec.source:
             return DataError(f"data.source: type the path of a file that ends in {', '.join(DATA_FILES)}")
         try:
-            return preview.look(spec, self._runs)
+            return preview.look(spec, self._runs, seed)
         except LmkitError as error:
             return error
         except Exception as error:  # a file can hold anything; the form goes on
             return DataError(f"data.source: cannot be read: {type(error).__name__}: {error}")
 
-    def _seen(self, key: object, found: preview.Preview | LmkitError) -> None:
+    def _seen(self, key: object, split: object, found: preview.Preview | LmkitError) -> None:
         """The data has been read, or refused."""
         self._reading = False
-        self._data_key = key
+        self._data_key, self._split_key = key, split
         self._data = found if isinstance(found, preview.Preview) else None
         self._refusal = found if isinstance(found, LmkitError) else None
         self._update()

@@ -10,13 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmkit import description
 from lmkit.data.graphs import load as load_graph
 from lmkit.data.hub import parse
 from lmkit.data.preparation import parted
 from lmkit.data.quality import warnings
 from lmkit.data.sources import Table, load, part_sizes
 from lmkit.data.store import stored_path
-from lmkit.description import picture, round_edges
 from lmkit.errors import DataError, LmkitError
 from lmkit.plots import BLUE, COLOURS, GREY
 from lmkit.run import EAGER_BYTES
@@ -64,6 +64,8 @@ class Preview(NamedTuple):
         picture: a small picture, as HTML.
         head: the first rows, as an HTML table.
         warnings: what one should know before trusting a score.
+        augmented: training rows as they are augmented, as HTML.
+        table: what was read, where that is to be split anew.
     """
 
     rows: int
@@ -74,6 +76,8 @@ class Preview(NamedTuple):
     picture: str
     head: str
     warnings: tuple[str, ...] = ()
+    augmented: str = ""
+    table: Table | None = None
 
 
 def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Preview:
@@ -94,34 +98,36 @@ def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Previ
     if spec.source.startswith(HUB) and not parse(spec.source).local:
         raise TooLarge(f"{spec.source!r} is fetched, and checked, when training begins")
     table = load(spec, root)
-    said, augmented = _split_up(spec, table, seed)
-    return Preview(
+    found = Preview(
         rows=len(table.y),
         columns=table.X.shape[1],
         signature=table.signature,
         target=str(spec.target or table.y.name or "target"),
         balance=_balance(table),
-        picture=_picture(table) + augmented,
+        picture=_picture(table),
         head=_head(table),
-        warnings=said,
+        table=table,
     )
+    return split(found, spec, seed)
 
 
-def _split_up(spec: DataSpec, table: Table, seed: int) -> tuple[tuple[str, ...], str]:
-    """What is to be said of the parts, and a picture of training rows as they are augmented; nothing where the data
-    cannot be split, which is said elsewhere."""
+def split(found: Preview, spec: DataSpec, seed: int) -> Preview:
+    """The preview with what is to be said of the parts as ``spec`` and ``seed`` make them, and training rows as they
+    are augmented; without, where the data cannot be split so, which is said elsewhere."""
+    if found.table is None:
+        return found
     try:
-        data = parted(spec.model_copy(update={"batch_size": 1}), table, seed, "float32")
+        data = parted(spec.model_copy(update={"batch_size": 1}), found.table, seed, "float32")
     except LmkitError:
-        return (), ""
-    drawn = picture(data) if spec.augment else b""
-    encoded = base64.b64encode(drawn).decode()
+        return found._replace(warnings=(), augmented="")
+    sheet = description.picture(data) if spec.augment else b""
+    encoded = base64.b64encode(sheet).decode()
     shown = (
         f'<figure class="lkc-augmented"><img alt="Images of each class, and the same as they are augmented" '
         f'src="data:image/png;base64,{encoded}"><figcaption>Images, and the same as they are augmented</figcaption>'
         "</figure>"
     )
-    return warnings(data), shown if drawn else ""
+    return found._replace(warnings=warnings(data), augmented=shown if sheet else "")
 
 
 def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
@@ -172,7 +178,7 @@ def preview_html(found: Preview, spec: DataSpec) -> str:
         f'<div class="lkc-facts">{much}, '
         f"to predict <b>{what[found.signature.task]}</b>{named}<br>{parts}</div>"
         f'{"".join(notice_html(text, wrong=True) for text in found.warnings)}'
-        f'<div class="lkc-look">{_balance_html(found)}{found.picture}</div>'
+        f'<div class="lkc-look">{_balance_html(found)}{found.picture}{found.augmented}</div>'
         f"<details><summary>First rows</summary>{found.head}</details>"
     )
 
@@ -209,9 +215,9 @@ def _look_at_graph(spec: DataSpec, root: str | Path | None) -> Preview:
     target = str(spec.target or table.y.name or "target")
     said = [str(node) for node in nodes.ids]
     colours = [GREY] * len(said)
-    values, known = pd.factorize(table.y, sort=True)
+    numbers, known = pd.factorize(table.y, sort=True)
     shades = [BLUE] * len(known) if table.task == "regression" else _colours(table.task, len(known))
-    for node, value in zip(nodes.labelled, values, strict=True):
+    for node, value in zip(nodes.labelled, numbers.tolist(), strict=True):
         said[node] += f", {target}: {known[value]}"
         colours[node] = shades[value]
     label = f"{len(said)} nodes and the edges between them"
@@ -235,7 +241,7 @@ def _balance(table: Table) -> tuple[Share, ...]:
 
     if table.task == "regression":
         y = table.y.to_numpy(dtype=np.float64)
-        edges = round_edges(y.min(), y.max())
+        edges = description.round_edges(y.min(), y.max())
         counts, _ = np.histogram(y, bins=edges)
         return tuple(Share(f"{a:g} to {b:g}", int(n)) for n, (a, b) in zip(counts, pairwise(edges), strict=True))
     counted = table.y.value_counts().sort_index()
