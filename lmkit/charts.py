@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError
 from lmkit.plots import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
-from lmkit.progress import sentence
+from lmkit.progress import epoch_text, sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,14 @@ LOG_FROM = 20.0
 
 SMOOTH_UNDER = 10
 """With fewer epochs than this their means are too few to see the course; the smoothed steps show it."""
+
+
+METRICS = {
+    "accuracy": "accuracy (share of rows)",
+    "r2": "R² (1 is perfect)",
+    "bits_per_byte": "bits a byte of the text",
+}
+"""What is drawn beside the loss, the first that all runs measure, and the title of its axis."""
 
 
 def learning_curves(runs: Run | Sequence[Run]) -> Chart:
@@ -51,7 +59,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     metric: list[Series] = []
     words = []
     marks: list[Mark] = []
-    metric_name = next((m for m in ("accuracy", "r2") if all(m in r.history for r in chart)), "")
+    metric_name = next((m for m in METRICS if all(m in r.history for r in chart)), "")
     for i, run in enumerate(chart):
         history = run.history
         if single:
@@ -68,11 +76,11 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     unit = "log scale" if log else "mean over the rows"
     panels = [Plot(x_title, f"loss ({unit}{dashes})", tuple(loss), log, y_range, tuple(marks))]
     if metric:
-        lowest = min(min(s.y) for s in metric)
+        lowest, highest = min(min(s.y) for s in metric), max(max(s.y) for s in metric)
         worst = max(lowest, -1.0) if metric_name == "r2" else lowest  # the first epochs' R² can be any depth below 0
-        margin = max(0.01, 0.06 * (1 - worst))
-        titles = {"accuracy": "accuracy (share of rows)", "r2": "R² (1 is perfect)"}
-        panels.append(Plot(x_title, titles[metric_name], tuple(metric), False, (worst - margin, 1 + margin)))
+        best = highest if metric_name == "bits_per_byte" else 1.0
+        margin = max(0.01, 0.06 * (best - worst))
+        panels.append(Plot(x_title, METRICS[metric_name], tuple(metric), False, (worst - margin, best + margin)))
     return Chart("Learning curves", tuple(panels), "\n".join(["Learning curves.", *words]))
 
 
@@ -83,6 +91,8 @@ def predictions(run: Run) -> Chart:
         RunFailed: the run did not get that far.
         DataError: it has no test part.
     """
+    if run.preprocessing.task == "language":
+        raise DataError(f"{run.name} is a language model, which has no predictions to draw; use tables.samples(run)")
     return residuals(run) if run.preprocessing.task == "regression" else confusion_matrix(run)
 
 
@@ -249,7 +259,7 @@ def _curve_words(run: Run, history: pd.DataFrame, metric: str) -> str:
     if not len(history):
         return f"{run.name}: {len(run.steps)} steps, no whole epoch yet; loss {run.steps['loss'].iloc[-1]:.4g}."
     first, last = history.iloc[0], history.iloc[-1]
-    words = [f"{run.name}: {int(last['epoch'])} epochs, {int(last['step'])} steps"]
+    words = [f"{run.name}: {epoch_text(last['epoch'])} epochs, {int(last['step'])} steps"]
     for column, name in (
         ("loss", "training loss"),
         ("val_loss", "validation loss"),
@@ -260,7 +270,7 @@ def _curve_words(run: Run, history: pd.DataFrame, metric: str) -> str:
             words.append(f"{name} {first[column]:.4g} → {last[column]:.4g}")
     if "val_loss" in history and history["val_loss"].notna().any():
         best = history.iloc[history["val_loss"].argmin()]
-        words.append(f"lowest validation loss {best['val_loss']:.4g} in epoch {int(best['epoch'])}")
+        words.append(f"lowest validation loss {best['val_loss']:.4g} in epoch {epoch_text(best['epoch'])}")
     return "; ".join(words) + "."
 
 

@@ -119,5 +119,5 @@ def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[
         return {}, None, told
     loss = resolve_loss(experiment.training.loss, known.task)
     trainer = backend.trainer(model, experiment, data, loss)
-    said = None if known.task == "language" else predictions(known, data.test.y, trainer.outputs("test"))
+    said = None if known.task == "language" else predictions(known, data.test, trainer.outputs("test"))
     return score(trainer, "test", data, loss, measures=metrics(experiment)), said, told

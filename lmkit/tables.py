@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lmkit.progress import sentence, time_text
+from lmkit.progress import epoch_text, sentence, time_text
 from lmkit.table import Table
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def _epochs(run: Run) -> int:
 
 MEANINGS = {
     "loss": "{loss}, mean over the rows; what was minimized",
+    "perplexity": "e^loss: as unsure as if so many tokens were equally probable",
+    "bits_per_byte": "bits that the model needs for a byte of the text; compares whatever the tokens are",
     "accuracy": "share of rows predicted right",
     "auc": "area under the ROC curve; 0.5 is chance, 1 is perfect",
     "mae": "mean absolute error, in the unit of the target",
@@ -79,8 +81,20 @@ def metrics(run: Run, *, wait: bool = True) -> Table:
         for name in known
     ]
     columns = ("metric", "training", "validation", "test", "meaning")
-    when = f", after epoch {int(last['epoch'])}" if last else ""
+    when = f", after epoch {epoch_text(last['epoch'])}" if last else ""
     return Table(f"Metrics of {run.name}{when}", columns, tuple(rows))
+
+
+def samples(run: Run, last: int = 4) -> Table:
+    """What a language model wrote while it learned: the last few samples, each with what it was given to go on from.
+
+    Args:
+        run: a run of a language model.
+        last: how many.
+    """
+    told = [e.data for e in run.events if e.type == "sample"][-last:]
+    rows = [(d["step"], f"{d['prompt']!r} …", repr(d["text"])) for d in told]
+    return Table(f"Samples of {run.name}", ("step", "given", "written"), tuple(rows))
 
 
 def events(run: Run) -> Table:
