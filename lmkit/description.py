@@ -147,7 +147,8 @@ def _is_table(data: Dataset) -> bool:
     import numpy as np
 
     known = data.preprocessing
-    return isinstance(data.training.X, np.ndarray) and bool(getattr(known, "numbers", None)) and not known.signature.graph
+    features = bool(getattr(known, "numbers", None)) and known.signature.graph is None
+    return isinstance(data.training.X, np.ndarray) and features
 
 
 def _facts(spec: DataSpec, data: Dataset) -> list[tuple[str, Any]]:

@@ -38,6 +38,7 @@ from lmkit.specs.losses import resolve_loss
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmkit.data.batches import Part
     from lmkit.data.preparation import Preprocessing
     from lmkit.specs.models import Weights
 
@@ -405,7 +406,7 @@ class Loop:
         """Keeps what the model says of the test part, for the charts of whoever reads the run; a text says enough."""
         if not len(self.data.test.X) or self.data.preprocessing.task == "language":
             return
-        frame = predictions(self.data.preprocessing, self.data.test.y, self.trainer.outputs("test"))
+        frame = predictions(self.data.preprocessing, self.data.test, self.trainer.outputs("test"))
         frame.to_parquet(self.folder.path / "predictions.parquet", index=False)
 
     # -- what is written --------------------------------------------------------------------------
@@ -544,11 +545,12 @@ def peak_memory() -> int:
     return 0
 
 
-def predictions(known: Preprocessing, y: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
-    """The prepared target and the logits of some rows as ``target`` and ``prediction``, in the target's own values."""
+def predictions(known: Preprocessing, part: Part, logits: np.ndarray) -> pd.DataFrame:
+    """Some rows and their logits as ``target`` and ``prediction``, in the target's own values; before them, what the
+    rows are called, where they have names."""
     import pandas as pd
 
-    return pd.DataFrame({"target": known.restore(y), "prediction": known.decode(logits)})
+    return pd.DataFrame(known.names(part.X) | {"target": known.restore(part.y), "prediction": known.decode(logits)})
 
 
 def _cannot_write(error: BaseException, folder: RunFolder) -> str:

@@ -116,6 +116,10 @@ class Preprocessing:
             prepared.append((texts[:, None] == np.array(fit["known"], dtype=object)[None, :]).astype(np.float64))
         return np.hstack(prepared)
 
+    def names(self, X: np.ndarray) -> dict[str, Any]:
+        """A column with what some prepared rows are called; none where, as in a table, they have no names."""
+        return {}
+
     def encode(self, y: Any) -> np.ndarray:
         """The target as the loss takes it: (rows, 1), or numbers of classes (rows,)."""
         import numpy as np
