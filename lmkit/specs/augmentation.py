@@ -38,7 +38,11 @@ class Augmentation(Spec):
         """What keeps it from rows of ``shape``; empty where nothing does."""
         if not self.moves or len(shape) == 3:
             return ""
-        given = next(f"{name}: {str(v).lower()}" for name in ("shift", "rotate", "flip") if (v := getattr(self, name)))
+        given = next(
+            f"{name}: {'true' if v is True else f'{v:g}'}"
+            for name in ("shift", "rotate", "flip")
+            if (v := getattr(self, name))
+        )
         return (
             f"data.augment: given {given}, which moves pixels, but a row of the data is of shape {shape}, expected "
             "images (height, width, channels); noise and mixup serve any rows"
