@@ -71,6 +71,4 @@ def table(run: Run) -> Table:
         took = found[name]
         ratio = took / expected if took and expected else None
         rows.append((words, expected and text(expected), took and text(took), ratio))
-    return Table(
-        f"Planned and measured: {run.name}", ("what", "planned", "measured", "measured / planned"), tuple(rows)
-    )
+    return Table(f"Planned and measured: {run.name}", ("what", "planned", "measured", "ratio"), tuple(rows))

@@ -10,7 +10,7 @@ from lmkit.data.batches import EVALUATED
 from lmkit.planning.counting import SIZES, Cost, running_means
 from lmkit.specs.signature import Signature
 
-TYPICAL = {"torch": 435_000_000, "tensorflow": 810_000_000}
+TYPICAL = {"torch": 335_000_000, "tensorflow": 445_000_000}
 """Bytes that a worker takes which trains next to nothing, where it was not measured on this machine."""
 
 CONTEXT = 500_000_000
