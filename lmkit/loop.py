@@ -243,6 +243,8 @@ class Loop:
             self.best = best[0] if best else None
         else:
             self._check_gradients()
+            if self.measures:  # what is wrong with one is said now, not after an epoch
+                score(self.trainer, "training", self.data, self.loss, 32, self.measures, skip_loss=True)
         if again:
             self.folder.events.append("resumed", step=self.at.step, epoch=self.at.epoch, pid=os.getpid())
             self.folder.metrics.append({"resumed": self.at.step})

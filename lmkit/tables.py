@@ -69,15 +69,18 @@ def metrics(run: Run, *, wait: bool = True) -> Table:
         wait: wait for the end of the run.
     """
     from lmkit.specs.losses import resolve_loss
+    from lmkit.specs.references import label
 
     status = run.wait().status if wait else run.status
     test = status.metrics or {}
     history = run.history
     last: Mapping[Any, Any] = history.iloc[-1].to_dict() if len(history) else {}
-    known = [name for name in MEANINGS if name in test or name in last]
-    loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ") if known else ""
+    training = run.experiment.training
+    meanings = MEANINGS | {label(metric): "a function of the user's own" for metric in training.metrics}
+    known = [name for name in meanings if name in test or name in last]
+    loss = label(resolve_loss(training.loss, run.preprocessing.task)).replace("_", " ") if known else ""
     rows = [
-        (name, last.get(name), last.get(f"val_{name}"), test.get(name), MEANINGS[name].format(loss=loss))
+        (name, last.get(name), last.get(f"val_{name}"), test.get(name), meanings[name].format(loss=loss))
         for name in known
     ]
     columns = ("metric", "training", "validation", "test", "meaning")
