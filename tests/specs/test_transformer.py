@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,19 @@ def test_multiplications_are_those_that_pytorch_counts(spec: Transformer, signat
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
         model(torch.from_numpy(rows(signature, 3)))
     assert counted.get_total_flops() == 2 * 3 * spec.multiplications(signature)
+
+
+@pytest.mark.parametrize(("spec", "signature"), [MODELS[1], MODELS[3]])
+def test_a_keras_model_is_saved_whole(spec: Transformer, signature: Signature, tmp_path: Path) -> None:
+    import keras
+
+    model: Any = get_backend("tensorflow").build(spec, signature, "float32")
+    model.save(tmp_path / "a.keras")
+    X = rows(signature, 4)
+    expected = get_backend("tensorflow").predict(model, X)
+    assert np.ptp(expected) > 0
+    found = get_backend("tensorflow").predict(keras.models.load_model(tmp_path / "a.keras"), X)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_first_weights_are_gpt2s() -> None:
