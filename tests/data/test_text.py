@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def by_hand(document: str, model: str) -> list[int]:
     for word in words:
         parts = [known.get(c, c) for c in word]
         while True:
-            pairs = [(rank[p], i) for i, p in enumerate(zip(parts, parts[1:], strict=False)) if p in rank]
+            pairs = [(rank[p], i) for i, p in enumerate(pairwise(parts)) if p in rank]
             if not pairs:
                 break
             _, i = min(pairs)
@@ -144,7 +145,7 @@ def test_parts_are_whole_documents_in_order(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": d}) + "\n" for d in documents))
     made = packed(spec_of(tmp_path / "a.jsonl", validation=0.2, test=0.3))
     parts = [made.tokens(name).tolist() for name in packing.PARTS]
-    assert sum(parts, []) == [t for d in documents for t in [*d.encode(), 256]]
+    assert list(chain(*parts)) == [t for d in documents for t in [*d.encode(), 256]]
     assert all(part[-1] == 256 for part in parts)
     shares = [len(part) / sum(map(len, parts)) for part in parts]
     np.testing.assert_allclose(shares, [0.5, 0.2, 0.3], atol=0.01)
@@ -367,13 +368,13 @@ def test_a_text_that_is_not_there_is_missed(source: str, said: str) -> None:
 
 def test_a_column_of_numbers_is_no_text(tmp_path: Path) -> None:
     pd.DataFrame({"text": [1, 2]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(lk.DataError, match="row 1 of .* holds int in 'text', expected text"):
+    with pytest.raises(lk.DataError, match=r"row 1 of .* holds int in 'text', expected text"):
         packed(spec_of(tmp_path / "a.parquet", text={}))
 
 
 def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(lk.DataError, match="holds no .txt file"):
+    with pytest.raises(lk.DataError, match=r"holds no \.txt file"):
         packed(spec_of(tmp_path / "empty", text={}))
 
 
