@@ -131,6 +131,16 @@ def describe(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def plan(chosen: argparse.Namespace) -> int:
+    """Prints what an experiment takes; the exit status does not tell whether it fits."""
+    made = verbs.plan(chosen)
+    if chosen.json:
+        _json(made.to_dict())
+    else:
+        print(made.text)
+    return DONE
+
+
 def report(chosen: argparse.Namespace) -> int:
     """Writes a report, and tells where."""
     path = verbs.report(chosen)
@@ -174,6 +184,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "convert": convert,
     "describe": describe,
     "generate": generate,
+    "plan": plan,
     "report": report,
     "templates": templates,
 }

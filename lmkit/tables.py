@@ -100,6 +100,16 @@ def samples(run: Run, last: int = 4) -> Table:
     return Table(f"Samples of {run.name}", ("step", "given", "written"), tuple(rows))
 
 
+def planned(run: Run) -> Table:
+    """What was planned and what the run took: parameters, memory, a checkpoint, time a step, and their ratios.
+
+    The plan is made now, of the experiment and of what was measured of this machine before; without that no times.
+    """
+    from lmkit.planning.measured import table
+
+    return table(run)
+
+
 def events(run: Run) -> Table:
     """What happened in the run, besides its epochs: when, after which step, what."""
     shown = [(e, sentence(e)) for e in run.events]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lmkit.batch.execution import Execution
     from lmkit.description import Description
+    from lmkit.planning.plan import Plan
     from lmkit.run import Run, Runs
     from lmkit.widgets.configurator import Configurator
     from lmkit.widgets.monitor import Monitor
@@ -142,6 +143,27 @@ def describe(chosen: argparse.Namespace) -> Description:
     """Tells what there is to train on: rows, classes, examples, warnings."""
     changes = {path: _value(typed) for path, typed in chosen.parameter}
     return lmkit.describe(_given(chosen), runs=chosen.runs, **changes)
+
+
+@_verb(
+    word("file", metavar="FILE", help="an experiment as YAML or JSON; or a run's name, or a model: transformer:gpt2"),
+    _parameter("PATH"),
+    word("--device", metavar="NAME", help="cpu or cuda (default: the first GPU, else the processor)"),
+    word("--memory", metavar="AMOUNT", type=Typed, help="that the device has, such as 24GB (default: what is free)"),
+    word("--devices", metavar="N", type=Typed, nargs="+", help="counts of devices, to table a large model over them"),
+    word("--vocabulary", metavar="N", type=Typed, help="tokens that there are, instead of the data's"),
+    word("--length", metavar="N", type=Typed, help="tokens of a row, instead of the data's"),
+    word("--quick", action="store_true", help="do not measure this machine; no times, unless it was measured before"),
+    RUNS,
+    example="plan experiment.yaml -p model transformer:gpt2",
+)
+def plan(chosen: argparse.Namespace) -> Plan:
+    """Says what an experiment takes in memory, storage and time, and whether it fits."""
+    changes = {path: _value(typed) for path, typed in chosen.parameter}
+    settings = {name: _value(getattr(chosen, name)) for name in ("device", "memory", "vocabulary", "length")}
+    devices = chosen.devices and tuple(map(_value, chosen.devices))
+    calibrate: Any = "cached" if chosen.quick else True
+    return lmkit.plan(_given(chosen), **settings, devices=devices, calibrate=calibrate, runs=chosen.runs, **changes)
 
 
 @_verb(

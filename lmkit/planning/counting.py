@@ -136,8 +136,9 @@ def costs(
     [('dense', 38400, 3840), ('relu', 0, 1280), ('dense', 1920, 0), ('loss', 0, 128)]
     """
     size, rules, pairs = SIZES[precision], RULES[framework], PAIRS[framework]
-    if signature.graph is not None:
-        rows = len(signature.graph.features)
+    times = rows
+    if signature.graph is not None:  # its layers count their multiplications for all nodes
+        rows, times = len(signature.graph.features), 1
     entering = signature.features * rows  # numbers that come into a layer
     is_kept = bool(signature.vocabulary)  # tokens are small, and no gradient passes them
     learned = False
@@ -161,7 +162,7 @@ def costs(
                 layer.block,
                 layer.parameters,
                 numbers,
-                2 * layer.multiplications * rows * (3 if learned else 2),
+                2 * layer.multiplications * times * (3 if learned else 2),
                 int(kept + (numbers * size if rule.output else 0)),
                 passing * (2 if layer.kind == "convolution" else 1),  # and brought into the order of its kernels
             )

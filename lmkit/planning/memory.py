@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmkit.data.batches import EVALUATED
+from lmkit.data.text import IN_MEMORY
 from lmkit.planning.counting import SIZES, Cost, running_means
 from lmkit.specs.signature import Signature
 
@@ -77,8 +78,9 @@ def data(signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:
     size = SIZES[experiment.training.precision]
     if signature.graph is not None:
         return signature.graph.features.size * size + signature.graph.edges.size * 8
-    if signature.vocabulary:
-        return experiment.data.batch_size * signature.features * 2 * 8
+    if signature.vocabulary:  # a row twice, as it is and one token on; rows of large parts stay in their file
+        kept = sum(rows for rows in sizes.values() if rows * signature.features <= IN_MEMORY)
+        return (kept + experiment.data.batch_size) * signature.features * 2 * 4
     target = 8 if signature.task == "multiclass" else size
     return sum(sizes.values()) * (signature.features * size + target)
 

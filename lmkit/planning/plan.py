@@ -220,7 +220,7 @@ def plan(
     8970
     """
     spec = _experiment(experiment, runs)
-    spec = spec.override(changes) if spec else Experiment(**_parts(changes)).override(_rest(changes))
+    spec = spec.override(changes) if spec else Experiment.of(changes)  # what is not given suits what is
     counts = _counts(devices)
     found = find(device, memory)
     signature, rows = _known(spec, vocabulary, length, runs)
@@ -256,6 +256,13 @@ def planned(
 
     spec.model.check(signature)
     layers = spec.model.layers(signature)
+    if not layers:
+        raise ConfigError(
+            [
+                f"model.family: what {spec.model.family!r} is made of is not known before it is built, so it cannot be "
+                "planned; train it for a few steps, training: {steps: 20}, and look at lk.tables.planned(run)"
+            ]
+        )
     precision, batch = spec.training.precision, spec.data.batch_size
     found = costs(layers, signature, batch, spec.framework, precision, getattr(spec.model, "heads", 0))
     sizes = part_sizes(spec.data, rows) if rows else {}
@@ -367,14 +374,6 @@ def _is_model(text: str) -> bool:
     return text.partition(":")[0] in DATA
 
 
-def _parts(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name in Experiment.model_fields}
-
-
-def _rest(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name not in Experiment.model_fields}
-
-
 def _counts(devices: Any) -> tuple[int, ...] | None:
     if devices is None:
         return None
@@ -395,10 +394,26 @@ def _known(
     known, rows = spec.data.signature, spec.data.bundled.rows if spec.data.bundled else None
     if vocabulary or length:
         words = vocabulary or (known.vocabulary if known else 0)
-        places = length or (known.shape[0] if known and known.vocabulary else 0)
+        places = length or (known.shape[0] if known and known.vocabulary else getattr(spec.model, "context", None))
         if not words or not places:
             raise ConfigError(["vocabulary and length are of texts: give both, or data: python_docs"])
         return Signature((places,), words, "language", words), None
+    if spec.data.kind == "text":
+        from lmkit.data import corpus, text
+
+        known = known or text.check(spec.data, runs)
+        if known is None:
+            raise ConfigError(
+                [
+                    "vocabulary: how many tokens byte-pair encoding finds in so large a text is not known "
+                    "before training; give vocabulary, such as that of data.text"
+                ]
+            )
+        if spec.data.tokens.tokenizer == "bytes":
+            rows = (
+                corpus.size(spec.data) // spec.data.tokens.length
+            )  # a byte is a token, those of a .jsonl file's marks too
+        return known, rows
     if known is None:
         read = importlib.import_module("lmkit.data.preparation").read(spec.data, runs)
         known, rows = read.signature, len(read.y)

@@ -28,6 +28,7 @@ from lmkit.widgets.fields import LABEL_WIDTH, Constant, Field, Group
 from lmkit.widgets.form import Form, Hint, split_problem
 from lmkit.widgets.later import Later, in_background
 from lmkit.widgets.parts import Code, Preset, Section, Source
+from lmkit.widgets.planned import Planned
 
 HINTS = {
     "seed": Hint(rare=True),
@@ -53,6 +54,13 @@ HINTS = {
     "model.convolutions": Hint(unit="a block"),
     "model.groups": Hint(rare=True),
     "model.heads": Hint(unit="a layer"),
+    "model.depth": Hint(unit="blocks"),
+    "model.width": Hint(unit="numbers a place"),
+    "model.kv_heads": Hint(empty="as many as heads", rare=True),
+    "model.feedforward": Hint(empty="4 × width"),
+    "model.context": Hint(empty="the length of a row", rare=True),
+    "model.bias": Hint(rare=True),
+    "model.tied": Hint(rare=True),
     "training.early_stopping": Hint(rare=False),
     "training.precision": Hint(rare=True),
     "training.compile": Hint(rare=True),
@@ -146,6 +154,7 @@ class Configurator(W.VBox):
         )
         self._preset = Preset(self.form)
         self._preview, self._picture = W.HTML(), W.HTML()
+        self._plan = Planned(self._draw_model)
         self._code = Code()
         self._actions = Actions(self)
         self.output = W.Output()
@@ -161,7 +170,7 @@ class Configurator(W.VBox):
         self._picture.add_class("lkc-model")
         beside: dict[str, list[W.Widget]] = {
             "data": [self._preview],
-            "model": [self._picture],
+            "model": [self._picture, self._plan.widget],
             "training": [self._code.widget],
         }
         above = {"model": [self._preset.row.widget]}
@@ -293,16 +302,16 @@ class Configurator(W.VBox):
         if known is None:
             wait = "The model is drawn as soon as the data is known, for its size decides the shapes."
             self._picture.value = preview.notice_html(wait)
+            self._plan.clear()
             return
         signature = spec.data.signature or known.signature
         try:
-            spec.model.check(signature)
+            self._plan.show(spec, signature, known.rows)
         except ConfigError as error:
             self._picture.value = preview.notice_html(error.problems[0], wrong=True)
+            self._plan.clear()
             return
-        layers = spec.model.layers(signature)
-        found = drawing.numbers(layers, spec.training.optimizer, spec.training.precision)
-        self._picture.value = drawing.model_svg(signature.shape, layers) + drawing.numbers_html(found)
+        self._picture.value = drawing.model_svg(signature.shape, spec.model.layers(signature))
 
     def _read_data(self) -> None:
         """Has the data read, unless it was; meanwhile the form stays quick."""

@@ -18,11 +18,12 @@ from lmkit.data.quality import warnings
 from lmkit.data.sources import Table, load, part_sizes
 from lmkit.data.store import stored_path
 from lmkit.errors import DataError, LmkitError
+from lmkit.planning.devices import amount_text
 from lmkit.plots import BLUE, COLOURS, GREY
 from lmkit.run import EAGER_BYTES
 from lmkit.specs.data import HUB, STORED, DataSpec
 from lmkit.specs.signature import Signature, Task
-from lmkit.widgets.drawing import count, size_text
+from lmkit.widgets.drawing import count
 from lmkit.widgets.graphs import graph_svg
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Previ
     path = Path(spec.source).expanduser()
     if spec.is_file and path.is_file() and path.stat().st_size > EAGER_BYTES:
         raise TooLarge(
-            f"{spec.source!r} is {size_text(path.stat().st_size)}, too large to look into here; it is read and checked "
-            "when training begins"
+            f"{spec.source!r} is {amount_text(path.stat().st_size)}, too large to look into here; it is read and "
+            "checked when training begins"
         )
     if spec.kind == "graph":
         return _look_at_graph(spec, root)
