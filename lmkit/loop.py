@@ -166,7 +166,7 @@ class Loop:
         full = _cannot_write(error, self.folder)
         if full:
             reason = f"cannot write to {str(self.folder.path)!r}: {full}; make room or permit it, then `lmkit resume`"
-        if not isinstance(error, LmkitError):
+        if not isinstance(error, LmkitError) or error.__cause__:
             traceback.print_exception(error)
         if not full:
             with contextlib.suppress(OSError):

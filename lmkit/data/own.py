@@ -164,5 +164,5 @@ def _part(given: Part, known: Preprocessing, precision: str) -> Part:
     numbers = np.searchsorted(known.classes, y)
     new = np.array(known.classes)[np.minimum(numbers, len(known.classes) - 1)] != y
     if new.any():
-        raise DataError(f"data.source: the target {y[new][0]!r} is none of the classes {known.classes[:10]}")
+        raise DataError(f"data.source: the target {y[new][0].item()!r} is none of the classes {known.classes[:10]}")
     return Part(X, numbers.astype(np.int64) if known.task == "multiclass" else numbers.astype(precision)[:, None])

@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,9 +40,13 @@ def imported(value: Any) -> str:
     return f"{module}:{name}" if at is value else ""
 
 
-@functools.cache
 def _on_path(module: str) -> bool:
     """Whether a module lies where another process finds it."""
+    return _found(module, tuple(sys.path), str(Path.cwd()))
+
+
+@functools.cache
+def _found(module: str, path: tuple[str, ...], folder: str) -> bool:
     if module in sys.builtin_module_names:
         return True
     parts, place = module.split("."), None
@@ -55,13 +60,13 @@ def _on_path(module: str) -> bool:
 
 def taken_along(value: Any, name: str = "") -> Iterator[Found]:
     """``value`` and all that it refers to which cannot be imported, each with its name."""
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # what is looked at is held, for the number of a thing that is gone is used again
     waiting: list[Found] = [(name, value)]
     while waiting and len(seen) < MOST:
         name, value = waiting.pop(0)
         if id(value) in seen or isinstance(value, types.ModuleType) or imported(value):
             continue
-        seen.add(id(value))
+        seen[id(value)] = value
         yield name, value
         waiting += list(_inside(name, value))
 

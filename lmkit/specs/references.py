@@ -36,6 +36,7 @@ def label(reference: str) -> str:
     >>> label("package.shapes:Net.small"), label("kept:build-0123456789ab")
     ('small', 'build')
     """
+    reference = reference.removeprefix(OBJECT)
     name = reference.rpartition(":")[2]
     return name.rpartition("-")[0] if reference.startswith((KEPT, HELD)) else name.rpartition(".")[2]
 
