@@ -20,7 +20,7 @@ from lmkit.data.sources import check_sizes
 from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage
 from lmkit.experiment import Experiment, made_name
 from lmkit.run import Run, attach, train
-from lmkit.specs.data import BUNDLED, DataSpec
+from lmkit.specs.data import BUNDLED, TEXTS, DataSpec, is_text
 from lmkit.specs.data import FILES as DATA_FILES
 from lmkit.specs.losses import resolve_loss
 from lmkit.widgets import drawing, preview, snippets, style
@@ -40,6 +40,9 @@ HINTS = {
     "data.validation": Hint(unit="of the rows"),
     "data.test": Hint(unit="of the rows"),
     "data.batch_size": Hint(unit="rows a step"),
+    "data.text.vocabulary": Hint(unit="tokens at most"),
+    "data.text.length": Hint(unit="tokens a row"),
+    "data.text.column": Hint(rare=True),
     "data.size": Hint(unit="pixels", rare=True),
     "data.streaming": Hint(rare=True),
     "data.augment.shift": Hint(unit="pixels, or share"),
@@ -67,6 +70,7 @@ HINTS = {
     "training.checkpoint_seconds": Hint(unit="seconds apart", label="checkpoints", rare=True),
     "training.epochs": Hint(unit="passes"),
     "training.steps": Hint(unit="steps at most", rare=True),
+    "training.validate_every": Hint(unit="steps", empty="only at epochs", rare=True),
     "training.seconds": Hint(unit="seconds at most", rare=True),
     "training.threads": Hint(empty="auto"),
     "lr": Hint(label="learning rate"),
@@ -219,7 +223,7 @@ class Configurator(W.VBox):
 
     def _update(self) -> None:
         """Takes up what the form holds; says beside the fields what is wrong."""
-        bundled = self._source.value in BUNDLED
+        bundled = self._source.value in BUNDLED or is_text(self._source.value)
         self.form.field("data.target").row.visible = not bundled
         values = self.form.value
         problems: tuple[str, ...] = ()
@@ -256,7 +260,8 @@ class Configurator(W.VBox):
         known = self._known()
         try:
             if known:
-                check_sizes(spec, known.rows)
+                if spec.kind != "text":  # its parts are whole documents, and were looked at
+                    check_sizes(spec, known.rows)
                 resolve_loss(self._shown.training.loss, known.signature.task)
                 self._shown.model.check(spec.signature or known.signature)
             elif self._refusal and self._data_key == self._key() and not isinstance(self._refusal, preview.TooLarge):
@@ -334,7 +339,7 @@ class Configurator(W.VBox):
 
     def _look(self, spec: DataSpec, seed: int) -> preview.Preview | LmkitError:
         if not spec.source:
-            return DataError(f"data.source: type the path of a file that ends in {', '.join(DATA_FILES)}")
+            return DataError(f"data.source: type the path of a file that ends in {', '.join((*DATA_FILES, *TEXTS))}")
         try:
             return preview.look(spec, self._runs, seed)
         except LmkitError as error:

@@ -25,6 +25,7 @@ from lmkit.specs.data import HUB, STORED, DataSpec
 from lmkit.specs.signature import Signature, Task
 from lmkit.widgets.drawing import count
 from lmkit.widgets.graphs import graph_svg
+from lmkit.widgets.texts import look_at_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,8 @@ class Preview(NamedTuple):
         warnings: what one should know before trusting a score.
         augmented: training rows as they are augmented, as HTML.
         table: what was read, where that is to be split anew.
+        text: what is shown of a text, as HTML, in place of all that.
+        root: where the runs are, and the tokens of a text beside them.
     """
 
     rows: int
@@ -79,6 +82,8 @@ class Preview(NamedTuple):
     warnings: tuple[str, ...] = ()
     augmented: str = ""
     table: Table | None = None
+    text: str = ""
+    root: str | Path | None = None
 
 
 def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Preview:
@@ -94,6 +99,9 @@ def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Previ
             f"{spec.source!r} is {amount_text(path.stat().st_size)}, too large to look into here; it is read and "
             "checked when training begins"
         )
+    if spec.kind == "text":
+        seen = look_at_text(spec, root)
+        return Preview(seen.rows, 0, seen.signature, "", (), "", "", text=seen.html, root=root)
     if spec.kind == "graph":
         return _look_at_graph(spec, root)
     if spec.source.startswith(HUB) and not parse(spec.source).local:
@@ -115,6 +123,11 @@ def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Previ
 def split(found: Preview, spec: DataSpec, seed: int) -> Preview:
     """The preview with what is to be said of the parts as ``spec`` and ``seed`` make them, and training rows as they
     are augmented; without, where the data cannot be split so, which is said elsewhere."""
+    if found.text:
+        try:
+            return look(spec, found.root)
+        except LmkitError:
+            return found
     if found.table is None:
         return found
     try:
@@ -156,6 +169,8 @@ def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
 
 def preview_html(found: Preview, spec: DataSpec) -> str:
     """The preview, with the sizes of the parts as ``spec`` makes them now."""
+    if found.text:
+        return found.text
     sizes = part_sizes(spec, found.rows)
     parts = ", ".join(f"{count(n)} {'to train on' if part == 'training' else part}" for part, n in sizes.items() if n)
     what = {

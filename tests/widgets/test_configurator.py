@@ -169,7 +169,8 @@ def test_a_file_is_chosen_and_its_columns_are_offered(prices: Path) -> None:
     assert not target.row.visible
     source.menu.value = FILE
     assert source.path.options == ("prices.csv",)
-    assert form.problems == ("data.source: type the path of a file that ends in .csv, .parquet, .npz",)
+    endings = ".csv, .parquet, .npz, .txt, .jsonl"
+    assert form.problems == (f"data.source: type the path of a file that ends in {endings}",)
     source.path.value = "prices.csv"
     assert target.row.visible
     assert target.control.options == ("area", "town", "price")
