@@ -7,7 +7,8 @@ from typing import Any
 from lmkit.errors import ConfigError, RunStateError
 from lmkit.planning import calibration
 from lmkit.planning.devices import Device, amount_text
-from lmkit.planning.plan import Plan, count_text, planned, seconds_text, threads
+from lmkit.planning.plan import Plan, planned, threads
+from lmkit.planning.words import count_text, seconds_text
 from lmkit.run import Run
 from lmkit.table import Table
 

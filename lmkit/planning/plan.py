@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lmkit.data.sources import check_sizes, part_sizes
 from lmkit.errors import ConfigError
 from lmkit.experiment import Experiment
 from lmkit.planning import calibration, sharding
@@ -17,6 +18,7 @@ from lmkit.planning.devices import Device, amount_text, find
 from lmkit.planning.memory import CONTEXT, KINDS, MEANINGS, TYPICAL, memory
 from lmkit.planning.remedies import Remedy, remedies, verdict
 from lmkit.planning.timing import Speed, seconds_per_epoch, seconds_per_step, seconds_until_start
+from lmkit.planning.words import count_text, operations_text, seconds_text, sharded_table
 from lmkit.run import Run, attach
 from lmkit.specs.signature import Signature
 from lmkit.table import Table
@@ -224,6 +226,8 @@ def plan(
     counts = _counts(devices)
     found = find(device, memory)
     signature, rows = _known(spec, vocabulary, length, runs)
+    if rows and spec.data.kind != "text":
+        check_sizes(spec.data, rows)
     speed = None
     if calibrate:
         how = calibration.cached if calibrate == "cached" else calibration.calibrated
@@ -252,8 +256,6 @@ def planned(
     Raises:
         ConfigError: the model does not fit the data.
     """
-    from lmkit.data.sources import part_sizes
-
     spec.model.check(signature)
     layers = spec.model.layers(signature)
     if not layers:
@@ -418,55 +420,3 @@ def _known(
         read = importlib.import_module("lmkit.data.preparation").read(spec.data, runs)
         known, rows = read.signature, len(read.y)
     return known, rows
-
-
-# -- in words -------------------------------------------------------------------------------------
-
-
-def count_text(n: float) -> str:
-    """A number of things: exact up to a million.
-
-    >>> count_text(4160), count_text(13_860_000)
-    ('4,160', '13.9 million')
-    """
-    for unit, name in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
-        if n >= unit:
-            return f"{n / unit:.3g} {name}"
-    return f"{n:,.0f}"
-
-
-def operations_text(n: float) -> str:
-    """A number of floating-point operations.
-
-    >>> operations_text(0), operations_text(5.2e6), operations_text(3e21)
-    ('–', '5.2 MFLOP', '3 ZFLOP')
-    """
-    if not n:
-        return "–"
-    power = min(7, int(math.log10(n) // 3))
-    return f"{n / 1000**power:.3g} {['', 'k', 'M', 'G', 'T', 'P', 'E', 'Z'][power]}FLOP"
-
-
-def seconds_text(seconds: float) -> str:
-    """The duration of a step.
-
-    >>> seconds_text(0.00031), seconds_text(0.25), seconds_text(75)
-    ('0.31 ms', '250 ms', '75 s')
-    """
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def sharded_table(ways: Any) -> Table:
-    """Gigabytes a device, by count and memory of devices × strategy; * where whole blocks must be computed again."""
-    rows = []
-    for key in dict.fromkeys((way.devices, way.memory) for way in ways):
-        cells = {way.strategy: way for way in ways if (way.devices, way.memory) == key}
-        told = [_cell(cells[s]) if s in cells else None for s in sharding.STRATEGIES]
-        rows.append((f"{key[0]} × {key[1]:g} GB", *told))
-    title = "GB on each device, and whether it fits (*: where whole blocks are computed again)"
-    return Table(title, ("devices", *sharding.STRATEGIES), tuple(rows))
-
-
-def _cell(way: sharding.Sharded) -> str:
-    again = "*" if way.recomputed == "full" else ""
-    return f"{way.bytes / sharding.GB:,.4g}{again} {'fits' if way.fits else 'no'}"

@@ -12,7 +12,8 @@ from lmkit.errors import LmkitError
 from lmkit.planning import calibration
 from lmkit.planning.devices import Device, amount_text, find
 from lmkit.planning.memory import KINDS, MEANINGS
-from lmkit.planning.plan import Plan, operations_text, planned, seconds_text, threads
+from lmkit.planning.plan import Plan, planned, threads
+from lmkit.planning.words import operations_text, seconds_text
 from lmkit.progress import time_text
 from lmkit.specs.signature import Signature
 from lmkit.widgets.drawing import count
