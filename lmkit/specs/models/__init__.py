@@ -51,7 +51,7 @@ FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer
 """Kind of data → what learns from it, where no model is named."""
 
 TRAINING: dict[str, dict[str, Any]] = {
-    "gcn": {"epochs": 200, "optimizer": {"name": "adam", "lr": 0.01}},
+    "gcn": {"epochs": 60, "optimizer": {"name": "adam", "lr": 0.01}},
     "transformer": {
         "optimizer": {"name": "adamw", "lr": 0.001, "beta2": 0.99},
         "schedule": {"name": "cosine", "warmup": 20},
