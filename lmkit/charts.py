@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lmkit.planning.plan import Plan
     from lmkit.run import Run
 
 STEP_POINTS = 300
@@ -164,6 +165,40 @@ def residuals(run: Run) -> Chart:
         ),
     )
     return Chart("Residuals, test part", panels, text)
+
+
+def over_devices(plan: Plan) -> Chart:
+    """What a large model takes on each of many devices, by what is divided (ZeRO 1–3), beside what they have.
+
+    Args:
+        plan: of a transformer.
+
+    Raises:
+        DataError: it is of another model.
+    """
+    from lmkit.planning import sharding
+
+    model = plan.experiment.model
+    if model.family != "transformer":
+        raise DataError(f"given the plan of {model.family!r}, expected that of a transformer: its formulas are public")
+    powers = list(range(11))
+    series = []
+    for strategy, colour in zip(sharding.STRATEGIES, COLOURS, strict=False):
+        counts = tuple(2**p for p in powers)
+        ways = sharding.ways(model, plan.signature, plan.parameters, counts=counts, memories=(80,))
+        least = {way.devices: way.bytes / sharding.GB for way in ways if way.strategy == strategy}
+        x = [float(p) for p in powers if 2**p in least]
+        series.append(Series(strategy, x, _rounded([least[int(2**p)] for p in x]), colour))
+    for memory in sharding.MEMORIES:
+        series.append(Series(f"{memory} GB", [0.0, 10.0], [float(memory)] * 2, GREY, "guide"))
+    panel = Plot("devices, as a power of 2 (3 is 8, 6 is 64)", "GB on each device", tuple(series), log=True)
+    words = "; ".join(
+        f"{s.name} {s.y[0]:.4g} to {s.y[-1]:.4g} GB on {2 ** s.x[0]:.0f} to {2 ** s.x[-1]:.0f} devices"
+        for s in series
+        if s.style == "line"
+    )
+    text = f"{plan.experiment.name}, {plan.parameters / 1e9:.1f} billion parameters over devices: {words}"
+    return Chart(f"{plan.parameters / 1e9:.1f} billion parameters over devices", (panel,), text)
 
 
 # -- plain data -----------------------------------------------------------------------------------

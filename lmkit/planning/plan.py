@@ -95,7 +95,8 @@ class Plan:
     def sentence(self) -> str:
         """The verdict with its numbers."""
         total, free = (amount_text(n) for n in (self.memory_bytes["total"], self.device.memory))
-        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {total} of the {free} that {self.device.name} has."
+        taken = f"it takes {total}" if self.fits else f"as it is it takes {total}"
+        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {taken}, and {self.device.name} has {free}."
 
     @property
     def numbers(self) -> Table:

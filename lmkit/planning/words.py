@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lmkit.planning import sharding
+from lmkit.progress import time_text
 from lmkit.table import Table
 
 
@@ -36,10 +37,10 @@ def operations_text(n: float) -> str:
 def seconds_text(seconds: float) -> str:
     """The duration of a step.
 
-    >>> seconds_text(0.00031), seconds_text(0.25), seconds_text(75)
-    ('0.31 ms', '250 ms', '75 s')
+    >>> seconds_text(0.00031), seconds_text(0.25), seconds_text(750)
+    ('0.31 ms', '250 ms', '12 min 30 s')
     """
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return f"{1000 * seconds:.3g} ms" if seconds < 0.9995 else time_text(seconds)
 
 
 def sharded_table(ways: Sequence[sharding.Sharded]) -> Table:
