@@ -263,6 +263,8 @@ def _pieces(spec: DataSpec) -> Iterator[tuple[pd.DataFrame, pd.Series[Any]]]:
     for number, frame in enumerate(_read(spec, wanted)):
         y, X = _target(frame, spec), frame.drop(columns=target)
         if number == 0:  # looked at as closely as a table in memory; it decides what is a number
+            if spec.source.lower().endswith(".csv"):
+                _refuse_stray(X, spec, where)
             X = typed(X, spec, where)
             texts = {c for c in X.columns if X[c].dtype == object}
         else:
@@ -294,6 +296,24 @@ def _pieces(spec: DataSpec) -> Iterator[tuple[pd.DataFrame, pd.Series[Any]]]:
         yield X, y
 
 
+def _refuse_stray(X: pd.DataFrame, spec: DataSpec, where: str) -> None:
+    """Refuses a column of which all that is seen is numbers, and that was read as text because of what comes later."""
+    import pandas as pd
+
+    for name in X.columns:
+        column = X[name].dropna()
+        text = name not in spec.categorical and len(column) and pd.api.types.is_string_dtype(column)
+        if text and pd.to_numeric(column, errors="coerce").notna().all():
+            raise _stray(name, where)
+
+
+def _stray(name: Any, where: str) -> DataError:
+    return DataError(
+        f"column {name!r} of {where} holds text among its numbers; mend it, or write data: "
+        f"{{categorical: [{name}]}} or {{drop: [{name}]}}"
+    )
+
+
 def _targets(spec: DataSpec) -> Iterator[pd.Series[Any]]:
     """The target alone."""
     for frame in _read(spec, [str(spec.target)]):
@@ -323,10 +343,7 @@ def _typed(X: pd.DataFrame, texts: set[Any], where: str) -> pd.DataFrame:
         try:
             columns[name] = X[name].astype(np.float64)
         except (TypeError, ValueError):
-            raise DataError(
-                f"column {name!r} of {where} holds text among its numbers; mend it, or write data: "
-                f"{{categorical: [{name}]}} or {{drop: [{name}]}}"
-            ) from None
+            raise _stray(name, where) from None
         if np.isinf(columns[name]).any():
             raise DataError(f"column {name!r} of {where} holds infinite values; numbers are needed")
     return pd.DataFrame(columns, index=X.index)
