@@ -188,8 +188,9 @@ def _unwound(builder: Any) -> tuple[Any, dict[str, Any]]:
     """A builder without the partials around it, and the arguments that they hold."""
     arguments: dict[str, Any] = {}
     while isinstance(builder, functools.partial):
-        bound = inspect.signature(builder.func).bind_partial(*builder.args, **builder.keywords)
-        arguments = {**bound.arguments, **arguments}
+        signature = signature_of(builder.func)
+        names = list(signature.parameters) if signature else []
+        arguments = {**dict(zip(names, builder.args, strict=False)), **builder.keywords, **arguments}
         builder = builder.func
     return builder, arguments
 

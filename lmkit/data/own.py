@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.data import objects, preparation
 from lmkit.data.batches import Part
 from lmkit.data.loaders import PARTS, array, check_parts, in_rows, opened, read, rows, tokens
-from lmkit.data.sources import Table, check_sizes
+from lmkit.data.sources import Table, check_sizes, plain_value
 from lmkit.data.streams import Made, Stream
 from lmkit.errors import ConfigError, DataError
 from lmkit.specs.references import OBJECT, label
@@ -105,15 +105,15 @@ def _streamed(
 
 def _dataset(known: Preprocessing, training: Part, held_out: Mapping[str, Part], precision: str) -> Dataset:
     """The three parts as the trainer takes them; one that is not given is empty."""
-    parts = [_part(training, known, precision)]
+    others = []
     for name in PARTS[1:]:
         part = held_out.get(name, Part(training.X[:0], training.y[:0]))
         if part.X.shape[1:] != training.X.shape[1:]:
             raise DataError(
                 f"data.source: rows of {name} are of shape {part.X.shape[1:]}, those of training {training.X.shape[1:]}"
             )
-        parts.append(_part(part, known, precision))
-    return preparation.Dataset(*parts, preprocessing=known)
+        others.append(_part(part, known, precision))
+    return preparation.Dataset(_part(training, known, precision), others[0], others[1], known)
 
 
 def _named(loader: Any) -> list[str]:
@@ -141,7 +141,7 @@ def _known(
     target = {"shift": 0.0, "scale": 1.0}
     if spec.task == "regression" or (spec.task == "auto" and y.dtype.kind == "f"):
         return Preprocessing("regression", {}, {}, [], [], [], target, X.shape[1:], vocabulary)
-    found = sorted(preparation.plain_value(v) for v in (np.unique(y) if values is None else values))
+    found = sorted(plain_value(v) for v in (np.unique(y) if values is None else values))
     if names and set(found) <= set(range(len(names))):
         found = list(range(len(names)))
     if len(found) < 2:

@@ -17,6 +17,7 @@ from lmkit.specs.signature import Shape, Signature, Task
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -97,20 +98,7 @@ class Preprocessing:
         absent = [c for c in self.columns if c not in X.columns]
         if absent:
             raise DataError(f"the rows have no column {_few(absent)}; expected {_few(self.columns)}")
-        prepared = []
-        for name, fit in self.numbers.items():
-            try:
-                values = X[name].to_numpy(dtype=np.float64, na_value=np.nan)
-            except (TypeError, ValueError):
-                raise DataError(f"column {name!r} holds text, expected numbers as in training") from None
-            gaps = np.isnan(values)
-            if gaps.any():
-                if fit["fill"] is None:
-                    raise DataError(
-                        f"column {name!r} misses {int(gaps.sum())} values, and training had no rule for them"
-                    )
-                values = np.where(gaps, fit["fill"], values)
-            prepared.append(((values - fit["shift"]) / fit["scale"])[:, None])
+        prepared = [self._scaled(X[list(self.numbers)])]
         for name, fit in self.categories.items():
             texts = category_names(X[name]).fillna(fit["fill"]).to_numpy(dtype=object)
             prepared.append((texts[:, None] == np.array(fit["known"], dtype=object)[None, :]).astype(np.float64))
@@ -120,14 +108,42 @@ class Preprocessing:
         """A column with what some prepared rows are called; none where, as in a table, they have no names."""
         return {}
 
+    def _scaled(self, X: pd.DataFrame) -> np.ndarray:
+        """The columns of numbers (rows, numbers), filled and scaled; all at once, for an image has many."""
+        import numpy as np
+
+        try:
+            values = X.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)  # filled in place
+        except (TypeError, ValueError):
+            for name in X.columns:
+                try:
+                    X[name].to_numpy(dtype=np.float64, na_value=np.nan)
+                except (TypeError, ValueError):
+                    raise DataError(f"column {name!r} holds text, expected numbers as in training") from None
+            raise
+        fits = self.numbers.values()
+        gaps = np.isnan(values)
+        for at in np.flatnonzero(gaps.any(axis=0)):
+            name, fill = X.columns[at], self.numbers[X.columns[at]]["fill"]
+            if fill is None:
+                raise DataError(
+                    f"column {name!r} misses {int(gaps[:, at].sum())} values, and training had no rule for them"
+                )
+            values[gaps[:, at], at] = fill
+        shift, scale = (np.array([fit[key] for fit in fits], dtype=np.float64) for key in ("shift", "scale"))
+        return np.asarray((values - shift) / scale)
+
     def encode(self, y: Any) -> np.ndarray:
         """The target as the loss takes it: (rows, 1), or numbers of classes (rows,)."""
         import numpy as np
 
         if self.task == "regression":
             return ((np.asarray(y, dtype=np.float64) - self.target["shift"]) / self.target["scale"])[:, None]
+        import pandas as pd
+
         numbers = {value: i for i, value in enumerate(self.classes)}
-        classes = np.array([numbers[plain_value(v)] for v in np.asarray(y)], dtype=np.int64)
+        codes, values = pd.factorize(np.asarray(y))  # there are many rows, and few values
+        classes = np.array([numbers[plain_value(v)] for v in values], dtype=np.int64)[codes]
         return classes if self.task == "multiclass" else classes.astype(np.float64)[:, None]
 
     def restore(self, y: np.ndarray) -> np.ndarray:

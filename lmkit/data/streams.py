@@ -196,7 +196,7 @@ class Draws:
         if tensorflow and loader is None:
             tensorflow.random.set_seed(self.seed)
         for holder in (loader, getattr(loader, "sampler", None)):
-            generator = getattr(holder, "generator", None)
+            generator: Any = getattr(holder, "generator", None)
             if hasattr(generator, "manual_seed"):
                 generator.manual_seed(self.seed)
 

@@ -1,4 +1,4 @@
-"""What is somebody's own in a process of its own: sent by a notebook, imported from a folder, resumed, and read again."""
+"""What is somebody's own in a process of its own: sent by a notebook, imported from a folder, resumed, read again."""
 
 from __future__ import annotations
 
