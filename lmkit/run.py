@@ -345,7 +345,7 @@ def train(
         data: data in memory to train on instead: (X, y) of arrays, a DataFrame (with ``target=…``) or
             (DataFrame, "target"). A copy is kept beside the runs, once per content. Or a loader, a dataset or a
             function that makes one (see ``lmkit.data.loaders``), or parts: {"training": …, "validation": …}. Or the
-            name of a source.
+            name of a source, or a mapping that describes it: {"source": "novel.txt", "text": "bpe"}.
         inline: train in this process, before returning: for a debugger, or a model that cannot be sent.
         wait: return only once it has ended.
         runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
@@ -372,6 +372,8 @@ def train(
         spec = experiment if isinstance(experiment, Experiment) else Experiment.from_dict(experiment)
     if isinstance(data, str):
         changes["data.source"] = data
+    elif isinstance(data, Mapping) and "source" in data:
+        changes["data"] = dict(data)
     elif data is not None:
         from lmkit.data.store import keep
 

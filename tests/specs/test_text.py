@@ -89,3 +89,9 @@ def test_an_optimizer_without_a_name_is_of_the_kind_that_suits() -> None:
 def test_what_cannot_be_is_refused_and_says_why(values: dict[str, Any], said: str) -> None:
     with pytest.raises(lk.ConfigError, match=said):
         lk.Experiment(**values)
+
+
+def test_train_takes_a_mapping_that_describes_the_data(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("too short")
+    with pytest.raises(lk.DataError, match=r"the training part of .* too few for a row of 64"):
+        lk.train(data={"source": str(tmp_path / "a.txt"), "text": {"length": 64}})
