@@ -525,7 +525,7 @@ class Loop:
         return lambda: [signal.signal(s, h) for s, h in old.items()]
 
 
-def _memory() -> dict[str, int]:
+def _memory() -> dict[str, Any]:
     """The resident memory of this process as the status tells it, in bytes."""
     now = psutil.Process().memory_info().rss
     return {"memory": now, "peak_memory": max(now, peak_memory())}

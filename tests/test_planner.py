@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from flop_counters import rows_of, tensorflow_flops, torch_flops
 
@@ -23,6 +24,7 @@ from lmkit.planning.measured import measured
 from lmkit.planning.memory import memory
 from lmkit.planning.plan import Plan, planned
 from lmkit.planning.timing import Speed, seconds_per_step
+from lmkit.plots import Plot
 from lmkit.specs.signature import Signature
 
 IMAGE, LANGUAGE = Signature((8, 8, 1), 10), Signature((32,), 100, "language", 100)
@@ -430,3 +432,29 @@ def test_amounts_of_memory() -> None:
 def test_a_model_of_ones_own_cannot_be_counted_before_it_is_built() -> None:
     with pytest.raises(ConfigError, match="is not known before it is built"):
         lk.plan({"data": "wine", "model": {"family": "own", "builder": "collections:OrderedDict"}}, calibrate=False)
+
+
+def test_the_template_plans_and_trains_nothing(tmp_path: Path) -> None:
+    given = {"model": "transformer:gpt2", "data": "python_docs", "vocabulary": 50257, "length": 1024}
+    done = lk.run_template("plan", {**given, "memory": "16 GB", "measure": False}, runs=tmp_path / "runs")
+    assert (done.state, done.runs) == ("completed", [])
+    cells = nbformat.read(done.notebook, 4).cells
+    shown = "\n".join(o.data["text/plain"] for c in cells for o in c.get("outputs", []) if "data" in o)
+    assert "Fits with batches of 8, " in shown
+    assert "124 million" in shown
+    assert "gradient accumulation over 2 parts" in shown
+
+
+def test_many_devices_are_drawn_as_they_are_tabled() -> None:
+    plan = lk.plan("transformer:7b", vocabulary=32000, length=2048, calibrate=False)
+    chart = lk.charts.over_devices(plan)
+    panel = chart.panels[0]
+    assert isinstance(panel, Plot)
+    lines = {s.name: dict(zip(s.x, s.y, strict=True)) for s in panel.series if s.style == "line"}
+    assert tuple(lines) == sharding.STRATEGIES
+    for way in plan.sharded:
+        if way.memory == 80:
+            assert lines[way.strategy][math.log2(way.devices)] == pytest.approx(way.bytes / 1e9, rel=1e-3)
+    assert chart.png().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="expected that of a transformer"):
+        lk.charts.over_devices(lk.plan(data="wine", calibrate=False))

@@ -75,12 +75,12 @@ def memory(
 
 def data(signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:
     """Bytes of the rows that the device keeps: all of them, or of a text that lies in a file a batch."""
-    size = SIZES[experiment.training.precision]
+    size, batch = SIZES[experiment.training.precision], int(experiment.data.batch_size)
     if signature.graph is not None:
-        return signature.graph.features.size * size + signature.graph.edges.size * 8
+        return int(signature.graph.features.size) * size + int(signature.graph.edges.size) * 8
     if signature.vocabulary:  # a row twice, as it is and one token on; rows of large parts stay in their file
         kept = sum(rows for rows in sizes.values() if rows * signature.features <= IN_MEMORY)
-        return (kept + experiment.data.batch_size) * signature.features * 2 * 4
+        return (kept + batch) * signature.features * 2 * 4
     target = 8 if signature.task == "multiclass" else size
     return sum(sizes.values()) * (signature.features * size + target)
 
@@ -90,7 +90,8 @@ def evaluation(found: Sequence[Cost], signature: Signature, experiment: Any, siz
     if signature.graph is not None:
         return 0
     numbers = signature.features * (64 if signature.vocabulary else 1)  # as the trainers count a row
-    at_once = max(experiment.data.batch_size, min(8192, EVALUATED // max(1, numbers)))
+    batch = int(experiment.data.batch_size)
+    at_once = max(batch, min(8192, EVALUATED // max(1, numbers)))
     if sizes:
         at_once = min(at_once, max(sizes.values()))
-    return math.ceil(max(cost.passing for cost in found) * at_once / experiment.data.batch_size)
+    return math.ceil(max(cost.passing for cost in found) * at_once / batch)

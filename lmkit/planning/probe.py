@@ -94,8 +94,8 @@ class Probe:
         rates = np.full(STEPS, 1e-4)
         trainer.advance(0, rates[:1])
         first = time.perf_counter() - began
-        at, taken = 1, []
-        n = 2
+        taken: list[float] = []
+        at, n = 1, 2
         while len(taken) < REPEATS:
             began, worked = time.perf_counter(), time.process_time()
             trainer.advance(at, rates[:n])
