@@ -75,6 +75,7 @@ def refer(value: Any, path: str, root: str | Path | None = None, *, inline: bool
 
 def _name(value: Any) -> str:
     """What ``value`` is called, as a reference may call it."""
+    value = value.get("training") if isinstance(value, Mapping) else value
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__name__", None) or type(value).__name__

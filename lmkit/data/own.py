@@ -53,6 +53,18 @@ class Preprocessing(preparation.Preprocessing):
         return prepared if self.vocabulary else prepared.reshape(len(prepared), *flat)
 
 
+def load(spec: DataSpec, root: str | Path | None = None) -> Any:
+    """Refuses to look into what only the worker runs.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(
+        f"data.source: {label(spec.source)!r} gives its rows itself, and only whoever trains runs it; look into what it "
+        "gives before it is handed over"
+    )
+
+
 def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None = None) -> Dataset:
     """The parts that the object gives, ready for a trainer.
 

@@ -310,6 +310,10 @@ class Configurator(W.VBox):
             self._plan.clear()
             return
         signature = spec.data.signature or known.signature
+        if spec.model.family == "own":
+            self._picture.value = preview.notice_html("A model of your own is drawn by its framework, once it is built.")
+            self._plan.clear()
+            return
         try:
             self._plan.show(spec, signature, known.rows)
         except ConfigError as error:

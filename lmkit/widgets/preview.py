@@ -22,6 +22,7 @@ from lmkit.planning.devices import amount_text
 from lmkit.plots import BLUE, COLOURS, GREY
 from lmkit.run import EAGER_BYTES
 from lmkit.specs.data import HUB, STORED, DataSpec
+from lmkit.specs.references import label
 from lmkit.specs.signature import Signature, Task
 from lmkit.widgets.drawing import count
 from lmkit.widgets.graphs import graph_svg
@@ -106,6 +107,8 @@ def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Previ
         return _look_at_graph(spec, root)
     if spec.source.startswith(HUB) and not parse(spec.source).local:
         raise TooLarge(f"{spec.source!r} is fetched, and checked, when training begins")
+    if spec.kind == "loader":
+        raise TooLarge(f"{label(spec.source)!r} gives its rows itself; it is read, and checked, when training begins")
     table = load(spec, root)
     found = Preview(
         rows=len(table.y),
