@@ -265,7 +265,7 @@ def _step_series(steps: pd.DataFrame, history: pd.DataFrame) -> list[Series]:
 
 def _per_epoch(history: pd.DataFrame) -> float:
     """Steps an epoch; 1 before the first has ended, while steps are what is counted."""
-    return float(history["step"].iloc[0] / history["epoch"].iloc[0]) if len(history) else 1.0
+    return float(history["step"].iloc[-1] / history["epoch"].iloc[-1]) if len(history) else 1.0
 
 
 def _marks(run: Run, history: pd.DataFrame, called: str) -> list[Mark]:

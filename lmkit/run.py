@@ -78,7 +78,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, step, seconds, lr, loss, accuracy, …, val_loss, val_accuracy, …"""
+        """One row an epoch, and a validation amid one: epoch, step, seconds, lr, loss, accuracy, …, val_loss, …"""
         return history(self.events)
 
     @property

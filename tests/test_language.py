@@ -243,3 +243,17 @@ def test_it_moves_to_the_other_framework(runs: dict[str, lk.Run]) -> None:
         assert moved.metrics[name] == pytest.approx(value, rel=1e-9)
     assert moved.generate("9 bo", 30, seed=4) == runs["torch"].generate("9 bo", 30, seed=4)
     assert not (moved.path / "predictions.parquet").exists()
+
+
+def test_the_template_trains_it_and_shows_what_it_wrote(tmp_path: Path) -> None:
+    given = experiment(tmp_path)
+    done = lk.run_template(
+        "train",
+        {"data": given["data"]["source"], "model": "transformer", "model.depth": 1, "model.width": 16, "model.heads": 2,
+         "data.text.length": LENGTH, "data.batch_size": BATCH, "training.steps": STEPS,
+         "training.validate_every": EVERY},
+        log=io.StringIO(),
+    )  # fmt: skip
+    assert done.state == "completed", done.error
+    page = done.report.read_text()
+    assert "Samples of" in page and "bits_per_byte" in page
