@@ -212,7 +212,7 @@ def test_its_curve_is_that_of_a_loop_written_by_hand_in_keras() -> None:
     np.testing.assert_allclose(kept[1], moving[1], rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize("kind", ["module", "functional", "subclassed"])
 def test_a_resumed_run_is_bitwise_the_same(kind: str, stop_at: Callable[[int], None]) -> None:
     framework, build = BUILDERS[kind]
     settings = {"epochs": 3, "optimizer": "adam", "lr": 0.01}
@@ -469,15 +469,18 @@ def keras_huber(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("framework", "loss"),
+    ("framework", "loss", "model"),
     [
-        ("torch", huber), ("torch", rowwise), ("torch", nn.HuberLoss), ("torch", nn.HuberLoss(reduction="mean")),
-        ("tensorflow", keras_huber), ("tensorflow", keras.losses.Huber()), ("tensorflow", keras.losses.Huber),
-        ("tensorflow", keras.losses.huber),
+        ("torch", huber, "own"),
+        ("torch", rowwise, "mlp"),
+        ("torch", nn.HuberLoss, "own"),
+        ("torch", nn.HuberLoss(reduction="mean"), "mlp"),
+        ("tensorflow", keras_huber, "mlp"),
+        ("tensorflow", keras.losses.Huber(), "own"),
+        ("tensorflow", keras.losses.huber, "mlp"),
     ],
-    ids=lambda value: getattr(value, "__name__", type(value).__name__),
-)  # fmt: skip
-@pytest.mark.parametrize("model", ["own", "mlp"])
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__),
+)
 def test_a_loss_of_ones_own_is_what_is_minimized(framework: str, loss: Any, model: str) -> None:
     def linear() -> Any:
         return nn.Linear(10, 1) if framework == "torch" else keras.Sequential([keras.layers.Dense(1)])
@@ -605,6 +608,30 @@ def test_what_is_not_there_is_said_before_anything_starts(here: Path) -> None:
         ("broken_of_mine:build", "broken_of_mine cannot be imported: AttributeError"),
     ):
         assert expected in problem(model={"builder": builder})
+
+
+# -- the magic ------------------------------------------------------------------------------------
+
+
+def test_a_cell_takes_what_the_notebook_holds() -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "lmkit")
+    shell.user_ns |= {"Net": Net, "share": share_of_zeros, "loss": nn.CrossEntropyLoss(), "X": np.random.rand(60, 4),
+                      "y": np.arange(60) % 3}  # fmt: skip
+    cell = (
+        "data: {source: '{(X, y)}', batch_size: 10}\nmodel: {builder: $Net, arguments: {width: 4}}\n"
+        "training: {epochs: 2, loss: $loss, metrics: [$share]}"
+    ).replace("'{(X, y)}'", "{(X, y)}")
+    run = shell.run_cell_magic("lmkit", "train --inline", cell)
+    assert run.state == "completed", run.status.reason
+    assert run.model.first.weight.shape == (4, 4)
+    assert "val_share_of_zeros" in run.history
+    cell = "data: {training: {[(X, y)]}}\nmodel: {Net}\ntraining: {epochs: 1}"
+    run = shell.run_cell_magic("lmkit", "train --inline", cell)
+    assert run.state == "completed", run.status.reason
+    assert (run.experiment.data.kind, run.status.step) == ("loader", 1)
 
 
 # -- elsewhere ------------------------------------------------------------------------------------
