@@ -29,6 +29,10 @@ EAGER_BYTES = 64 * 2**20
 """Files up to this size are read and checked before a worker is started; larger ones by the worker."""
 
 
+FEW = 2**28
+"""Multiplications a token up to which one thread writes a text: on a busy machine, more mostly wait for each other."""
+
+
 class Run:
     """One run. What it tells comes from its folder, so any number of people may hold it, anywhere.
 
@@ -246,7 +250,17 @@ class Run:
                  'lk.train(model="transformer:nano")']
             )  # fmt: skip
         model, backend, known = self._trained, get_backend(self.experiment.framework), self.preprocessing
-        return continued(lambda row: backend.predict(model, row), known, prompt, tokens, temperature, top_k, seed)  # type: ignore[arg-type]
+        few = self.experiment.model.multiplications(known.signature) < FEW
+        threads = backend.set_threads(1) if few else 0
+        try:
+            return continued(
+                lambda row: backend.predict(model, row),
+                known,  # type: ignore[arg-type]
+                prompt, tokens, temperature, top_k, seed,
+            )  # fmt: skip
+        finally:
+            if threads:
+                backend.set_threads(threads)
 
     def _logits(self, X: Any) -> np.ndarray:
         model = self._trained
