@@ -133,7 +133,7 @@ class Probe:
             """What a step took beyond what is known; some of it always counts."""
             return max(0.1 * taken, taken - seconds_per_step(found, known))
 
-        taken, _, found = self.step(1, flat, family="mlp", hidden=[1024, 1024])
+        taken, _, found = self.step(1, flat, family="mlp", hidden=[2048, 2048])  # more than a cache holds
         speed = alone = speed.but(parameter=rest(taken, found, speed) / sum(c.parameters for c in found))
         for rows, width in ((32, 128), (256, 512)):
             taken, _, found = self.step(rows, flat, family="mlp", hidden=[width, width])

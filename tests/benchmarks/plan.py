@@ -40,7 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "transformer 384 × 6": {"data": {**TEXT, "text": {"length": 256}, "batch_size": 8}, "model": BLOCKS},
 }
 STEPS = {
-    "mlp 4096 × 2 (weights)": 40,
+    "mlp 4096 × 2 (weights)": 36,
     "mlp 6000 × 2 (weights)": 36,
     "cnn 128 × 4 (activations)": 4,
     "cnn wide, 512 rows": 12,
@@ -48,7 +48,7 @@ STEPS = {
     "mlp wide": 400,
     "cnn small": 300,
     "encoder": 200,
-    "transformer nano": 20,
+    "transformer nano": 8,
     "transformer 384 × 6": 4,
 }
 
@@ -63,7 +63,7 @@ def work(spec: lk.Experiment) -> float:
 
     Of a run and one of thrice the steps, in a process of their own; what differs are steps.
     """
-    n = max(4, (spec.training.steps or 0) // 4)
+    n = max(3, (spec.training.steps or 0) // 8)
     code = (
         "import sys, time\nfrom lmkit.loop import train\nfrom lmkit.runfolder import RunFolder\nimport lmkit as lk\n"
         "spec, root, n = lk.Experiment.load(sys.argv[1]), sys.argv[2], int(sys.argv[3])\ntook = []\n"
@@ -83,7 +83,7 @@ def main() -> None:
     """Prints a table for each framework."""
     parser = argparse.ArgumentParser()
     parser.add_argument("framework", nargs="*", default=["torch", "tensorflow"])
-    parser.add_argument("-k", default="")
+    parser.add_argument("-k", default="", metavar="CASE", help="a part of its name")
     chosen = parser.parse_args()
     for framework in chosen.framework:
         for name, case in CASES.items():
