@@ -28,7 +28,7 @@ LLAMA = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"depth": 4, "width": 128, "heads": 4, "context": 128},
-    "patches": {"depth": 4, "width": 64, "heads": 4, "patch": 2},
+    "patches": {"depth": 2, "width": 64, "heads": 4, "patch": 2},
     "gpt2": {"depth": 12, "width": 768, "heads": 12, "context": 1024},
     "gpt2-medium": {"depth": 24, "width": 1024, "heads": 16, "context": 1024},
     "gpt2-large": {"depth": 36, "width": 1280, "heads": 20, "context": 1024},
