@@ -71,7 +71,8 @@ class DataSpec(Spec):
     """What to train on, how it is split and prepared."""
 
     source: str = "breast_cancer"
-    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club), or a .csv, .parquet or .npz file; or
+    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club); a .csv, .parquet or .npz file; a folder
+    of images, a subfolder a class; hf: and a name of Hugging Face, or a folder that it saved; or
     a text: python_docs, a .txt or .jsonl file, or a folder of .txt files."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
