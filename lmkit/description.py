@@ -182,7 +182,7 @@ def _balance(data: Dataset) -> Table:
     known = data.preprocessing
     names = [PARTS[part] for part in PARTS if len(getattr(data, part).y)]
     targets = [y for part in PARTS if len(y := getattr(data, part).y)]
-    if known.task == "language" or not isinstance(targets[0], np.ndarray) or not getattr(known, "labels", known.task):
+    if known.task == "language" or not isinstance(targets[0], np.ndarray) or not hasattr(known, "labels"):
         return Table("", (), ())
     if known.task == "regression":
         values = [known.restore(y) for y in targets]
