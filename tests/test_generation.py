@@ -103,7 +103,8 @@ def test_settings_that_cannot_be_are_named(settings: dict[str, Any], said: str) 
 def test_both_frameworks_write_the_same_text() -> None:
     known = Preprocessing("language", 16, 257, {})
     spec = Transformer(depth=1, width=16, heads=2)
-    weights = {k: 8 * v for k, v in spec.initial_weights(known.signature, 3).items()}
+    draw = np.random.default_rng(3)
+    weights = {k: 0.3 * draw.normal(size=v.shape) for k, v in spec.initial_weights(known.signature, 3).items()}
     texts = {}
     for framework in ("torch", "tensorflow"):
         backend = get_backend(framework)
@@ -111,9 +112,9 @@ def test_both_frameworks_write_the_same_text() -> None:
         backend.set_weights(model, weights)
         texts[framework] = [
             continued(lambda row, b=backend, m=model: b.predict(m, row), known, "def ", 40, t, k, seed=1)
-            for t, k in ((1.0, None), (0.7, 5), (0, None))
+            for t, k in ((1.0, None), (1.5, 5), (0, None))
         ]
-        backend.set_weights(model, {k: v / 8 for k, v in weights.items()})  # what is compiled sees new weights
+        backend.set_weights(model, {k: v / 4 for k, v in weights.items()})  # what is compiled sees new weights
         texts[framework].append(continued(lambda row, b=backend, m=model: b.predict(m, row), known, "def ", 40))
     assert texts["torch"] == texts["tensorflow"]
     assert len(set(texts["torch"])) == 4
