@@ -223,7 +223,7 @@ def _examples(data: Dataset) -> Table:
     targets = known.restore(y[:EXAMPLES])
     if known.classes:
         targets = [known.labels[known.classes.index(v.item() if hasattr(v, "item") else v)] for v in targets]
-    columns = {}
+    columns: dict[str, list[Any]] = {}
     for name, values in zip(known.numbers, X[:EXAMPLES].T, strict=False):
         fit = known.numbers[name]
         columns[name] = [float(f"{v * fit['scale'] + fit['shift']:.6g}") for v in values.tolist()]
@@ -300,7 +300,7 @@ def pixels(data: Dataset, X: np.ndarray) -> np.ndarray:
     scale, shift = (np.array([fit[name] for fit in fits]) for name in ("scale", "shift"))
     values = X * scale + shift
     high = max(1.0, float((data.training.X * scale + shift).max()))
-    return np.clip(values / high, 0, 1).reshape(len(X), *data.preprocessing.shape)
+    return np.asarray(np.clip(values / high, 0, 1)).reshape(len(X), *data.preprocessing.shape)
 
 
 def sheet(images: np.ndarray) -> bytes:

@@ -123,7 +123,7 @@ class Preprocessing:
             raise
         fits = self.numbers.values()
         gaps = np.isnan(values)
-        for at in np.flatnonzero(gaps.any(axis=0)):
+        for at in np.flatnonzero(gaps.any(axis=0)).tolist():
             name, fill = X.columns[at], self.numbers[X.columns[at]]["fill"]
             if fill is None:
                 raise DataError(
