@@ -1,6 +1,6 @@
 """A text as a file of tokens, made once per content and tokenizer, in as little memory for a large one as for a small.
 
-    pieces of text ──> where the parts end ──> (byte-pair encoding of the training part) ──> runs/.data/text-…/tokens
+pieces of text ──> where the parts end ──> (byte-pair encoding of the training part) ──> runs/.data/text-…/tokens
 """
 
 from __future__ import annotations
