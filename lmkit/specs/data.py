@@ -211,7 +211,6 @@ class DataSpec(Spec):
         """Whether the source is a file of the user's."""
         return self.source.lower().endswith((*FILES, *TEXTS))
 
-
     @property
     def streams(self) -> bool:
         """Whether it is read piece by piece: as asked for, else because the file is large."""
