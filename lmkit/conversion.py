@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from lmkit.backends import get_backend, require
 from lmkit.data.objects import metrics, references
 from lmkit.errors import ConfigError, DataError, RunStateError
-from lmkit.loop import predictions
 from lmkit.run import Run, attach
 from lmkit.runfolder import RunFolder, process
 from lmkit.specs.references import label
@@ -99,7 +98,7 @@ def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | 
 
 def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[str, float], Any, dict[str, Any]]:
     """Metrics and predictions of the test part with ``weights`` in the experiment's framework, and its environment."""
-    from lmkit.data.metrics import score
+    from lmkit.data.metrics import predictions, score
     from lmkit.data.preparation import prepare
     from lmkit.environment import environment
     from lmkit.specs.losses import resolve_loss

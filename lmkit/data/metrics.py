@@ -13,7 +13,9 @@ from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
+    from lmkit.data.batches import Part
     from lmkit.data.preparation import Dataset, Preprocessing
 
 
@@ -73,9 +75,7 @@ def score(
     return found | _measured(measures or {}, y, logits, data.preprocessing)
 
 
-def _measured(
-    measures: Measures, y: np.ndarray, logits: np.ndarray, preprocessing: Preprocessing
-) -> dict[str, float]:
+def _measured(measures: Measures, y: np.ndarray, logits: np.ndarray, preprocessing: Preprocessing) -> dict[str, float]:
     """What metrics of somebody's own say, of targets and predictions in their own values."""
     found = {}
     for name, measure in measures.items():
@@ -157,3 +157,11 @@ def area_under_roc(scores: np.ndarray, truth: np.ndarray) -> float:
     members = truth.sum(axis=0)
     above = (ranks * truth).sum(axis=0) - members * (members + 1) / 2
     return float((above / (members * (len(truth) - members))).mean())
+
+
+def predictions(known: Preprocessing, part: Part, logits: np.ndarray) -> pd.DataFrame:
+    """Some rows and their logits as ``target`` and ``prediction``, in the target's own values; before them, what the
+    rows are called, where they have names."""
+    import pandas as pd
+
+    return pd.DataFrame(known.names(part.X) | {"target": known.restore(part.y), "prediction": known.decode(logits)})

@@ -60,8 +60,8 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Any:
         DataError: always.
     """
     raise DataError(
-        f"data.source: {label(spec.source)!r} gives its rows itself, and only whoever trains runs it; look into what it "
-        "gives before it is handed over"
+        f"data.source: {label(spec.source)!r} gives its rows itself, and only whoever trains runs it; look into what "
+        "it gives before it is handed over"
     )
 
 

@@ -21,10 +21,11 @@ import numpy as np
 from lmkit.backends import get_backend
 from lmkit.data.batches import Part
 from lmkit.data.preparation import Dataset
+from lmkit.environment import peak_memory
 from lmkit.executors.forkserver import preload
 from lmkit.executors.worker import FORKS
 from lmkit.experiment import Experiment
-from lmkit.loop import peak_memory, train
+from lmkit.loop import train
 from lmkit.planning.counting import Cost, costs
 from lmkit.planning.timing import Speed, overhead_layers, seconds_per_step, weighty
 from lmkit.runfolder import RunFolder

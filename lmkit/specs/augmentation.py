@@ -27,7 +27,7 @@ class Augmentation(Spec):
     noise: float = Field(0.0, ge=0)
     """Adds normal noise of this deviation to the scaled features."""
     mixup: float = Field(0.0, ge=0)
-    """Mixes rows, and their targets, in pairs by shares from Beta(α, α) with this α, usually 0.2 (Zhang et al., 2018)."""
+    """Mixes rows, and their targets, in pairs by shares from Beta(α, α) with this α, often 0.2 (Zhang et al., 2018)."""
 
     @property
     def moves(self) -> bool:

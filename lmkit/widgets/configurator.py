@@ -311,7 +311,7 @@ class Configurator(W.VBox):
             return
         signature = spec.data.signature or known.signature
         if spec.model.family == "own":
-            self._picture.value = preview.notice_html("A model of your own is drawn by its framework, once it is built.")
+            self._picture.value = preview.notice_html("A model of your own is known once it is built.")
             self._plan.clear()
             return
         try:
