@@ -21,6 +21,10 @@ WORKING_COPIES = {"torch": 0.0, "tensorflow": 2.0}
 """Copies of the weights that a framework goes on holding besides, as measured: TensorFlow gives back late what
 gradients and a copy to or from the host took."""
 
+GRAPHS = {"torch": 0, "tensorflow": 2_000_000}
+"""Bytes that each layer takes in the graphs that a framework compiles to train and to evaluate, as measured; of a
+language twice as many, for there is one more to write text with, and its layers are many operations each."""
+
 KINDS = ("weights", "gradients", "optimizer", "activations", "data", "copies", "framework")
 """What memory is for, in the order in which it is told."""
 
@@ -31,7 +35,7 @@ MEANINGS = {
     "activations": "what a batch leaves for the way back, and what passes through a layer meanwhile",
     "data": "the rows, where the device keeps them",
     "copies": "the best weights so far, and a checkpoint while it is written",
-    "framework": "the process itself, before it has a model",
+    "framework": "the process itself, and what it compiles",
 }
 """Kind → in words."""
 
@@ -68,7 +72,7 @@ def memory(
         "activations": activations,
         "data": data(signature, experiment, sizes),
         "copies": copies,
-        "framework": framework,
+        "framework": framework + len(found) * GRAPHS[experiment.framework] * (2 if signature.vocabulary else 1),
     }
     return {**kept, "total": sum(kept.values())}
 

@@ -96,7 +96,7 @@ class Plan:
         """The verdict with its numbers."""
         total, free = (amount_text(n) for n in (self.memory_bytes["total"], self.device.memory))
         taken = f"it takes {total}" if self.fits else f"as it is it takes {total}"
-        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {taken}, and {self.device.name} has {free}."
+        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {taken}, and {self.device.name} has {free} free."
 
     @property
     def numbers(self) -> Table:
