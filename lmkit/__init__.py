@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmkit.conversion import convert
     from lmkit.deploy.comparison import compare
     from lmkit.deploy.loading import load_bundle
+    from lmkit.description import describe
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lmkit.experiment import Experiment
     from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
-    from lmkit.run import Run, Runs, attach, pause, resume, runs, stop, train, watch
+    from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, train, watch
     from lmkit.widgets.configurator import configure
     from lmkit.widgets.display import monitor
 
@@ -48,9 +49,11 @@ _HOMES = {
     "pause": "lmkit.run",
     "resume": "lmkit.run",
     "stop": "lmkit.run",
+    "generate": "lmkit.run",
     "convert": "lmkit.conversion",
     "load_bundle": "lmkit.deploy.loading",
     "compare": "lmkit.deploy.comparison",
+    "describe": "lmkit.description",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "plan": "lmkit.planning.plan",
@@ -89,6 +92,8 @@ __all__ = [
     "compare",
     "configure",
     "convert",
+    "describe",
+    "generate",
     "load_bundle",
     "monitor",
     "pause",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError
 from lmkit.plots import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
-from lmkit.progress import sentence
+from lmkit.progress import epoch_text, sentence
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
     from lmkit.deploy.comparison import Comparison, Variant
+    from lmkit.planning.plan import Plan
     from lmkit.run import Run
 
 STEP_POINTS = 300
@@ -28,6 +29,14 @@ LOG_FROM = 20.0
 
 SMOOTH_UNDER = 10
 """With fewer epochs than this their means are too few to see the course; the smoothed steps show it."""
+
+
+METRICS = {
+    "accuracy": "accuracy (share of rows)",
+    "r2": "R² (1 is perfect)",
+    "bits_per_byte": "bits a byte of the text",
+}
+"""What is drawn beside the loss, the first that all runs measure, and the title of its axis."""
 
 
 def learning_curves(runs: Run | Sequence[Run]) -> Chart:
@@ -52,7 +61,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     metric: list[Series] = []
     words = []
     marks: list[Mark] = []
-    metric_name = next((m for m in ("accuracy", "r2") if all(m in r.history for r in chart)), "")
+    metric_name = next((m for m in METRICS if all(m in r.history for r in chart)), "")
     for i, run in enumerate(chart):
         history = run.history
         if single:
@@ -69,11 +78,11 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     unit = "log scale" if log else "mean over the rows"
     panels = [Plot(x_title, f"loss ({unit}{dashes})", tuple(loss), log, y_range, tuple(marks))]
     if metric:
-        lowest = min(min(s.y) for s in metric)
+        lowest, highest = min(min(s.y) for s in metric), max(max(s.y) for s in metric)
         worst = max(lowest, -1.0) if metric_name == "r2" else lowest  # the first epochs' R² can be any depth below 0
-        margin = max(0.01, 0.06 * (1 - worst))
-        titles = {"accuracy": "accuracy (share of rows)", "r2": "R² (1 is perfect)"}
-        panels.append(Plot(x_title, titles[metric_name], tuple(metric), False, (worst - margin, 1 + margin)))
+        best = highest if metric_name == "bits_per_byte" else 1.0
+        margin = max(0.01, 0.06 * (best - worst))
+        panels.append(Plot(x_title, METRICS[metric_name], tuple(metric), False, (worst - margin, best + margin)))
     return Chart("Learning curves", tuple(panels), "\n".join(["Learning curves.", *words]))
 
 
@@ -127,6 +136,8 @@ def predictions(run: Run) -> Chart:
         RunFailed: the run did not get that far.
         DataError: it has no test part.
     """
+    if run.preprocessing.task == "language":
+        raise DataError(f"{run.name} is a language model, which has no predictions to draw; use tables.samples(run)")
     return residuals(run) if run.preprocessing.task == "regression" else confusion_matrix(run)
 
 
@@ -200,6 +211,40 @@ def residuals(run: Run) -> Chart:
     return Chart("Residuals, test part", panels, text)
 
 
+def over_devices(plan: Plan) -> Chart:
+    """What a large model takes on each of many devices, by what is divided (ZeRO 1–3), beside what they have.
+
+    Args:
+        plan: of a transformer.
+
+    Raises:
+        DataError: it is of another model.
+    """
+    from lmkit.planning import sharding
+
+    model = plan.experiment.model
+    if model.family != "transformer":
+        raise DataError(f"given the plan of {model.family!r}, expected that of a transformer: its formulas are public")
+    powers = list(range(11))
+    series = []
+    for strategy, colour in zip(sharding.STRATEGIES, COLOURS, strict=False):
+        counts = tuple(2**p for p in powers)
+        ways = sharding.ways(model, plan.signature, plan.parameters, counts=counts, memories=(80,))
+        least = {way.devices: way.bytes / sharding.GB for way in ways if way.strategy == strategy}
+        x = [float(p) for p in powers if 2**p in least]
+        series.append(Series(strategy, x, _rounded([least[int(2**p)] for p in x]), colour))
+    for memory in sharding.MEMORIES:
+        series.append(Series(f"{memory} GB", [0.0, 10.0], [float(memory)] * 2, GREY, "guide"))
+    panel = Plot("devices, as a power of 2 (3 is 8, 6 is 64)", "GB on each device", tuple(series), log=True)
+    words = "; ".join(
+        f"{s.name} {s.y[0]:.4g} to {s.y[-1]:.4g} GB on {2 ** s.x[0]:.0f} to {2 ** s.x[-1]:.0f} devices"
+        for s in series
+        if s.style == "line"
+    )
+    text = f"{plan.experiment.name}, {plan.parameters / 1e9:.1f} billion parameters over devices: {words}"
+    return Chart(f"{plan.parameters / 1e9:.1f} billion parameters over devices", (panel,), text)
+
+
 # -- plain data -----------------------------------------------------------------------------------
 
 
@@ -264,7 +309,7 @@ def _step_series(steps: pd.DataFrame, history: pd.DataFrame) -> list[Series]:
 
 def _per_epoch(history: pd.DataFrame) -> float:
     """Steps an epoch; 1 before the first has ended, while steps are what is counted."""
-    return float(history["step"].iloc[0] / history["epoch"].iloc[0]) if len(history) else 1.0
+    return float(history["step"].iloc[-1] / history["epoch"].iloc[-1]) if len(history) else 1.0
 
 
 def _marks(run: Run, history: pd.DataFrame, called: str) -> list[Mark]:
@@ -293,7 +338,7 @@ def _curve_words(run: Run, history: pd.DataFrame, metric: str) -> str:
     if not len(history):
         return f"{run.name}: {len(run.steps)} steps, no whole epoch yet; loss {run.steps['loss'].iloc[-1]:.4g}."
     first, last = history.iloc[0], history.iloc[-1]
-    words = [f"{run.name}: {int(last['epoch'])} epochs, {int(last['step'])} steps"]
+    words = [f"{run.name}: {epoch_text(last['epoch'])} epochs, {int(last['step'])} steps"]
     for column, name in (
         ("loss", "training loss"),
         ("val_loss", "validation loss"),
@@ -304,7 +349,7 @@ def _curve_words(run: Run, history: pd.DataFrame, metric: str) -> str:
             words.append(f"{name} {first[column]:.4g} → {last[column]:.4g}")
     if "val_loss" in history and history["val_loss"].notna().any():
         best = history.iloc[history["val_loss"].argmin()]
-        words.append(f"lowest validation loss {best['val_loss']:.4g} in epoch {int(best['epoch'])}")
+        words.append(f"lowest validation loss {best['val_loss']:.4g} in epoch {epoch_text(best['epoch'])}")
     return "; ".join(words) + "."
 
 

@@ -110,6 +110,37 @@ def convert(chosen: argparse.Namespace) -> int:
     return _outcome(verbs.convert(chosen), chosen.json)
 
 
+def generate(chosen: argparse.Namespace) -> int:
+    """Prints what a language model writes."""
+    text = verbs.generate(chosen)
+    if chosen.json:
+        _json({"text": text})
+    else:
+        print(text)
+    return DONE
+
+
+def describe(chosen: argparse.Namespace) -> int:
+    """Prints what there is to train on."""
+    found = verbs.describe(chosen)
+    if chosen.json:
+        facts = dict(found.facts.rows)
+        _json({"data": facts, "classes": [list(row) for row in found.balance.rows], "warnings": list(found.warnings)})
+    else:
+        print(found)
+    return DONE
+
+
+def plan(chosen: argparse.Namespace) -> int:
+    """Prints what an experiment takes; the exit status does not tell whether it fits."""
+    made = verbs.plan(chosen)
+    if chosen.json:
+        _json(made.to_dict())
+    else:
+        print(made.text)
+    return DONE
+
+
 def report(chosen: argparse.Namespace) -> int:
     """Writes a report, and tells where."""
     path = verbs.report(chosen)
@@ -164,6 +195,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     **dict.fromkeys(("pause", "resume", "stop", "checkpoint", "note", "set-learning-rate"), steer),
     "convert": convert,
     "compare": compare,
+    "describe": describe,
+    "generate": generate,
+    "plan": plan,
     "report": report,
     "templates": templates,
 }

@@ -16,7 +16,7 @@ from lmkit.errors import TemplateError
 from lmkit.experiment import TAGS, Experiment
 from lmkit.placeholders import Placeholders
 from lmkit.runfolder import run_folders
-from lmkit.specs.data import BUNDLED
+from lmkit.specs.data import BUNDLED, PYTHON_DOCS
 from lmkit.specs.models import PRESETS
 from lmkit.verbs import VERBS, Verb
 
@@ -26,7 +26,8 @@ MOST = 100
 EXPERIMENTS = (".yaml", ".yml", ".json")
 """How the files of experiments end."""
 
-WORDS: dict[str, Iterable[str]] = {"data": BUNDLED, "data.source": BUNDLED, "model": PRESETS}
+SOURCES = (*BUNDLED, PYTHON_DOCS)
+WORDS: dict[str, Iterable[str]] = {"data": SOURCES, "data.source": SOURCES, "model": PRESETS}
 """Values that the schema knows only as texts."""
 
 

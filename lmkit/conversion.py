@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.backends import get_backend, require
+from lmkit.data.objects import metrics, references
 from lmkit.errors import ConfigError, DataError, RunStateError
-from lmkit.loop import predictions
 from lmkit.run import Run, attach
 from lmkit.runfolder import RunFolder, process
+from lmkit.specs.references import label
 
 if TYPE_CHECKING:
     from lmkit.experiment import Experiment
     from lmkit.specs.models import Weights
+
+
+_BOUND = ("model.builder", "training.loss")
+"""Of what is somebody's own, that which speaks the language of one framework."""
 
 
 def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | None = None) -> Run:
@@ -51,6 +56,12 @@ def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | 
     if to == run.experiment.framework:
         other = "tensorflow" if to == "torch" else "torch"
         raise ConfigError([f"to: given {to!r}, in which {run.name} is already; expected {other!r}"])
+    own = [f"{path} ({label(ref)})" for path, ref in references(run.experiment).items() if path in _BOUND]
+    if own:
+        raise ConfigError(
+            [f"to: {own[0]} of {run.name} is written for {run.experiment.framework}, and lmkit cannot write it for "
+             f"{to}; write it there, and train with framework: {to}"]
+        )  # fmt: skip
     experiment = run.experiment.override({"framework": to})
     require(to)
     saved = {kind: run.folder.load_checkpoint(kind) for kind in ("last", "best")}
@@ -87,7 +98,7 @@ def convert(run: Run | str | Path = "last", to: str = "", *, runs: str | Path | 
 
 def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[str, float], Any, dict[str, Any]]:
     """Metrics and predictions of the test part with ``weights`` in the experiment's framework, and its environment."""
-    from lmkit.data.metrics import score
+    from lmkit.data.metrics import predictions, score
     from lmkit.data.preparation import prepare
     from lmkit.environment import environment
     from lmkit.specs.losses import resolve_loss
@@ -107,4 +118,5 @@ def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[
         return {}, None, told
     loss = resolve_loss(experiment.training.loss, known.task)
     trainer = backend.trainer(model, experiment, data, loss)
-    return score(trainer, "test", data, loss), predictions(known, data.test.y, trainer.outputs("test")), told
+    said = None if known.task == "language" else predictions(known, data.test, trainer.outputs("test"))
+    return score(trainer, "test", data, loss, measures=metrics(experiment)), said, told

@@ -109,11 +109,11 @@ def of_dataset(spec: DataSpec, data: Dataset, title: str) -> Description:
     facts = _facts(spec, data)
     idle = quality.idle(data.training.X, known.features) if _is_table(data) else []
     return Description(
-        Table(title, ("", ""), tuple(facts)),
+        Table(title, ("what", "value"), tuple(facts)),
         _balance(data),
         (*quality.warnings(data), *idle),
         _examples(data),
-        _picture(data) if len(known.shape) == 3 and known.task in ("binary", "multiclass") and _is_table(data) else b"",
+        picture(data),
     )
 
 
@@ -146,7 +146,9 @@ def _is_table(data: Dataset) -> bool:
     """Whether rows are prepared features, in memory."""
     import numpy as np
 
-    return isinstance(data.training.X, np.ndarray) and bool(getattr(data.preprocessing, "numbers", None))
+    known = data.preprocessing
+    features = bool(getattr(known, "numbers", None)) and known.signature.graph is None
+    return isinstance(data.training.X, np.ndarray) and features
 
 
 def _facts(spec: DataSpec, data: Dataset) -> list[tuple[str, Any]]:
@@ -180,7 +182,7 @@ def _balance(data: Dataset) -> Table:
     known = data.preprocessing
     names = [PARTS[part] for part in PARTS if len(getattr(data, part).y)]
     targets = [y for part in PARTS if len(y := getattr(data, part).y)]
-    if known.task == "language" or not isinstance(targets[0], np.ndarray) or not getattr(known, "labels", known.task):
+    if known.task == "language" or not isinstance(targets[0], np.ndarray) or not hasattr(known, "labels"):
         return Table("", (), ())
     if known.task == "regression":
         values = [known.restore(y) for y in targets]
@@ -221,7 +223,7 @@ def _examples(data: Dataset) -> Table:
     targets = known.restore(y[:EXAMPLES])
     if known.classes:
         targets = [known.labels[known.classes.index(v.item() if hasattr(v, "item") else v)] for v in targets]
-    columns = {}
+    columns: dict[str, list[Any]] = {}
     for name, values in zip(known.numbers, X[:EXAMPLES].T, strict=False):
         fit = known.numbers[name]
         columns[name] = [float(f"{v * fit['scale'] + fit['shift']:.6g}") for v in values.tolist()]
@@ -249,17 +251,21 @@ def _streamed(spec: DataSpec) -> Description:
     facts = [("rows", rows), ("columns", len(names)), ("to predict", spec.target), ("read", "piece by piece")]
     columns = tuple((name,) for name in names[:CLASSES])
     nothing = Table("", (), ())
-    return Description(Table(spec.source, ("", ""), tuple(facts)), Table("columns", ("column",), columns), (), nothing)
+    return Description(
+        Table(spec.source, ("what", "value"), tuple(facts)), Table("columns", ("column",), columns), (), nothing
+    )
 
 
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _picture(data: Dataset) -> bytes:
-    """A sheet of some images of each class, and below the same as they are augmented."""
+def picture(data: Dataset) -> bytes:
+    """A PNG of some images of each class, and below the same as they are augmented; empty where rows are no images."""
     import numpy as np
 
     known = data.preprocessing
+    if len(known.shape) != 3 or known.task not in ("binary", "multiclass") or not _is_table(data):
+        return b""
     y = data.training.y.reshape(-1)
     rows = [np.flatnonzero(y == i)[:SAMPLES] for i in range(min(PICTURED, len(known.classes)))]
     rows = [np.resize(found, SAMPLES) for found in rows if len(found)]
@@ -294,7 +300,7 @@ def pixels(data: Dataset, X: np.ndarray) -> np.ndarray:
     scale, shift = (np.array([fit[name] for fit in fits]) for name in ("scale", "shift"))
     values = X * scale + shift
     high = max(1.0, float((data.training.X * scale + shift).max()))
-    return np.clip(values / high, 0, 1).reshape(len(X), *data.preprocessing.shape)
+    return np.asarray(np.clip(values / high, 0, 1)).reshape(len(X), *data.preprocessing.shape)
 
 
 def sheet(images: np.ndarray) -> bytes:

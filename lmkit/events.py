@@ -104,7 +104,10 @@ class EventLog:
 
 
 def history(events: Iterable[Event]) -> pd.DataFrame:
-    """One row an epoch. Epochs that were trained again after a resume count once, as last trained."""
+    """One row an epoch, and one a validation amid an epoch, which is numbered by how far that has come.
+
+    What was trained again after a resume counts once, as last trained.
+    """
     import pandas as pd
 
     rows: dict[int, dict[str, Any]] = {}

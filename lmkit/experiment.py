@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -238,7 +237,7 @@ def _suited(values: dict[str, Any]) -> dict[str, Any]:
     """The values, with what is not given chosen by what is."""
     data, model, training = (values.get(part) for part in ("data", "model", "training"))
     if "data" not in values or (isinstance(data, Mapping) and "source" not in data):
-        data = {"source": DATA.get(_word(model, "family"), DATA["mlp"]), **(data or {})}
+        data = {"source": _shown_on(model), **(data or {})}
     kind = _data_kind(data)
     if "model" not in values:
         model = FOR_KIND[kind]
@@ -249,6 +248,13 @@ def _suited(values: dict[str, Any]) -> dict[str, Any]:
             better["schedule"] = {**better["schedule"], "warmup": min(warmup, steps // 5)}
         training = {**better, **{part: _joined(better.get(part), given) for part, given in (training or {}).items()}}
     return {**values, "data": data, "model": model, "training": training}
+
+
+def _shown_on(model: Any) -> str:
+    """The data of a model for which none is named: its preset's, or its family's."""
+    preset = model.get("preset") if isinstance(model, Mapping) else None
+    word = model.get("family") if isinstance(model, Mapping) else model
+    return DATA.get(f"{word}:{preset}" if preset else str(word)) or DATA.get(_word(model, "family")) or DATA["mlp"]
 
 
 def _data_kind(data: Any) -> str:

@@ -118,7 +118,7 @@ class Mark(NamedTuple):
     text: str
 
 
-METRICS = ("accuracy", "r2")
+METRICS = ("accuracy", "r2", "bits_per_byte")
 """What is drawn beside the loss: the first that the run measures."""
 
 STEP_LINES = tuple(
@@ -138,6 +138,7 @@ class Feed:
         steps, epochs: the series.
         marks: what happened.
         metric: the name of what is drawn beside the loss, once it is known.
+        sample: what a language model wrote last: ``step``, ``prompt`` and ``text``.
         status: where the run stood at the last look.
         behind: whether there is more to read already.
     """
@@ -148,6 +149,7 @@ class Feed:
         self.epochs = Series(("step", "loss", "val_loss", "metric", "val_metric"), EPOCH_LINES)
         self.marks: list[Mark] = []
         self.metric = ""
+        self.sample: dict[str, Any] = {}
         self.status = run.status
         self.behind = True
         self._metrics_offset = self._events_offset = 0
@@ -183,6 +185,9 @@ class Feed:
         if event.type == "resumed":
             done = self.epochs.rows["step"][: self.epochs.count]
             self.epochs.cut(int(np.searchsorted(done, data["step"], side="right")))
+        if event.type == "sample":
+            self.sample = data
+            return
         said = sentence(event)
         if said and event.type != "started":
             self.marks.append(Mark(int(data.get("step", 0)), event.type, said))

@@ -85,7 +85,7 @@ def check(prompt: Any, tokens: Any, temperature: Any, top_k: Any, seed: Any) -> 
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not number or not 0 <= temperature < math.inf:
         problems.append(
-            f"temperature: given {temperature!r}, expected a number of at least 0, where 0 takes the most probable token"
+            f"temperature: given {temperature!r}, expected a number of at least 0; 0 takes the most probable token"
         )
     if problems:
         raise ConfigError(problems)

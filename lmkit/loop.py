@@ -12,38 +12,31 @@ import math
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 
 from lmkit.backends import Steps, get_backend
-from lmkit.data import quality
-from lmkit.data.metrics import of_language, score
+from lmkit.data import objects, quality
+from lmkit.data.metrics import of_language, predictions, score
 from lmkit.data.preparation import batch_order, prepare
+from lmkit.data.streams import Stream
 from lmkit.environment import environment
-from lmkit.errors import LmkitError
+from lmkit.errors import DataError, LmkitError
 from lmkit.generation import continued
-from lmkit.runfolder import RunFolder, Status, process
+from lmkit.recorder import Progress, Recorder
+from lmkit.runfolder import OWN, RunFolder
 from lmkit.specs.losses import resolve_loss
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from lmkit.data.preparation import Preprocessing
     from lmkit.specs.models import Weights
 
 CHUNK_SECONDS = 0.05
 """How long a call of the trainer lasts at most: a pause takes effect within it, or within one step."""
-
-FLUSH_SECONDS = 0.2
-"""How often numbers are written at most."""
 
 RESERVE_BYTES = 65_536
 SMALL_STEP = 2**24
@@ -56,27 +49,8 @@ SAMPLE_TOKENS, SAMPLE_PROMPT = 80, 24
 SAMPLE_SECONDS, SAMPLE_SHARE = 3.0, 0.05
 """How often it does so at most, and the share of the time that it may take."""
 
-STATUS_SECONDS = 0.5
-HEARTBEAT_SECONDS = 2.0
 TRAINING_ROWS = 2_000
 """Metrics of the training part are taken on its first so many rows, or a twentieth of them, to stay cheap."""
-
-
-@dataclass
-class Progress:
-    """Where training stands: with the weights and the optimizer, all that is needed to go on."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    rate: float = 0.0
-    seconds: float = 0.0
-    loss_sum: float = 0.0
-    rows_seen: int = 0
-    best_loss: float = math.inf
-    best_epoch: float = 0
-    last_norm: float = math.nan
-    validated: int = 0
 
 
 class _End(Exception):
@@ -120,15 +94,12 @@ class Loop:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.experiment = folder.experiment
-        self.status = Status(state="running", host=socket.gethostname(), **process())
-        self.lock = threading.Lock()
+        self.record = Recorder(folder, self.experiment)
         self.interrupted = ""
         self.control_offset = 0
-        self.paced: int | None = None
         self.threads_before = 0
         self.asked: list[dict[str, Any]] = []
-        self.pending: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
-        self.flushed = self.shown = self.saved = time.monotonic()
+        self.saved = time.monotonic()
         self.sample_due = 0.0
         self.best: Weights | None = None
         self.best_saved = True
@@ -137,16 +108,12 @@ class Loop:
 
     def run(self) -> None:
         """Trains to an end and writes it down."""
-        self._show()
-        stopper = threading.Event()
-        heart = threading.Thread(target=self._beat, args=(stopper,), daemon=True)
-        heart.start()
+        self.record.show()
         restore_signals = self._catch_signals()
         try:
-            end = self._train()
+            with self.record.alive():
+                end = self._train()
         finally:
-            stopper.set()
-            heart.join()
             restore_signals()
             if self.threads_before:
                 self.backend.set_threads(self.threads_before)
@@ -155,7 +122,7 @@ class Loop:
         self.folder.events.append(
             "finished", state=end.state, reason=end.reason, step=self.at.step, epoch=self.at.epoch, metrics=metrics
         )
-        self._show(state=end.state, reason=end.reason, metrics=metrics, seconds_left=0.0)
+        self.record.show(state=end.state, reason=end.reason, metrics=metrics, seconds_left=0.0)
 
     def fail(self, error: BaseException) -> None:
         """Writes down that the run failed, and why, and what was not written yet."""
@@ -163,18 +130,18 @@ class Loop:
         full = _cannot_write(error, self.folder)
         if full:
             reason = f"cannot write to {str(self.folder.path)!r}: {full}; make room or permit it, then `lmkit resume`"
-        if not isinstance(error, LmkitError):
+        if not isinstance(error, LmkitError) or error.__cause__:
             traceback.print_exception(error)
         if not full:
             with contextlib.suppress(OSError):
-                self._flush()
+                self.record.flush()
         try:
-            self._show(state="failed", reason=reason, seconds_left=None)
-            self.folder.events.append("failed", reason=reason, step=self.status.step)
+            self.record.show(state="failed", reason=reason, seconds_left=None)
+            self.folder.events.append("failed", reason=reason, step=self.record.status.step)
         except OSError:
             raise error from None  # not even that: the worker vanishes, and whoever trains inline is told
         with contextlib.suppress(OSError):
-            self._flush()  # last, where there may be no room for it
+            self.record.flush()  # last, where there may be no room for it
 
     def _train(self) -> _End:
         self._set_up()
@@ -184,7 +151,7 @@ class Loop:
                     raise _End("completed", "")
                 self._epoch()
         except _End as end:
-            self._flush()
+            self.record.flush()
             if self.early and self.early.restore_best and self.best is not None and end.state == "completed":
                 self.backend.set_weights(self.model, self.best)
             self._checkpoint()
@@ -196,16 +163,25 @@ class Loop:
         training = spec.training
         root = self.folder.path.parent
         self.backend = get_backend(spec.framework)
+        objects.fetch(spec, root)
+        if text := objects.sources(spec, root):
+            (self.folder.path / OWN).write_text(text, encoding="utf-8")
         self.data = prepare(spec.data, spec.seed, training.precision, root)
         self.loss = resolve_loss(training.loss, self.data.preprocessing.task)
+        self.measures = objects.metrics(spec)
         signature = self.data.preprocessing.signature
         spec.model.check(signature)
         rows = 1 if signature.graph else spec.data.batch_size
-        small = rows * spec.model.multiplications(signature) < SMALL_STEP
-        if training.threads or small:
+        work = spec.model.multiplications(signature)
+        if training.threads or 0 < rows * work < SMALL_STEP:
             self.threads_before = self.backend.set_threads(training.threads or 1)
+        self.backend.seed(spec.seed)
         self.model = self.backend.build(spec.model, signature, training.precision)
-        self.backend.set_weights(self.model, spec.model.initial_weights(signature, spec.seed))
+        work = work or getattr(self.model, "multiplications", 0)  # of somebody's own, known once it is built
+        if not self.threads_before and 0 < rows * work < SMALL_STEP:
+            self.threads_before = self.backend.set_threads(1)
+        if first := spec.model.initial_weights(signature, spec.seed):
+            self.backend.set_weights(self.model, first)
         self.trainer = self.backend.trainer(self.model, spec, self.data, self.loss)
         fed = self.data.batches
         self.rows = fed.rows if fed else len(self.data.training.X)
@@ -225,12 +201,14 @@ class Loop:
             weights, memory, state = saved
             self.backend.set_weights(self.model, weights)
             self.trainer.restore(memory)
-            place: dict[str, Any] = {k: math.nan if v is None else v for k, v in state.items()}
-            self.at = Progress(**place)
+            self.at = Progress.from_dict(state)
             best = self.folder.load_checkpoint("best")
             self.best = best[0] if best else None
         else:
             self._check_gradients()
+            if self.measures:  # what is wrong with one is said now, not after an epoch
+                score(self.trainer, "training", self.data, self.loss, 32, self.measures, skip_loss=True)
+        self.record.at, self.record.total = self.at, self.total
         if again:
             self.folder.events.append("resumed", step=self.at.step, epoch=self.at.epoch, pid=os.getpid())
             self.folder.metrics.append({"resumed": self.at.step})
@@ -238,13 +216,14 @@ class Loop:
             self.folder.events.append("started", pid=os.getpid(), host=socket.gethostname(), device=self.trainer.device)
             for text in quality.warnings(self.data, quality.CHEAP):
                 self.folder.events.append("warning", step=0, text=text)
-        self._show(device=self.trainer.device, epochs=training.epochs, steps=self.total, epoch=self.at.epoch + 1)
+        self.record.show(device=self.trainer.device, epochs=training.epochs, steps=self.total, epoch=self.at.epoch + 1)
 
     def _check_gradients(self) -> None:
         """Refuses a training step that never sees the model: every weight must have a part in the loss."""
         gradients = self.trainer.gradients(np.arange(min(len(self.data.training.X), self.experiment.data.batch_size)))
-        blind = [name for name, g in gradients.items() if g is None]
-        if blind or all(not np.any(g) for g in gradients.values()):
+        own = self.experiment.model.family == "own"  # whose author may have weights that are used now and then
+        blind = [name for name, g in gradients.items() if g is None and not own]
+        if blind or all(g is None or not np.any(g) for g in gradients.values()):
             raise LmkitError(
                 f"the loss does not depend on {', '.join(blind) or 'any weight of the model'}: nothing would be "
                 "learned; compute the loss from the model's own output"
@@ -262,11 +241,28 @@ class Loop:
                 raise _End("completed", f"after {at.step} steps")
             if training.seconds is not None and at.seconds >= training.seconds:
                 raise _End("completed", f"after {training.seconds:g} seconds")
+            self._check_loader()
             self._advance(min(self.chunk, self.per_epoch - at.batch, self.total - at.step, self._until_due()))
         at.epoch, at.batch = at.epoch + 1, 0
         self._validate(at.epoch)
         if self.early and at.epoch - at.best_epoch >= self.early.patience:
             raise _End("completed", f"no better validation loss since epoch {at.best_epoch:g}")
+
+    def _check_loader(self) -> None:
+        """Ends training where a loader of somebody's own has raised, with all that was done before kept."""
+        error = getattr(self.data.batches, "error", None)
+        if error is not None:
+            self._checkpoint()
+            raise DataError(f"{error}; {self.at.step} steps are kept: mend it, then `lmkit resume`") from error
+
+    def _sizes(self, n: int) -> np.ndarray:
+        """Rows of each of the next ``n`` steps, which have been taken."""
+        if isinstance(self.data.batches, Stream):
+            return self.data.batches.sizes(self.at.batch, n)
+        sizes = np.full(n, self.experiment.data.batch_size)
+        if self.at.batch + n == self.per_epoch:
+            sizes[-1] = self.rows - (self.per_epoch - 1) * self.experiment.data.batch_size
+        return sizes
 
     def _until_due(self) -> int:
         """Steps until the next validation amid an epoch."""
@@ -287,14 +283,14 @@ class Loop:
         steps = self.trainer.advance(at.batch, rates)
         took, n = time.monotonic() - began, len(steps.loss)
         numbers, rates = numbers[:n], rates[:n]
-        sizes = np.full(n, spec.data.batch_size)
-        if at.batch + n == self.per_epoch:
-            sizes[-1] = self.rows - (self.per_epoch - 1) * spec.data.batch_size
+        if not n:
+            self._check_loader()
+        sizes = self._sizes(n)
         bad = np.flatnonzero(~np.isfinite(steps.loss))
         if len(bad):  # what the trainer went on to do tells nothing
             n = int(bad[0]) + 1
             numbers, rates, sizes, steps = numbers[:n], rates[:n], sizes[:n], Steps(*(column[:n] for column in steps))
-        self.pending.append((at.step + 1, steps.loss, rates, steps.gradient_norm))
+        self.record.add(at.step + 1, steps, rates)
         at.seconds += took
         at.step += n
         at.batch += n
@@ -308,15 +304,11 @@ class Loop:
                 "or write training: {clip_norm: 1.0}"
             )
         self._pace(n, took)
-        now = time.monotonic()
-        if now - self.flushed >= FLUSH_SECONDS:
-            self._flush()
-        if now - self.shown >= STATUS_SECONDS:
-            self._show()
+        self.record.due()
         wanted = spec.training.gradient_norm
         if wanted is not None and at.last_norm < wanted:
             raise _End("completed", f"the gradient's norm {at.last_norm:.3g} fell below {wanted:g}")
-        if now - self.saved >= spec.training.checkpoint_seconds:
+        if time.monotonic() - self.saved >= spec.training.checkpoint_seconds:
             self._checkpoint()
 
     def _pace(self, n: int, took: float) -> None:
@@ -340,7 +332,7 @@ class Loop:
         at.loss_sum, at.rows_seen, at.validated = 0.0, 0, at.step
         rate = at.rate * float(training.schedule.factors(np.array([at.step - 1]), self.per_epoch, self.total)[0])
         norm = at.last_norm if math.isfinite(at.last_norm) else None
-        self._flush()
+        self.record.flush()
         self.folder.events.append(
             "epoch", epoch=epoch, step=at.step, seconds=round(at.seconds, 4), lr=rate, gradient_norm=norm, **row
         )
@@ -355,7 +347,7 @@ class Loop:
     def _metrics(self, part: str, skip_loss: bool = False) -> dict[str, float]:
         """Loss and metrics of one part of the data."""
         rows = max(TRAINING_ROWS, len(self.data.training.X) // 20) if part == "training" else None
-        return score(self.trainer, part, self.data, self.loss, rows, skip_loss=skip_loss)
+        return score(self.trainer, part, self.data, self.loss, rows, self.measures, skip_loss=skip_loss)
 
     def _sample(self) -> None:
         """Lets a language model go on from the beginning of the validation part, and writes down how it does."""
@@ -376,67 +368,19 @@ class Loop:
         """Keeps what the model says of the test part, for the charts of whoever reads the run; a text says enough."""
         if not len(self.data.test.X) or self.data.preprocessing.task == "language":
             return
-        frame = predictions(self.data.preprocessing, self.data.test.y, self.trainer.outputs("test"))
+        frame = predictions(self.data.preprocessing, self.data.test, self.trainer.outputs("test"))
         frame.to_parquet(self.folder.path / "predictions.parquet", index=False)
 
     # -- what is written --------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        """Writes the steps since the last flush as one block."""
-        self.flushed = time.monotonic()
-        if not self.pending:
-            return
-        first = self.pending[0][0]
-        loss, rates, norms = (np.concatenate([p[i] for p in self.pending]) for i in (1, 2, 3))
-        block: dict[str, Any] = {"step": first, "loss": loss.tolist()}
-        block["lr"] = float(rates[0]) if np.all(rates == rates[0]) else rates.tolist()
-        block["gradient_norm"] = norms.tolist() if np.isfinite(norms).any() else None
-        self.folder.metrics.append(block)
-        self.pending = []
-
-    def _show(self, **changes: Any) -> None:
-        """Replaces the status."""
-        now = time.monotonic()
-        at = getattr(self, "at", None)
-        if at is not None:
-            # by the clock on the wall, validation and all: that is what the time left depends on
-            done, took = at.step - (at.step if self.paced is None else self.paced), now - self.shown
-            if done > 0 and took >= STATUS_SECONDS / 2:
-                rate, old = done / took, self.status.steps_per_second
-                self.status = replace(self.status, steps_per_second=rate if old is None else 0.7 * old + 0.3 * rate)
-            self.paced = at.step
-        self.shown = now
-        with self.lock:
-            status = replace(self.status, heartbeat=time.time(), **_memory(), **changes)
-            if at is not None:
-                rate = status.steps_per_second
-                status = replace(
-                    status,
-                    step=at.step,
-                    seconds=round(at.seconds, 4),
-                    epoch=min(at.epoch + 1, self.experiment.training.epochs),
-                    samples_per_second=rate and rate * self.experiment.data.batch_size,
-                    seconds_left=changes.get("seconds_left", rate and (self.total - at.step) / rate),
-                )
-            self.status = status
-            self.folder.write_status(status)
-
-    def _beat(self, stopper: threading.Event) -> None:
-        """Gives a sign of life while a step, or a compilation, takes long."""
-        while not stopper.wait(HEARTBEAT_SECONDS):
-            with self.lock, contextlib.suppress(OSError):  # the loop meets the same error and says so
-                self.folder.write_status(replace(self.status, heartbeat=time.time()))
-
     def _checkpoint(self) -> None:
         """Writes where training stands, and the best weights so far."""
-        self._flush()
+        self.record.flush()
         self.saved = time.monotonic()
-        state = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in asdict(self.at).items()}
-        state["best_loss"] = self.at.best_loss if math.isfinite(self.at.best_loss) else 1e308
         if self.best is not None and not self.best_saved:
             self.folder.save_checkpoint("best", self.best, {}, {"epoch": self.at.best_epoch, "loss": self.at.best_loss})
             self.best_saved = True
-        self.folder.save_checkpoint("last", self.backend.weights(self.model), self.trainer.state(), state)
+        self.folder.save_checkpoint("last", self.backend.weights(self.model), self.trainer.state(), self.at.to_dict())
         self.folder.events.append("checkpoint", step=self.at.step, epoch=self.at.epoch)
 
     # -- what people ask for ----------------------------------------------------------------------
@@ -453,11 +397,11 @@ class Loop:
                     paused = True
                     self._checkpoint()
                     self.folder.events.append("paused", step=self.at.step)
-                    self._show(state="paused")
+                    self.record.show(state="paused")
                 elif verb == "resume" and paused:
                     paused = False
                     self.folder.events.append("continued", step=self.at.step)
-                    self._show(state="running")
+                    self.record.show(state="running")
                 elif verb == "learning_rate":
                     old, self.at.rate = self.at.rate, float(line["value"])
                     self.folder.events.append("learning_rate", step=self.at.step, old=old, value=self.at.rate)
@@ -491,35 +435,6 @@ class Loop:
 
         old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
         return lambda: [signal.signal(s, h) for s, h in old.items()]
-
-
-def _memory() -> dict[str, int]:
-    """The resident memory of this process as the status tells it, in bytes."""
-    now = psutil.Process().memory_info().rss
-    return {"memory": now, "peak_memory": max(now, peak_memory())}
-
-
-def peak_memory() -> int:
-    """The most resident memory that this process ever had, in bytes; 0 where the system does not tell.
-
-    A fork counts from what it began with; the system's older counter would count what its parent had before.
-    """
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
-    with contextlib.suppress(ImportError):
-        import resource  # not on Windows
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else 1024 * most
-    return 0
-
-
-def predictions(known: Preprocessing, y: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
-    """The prepared target and the logits of some rows as ``target`` and ``prediction``, in the target's own values."""
-    import pandas as pd
-
-    return pd.DataFrame({"target": known.restore(y), "prediction": known.decode(logits)})
 
 
 def _cannot_write(error: BaseException, folder: RunFolder) -> str:

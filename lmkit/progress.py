@@ -11,6 +11,11 @@ from lmkit.runfolder import RunFolder, Status
 LINES = 200
 """A run of more epochs prints every so many, so that a notebook stays small."""
 
+SHOWN = (
+    "loss", "accuracy", "r2", "bits_per_byte", "val_loss", "val_accuracy", "val_r2", "val_bits_per_byte",
+)  # fmt: skip
+"""What the line of an epoch tells."""
+
 HEARTBEAT_SECONDS = 30.0
 WIDTH = 20
 
@@ -25,6 +30,7 @@ class Reporter:
         self.spoke = time.monotonic()
         self.epochs = folder.experiment.training.epochs
         self.every = max(1, -(-self.epochs // LINES))
+        self.validate_every = folder.experiment.training.validate_every
         self.skipped: str | None = None
 
     def look(self, last: bool = False) -> None:
@@ -34,12 +40,12 @@ class Reporter:
         for event in events:
             if event.type == "epoch":
                 line = epoch_line(event, self.epochs, status)
-                if event.data["epoch"] % self.every == 0 or event.data["epoch"] == 1:
+                if self._told(event.data, status):
                     self._say(line)
                     self.skipped = None
                 else:
                     self.skipped = line
-            elif said := sentence(event):
+            elif said := sample_line(event) or sentence(event):
                 self._say(said)
         if last:
             if self.skipped:
@@ -47,6 +53,13 @@ class Reporter:
             self._say(end_line(status))
         elif time.monotonic() - self.spoke > HEARTBEAT_SECONDS and status.live:
             self._say(f"  … {status.state}, epoch {status.epoch}/{status.epochs}, step {status.step}/{status.steps}")
+
+    def _told(self, data: dict[str, Any], status: Status) -> bool:
+        """Whether an epoch, or a validation amid one, is among those that get a line."""
+        amid = self.validate_every
+        if data["epoch"] == int(data["epoch"]) or not amid:
+            return bool(data["epoch"] % self.every == 0 or data["epoch"] == 1)
+        return bool(data["step"] // amid % max(1, status.steps // amid // LINES) == 0)
 
     def _say(self, line: str) -> None:
         self.spoke = time.monotonic()
@@ -74,14 +87,30 @@ def epoch_line(event: Event, epochs: int, status: Status) -> str:
     """``epoch 12/50 ━━━━━───── loss 0.1234 · val_loss 0.2345 · … 1,234 steps/s, 3 s left``."""
     data = event.data
     done = round(WIDTH * data["epoch"] / epochs)
-    shown = {k: v for k, v in data.items() if k in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2")}
+    shown = {k: v for k, v in data.items() if k in SHOWN}
     numbers = "  ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
     rate = status.steps_per_second or (data["step"] / data["seconds"] if data["seconds"] else 0)
     left = f"{time_text((status.steps - data['step']) / rate)} left" if rate and status.steps else ""
     pace = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
-    width = len(str(epochs))
+    width = len(str(epochs)) + 3 * (data["epoch"] != int(data["epoch"]))
     bar = "━" * done + "─" * (WIDTH - done)
-    return f"epoch {data['epoch']:>{width}}/{epochs} {bar}  {numbers}  {pace}  {left}".rstrip()
+    return f"epoch {epoch_text(data['epoch']):>{width}}/{epochs} {bar}  {numbers}  {pace}  {left}".rstrip()
+
+
+def epoch_text(epoch: float) -> str:
+    """The number of an epoch, or how far it is amid one.
+
+    >>> epoch_text(3), epoch_text(2.5435)
+    ('3', '2.54')
+    """
+    return f"{epoch:.2f}" if epoch != int(epoch) else f"{int(epoch)}"
+
+
+def sample_line(event: Event) -> str:
+    """What a language model wrote, on one line; empty for another event."""
+    if event.type != "sample":
+        return ""
+    return f"  {event.data['prompt']!r} … {event.data['text']!r}"
 
 
 def end_line(status: Status) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, overload
 
 from lmkit.backends import get_backend, require
+from lmkit.data import objects
 from lmkit.errors import ConfigError, RunFailed, RunStateError
 from lmkit.events import Event, history, steps
 from lmkit.executors import InlineExecutor, WorkerExecutor
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 EAGER_BYTES = 64 * 2**20
 """Files up to this size are read and checked before a worker is started; larger ones by the worker."""
+
+
+FEW = 2**28
+"""Multiplications a token up to which one thread writes a text: on a busy machine, more mostly wait for each other."""
 
 
 class Run:
@@ -77,7 +82,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, step, seconds, lr, loss, accuracy, …, val_loss, val_accuracy, …"""
+        """One row an epoch, and a validation amid one: epoch, step, seconds, lr, loss, accuracy, …, val_loss, …"""
         return history(self.events)
 
     @property
@@ -170,14 +175,22 @@ class Run:
     def load_model(self, which: str = "last") -> Any:
         """The model in its framework, with the weights of checkpoint ``last`` or ``best``.
 
+        One of the user's own that is kept beside the runs is unpickled: what its maker wrote runs here.
+
         Raises:
             RunStateError: there is no such checkpoint (yet).
+            ConfigError: a builder of the user's own is no longer where it was.
         """
+        return get_backend(self.experiment.framework).bare(self._built(which))
+
+    def _built(self, which: str) -> Any:
+        """The model as the backend speaks to it."""
         saved = self.folder.load_checkpoint(which)
         if saved is None:
             raise RunStateError(f"{self.name} has no checkpoint {which!r} yet; it is {self.state}")
         spec, preprocessing = self.experiment, self.preprocessing
         backend = get_backend(spec.framework)
+        objects.fetch(spec, self.path.parent)
         model = backend.build(spec.model, preprocessing.signature, spec.training.precision)
         backend.set_weights(model, saved[0])
         return model
@@ -185,8 +198,12 @@ class Run:
     @cached_property
     def model(self) -> Any:
         """The trained model in its framework, an ``nn.Module`` or a ``keras.Model``. Waits for the end."""
+        return get_backend(self.experiment.framework).bare(self._trained)
+
+    @cached_property
+    def _trained(self) -> Any:
         self._ended("loaded")
-        return self.load_model("last")
+        return self._built("last")
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions (rows,) for rows as they came: classes of the target, or values in its unit. Waits for the end.
@@ -200,9 +217,56 @@ class Run:
         """Probabilities (rows, classes), classes in the order of ``run.preprocessing.classes``. Waits for the end."""
         return self.preprocessing.probabilities(self._logits(X))
 
+    def generate(
+        self,
+        prompt: str = "",
+        tokens: int = 100,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> str:
+        """The prompt, and how a language model goes on with it. Waits for the end.
+
+        Args:
+            prompt: what to go on from; empty: the beginning of a document.
+            tokens: how many to write at most; it ends earlier where the model ends the document.
+            temperature: what the logits are divided by: under 1 bolder, over 1 more varied, 0 the most probable token.
+            top_k: draw from so many of the most probable tokens only.
+            seed: decides what is drawn; the same in every framework.
+
+        Raises:
+            ConfigError: a setting cannot be, or the run is not of a language model.
+
+        >>> run.generate("def ", tokens=20, temperature=0.8)  # doctest: +SKIP
+        'def __init__(self, *args):'
+        """
+        from lmkit.generation import check, continued
+
+        check(prompt, tokens, temperature, top_k, seed)
+        if (kind := self.experiment.data.kind) != "text":
+            raise ConfigError(
+                [f"generate: {self.name} has learned from a {kind}, expected a run of a language model; train one: "
+                 'lk.train(model="transformer:nano")']
+            )  # fmt: skip
+        model, backend, known = self._trained, get_backend(self.experiment.framework), self.preprocessing
+        few = self.experiment.model.multiplications(known.signature) < FEW
+        threads = backend.set_threads(1) if few else 0
+        try:
+            return continued(
+                lambda row: backend.predict(model, row),
+                known,  # type: ignore[arg-type]
+                prompt, tokens, temperature, top_k, seed,
+            )  # fmt: skip
+        finally:
+            if threads:
+                backend.set_threads(threads)
+
     def _logits(self, X: Any) -> np.ndarray:
-        model = self.model
-        prepared = self.preprocessing.apply(X).astype(self.experiment.training.precision)
+        model = self._trained
+        prepared = self.preprocessing.apply(X)
+        if prepared.dtype.kind == "f":  # else they are numbers of tokens
+            prepared = prepared.astype(self.experiment.training.precision)
         return get_backend(self.experiment.framework).predict(model, prepared)
 
     # -- steering ---------------------------------------------------------------------------------
@@ -248,7 +312,8 @@ class Run:
         require(self.experiment.framework)
         self.folder.claim()
         self.folder.command("resume")  # what was asked for before concerns the worker before
-        self.__dict__.pop("model", None)
+        for name in ("model", "_trained"):
+            self.__dict__.pop(name, None)
         WorkerExecutor().start(self.folder)
         return self
 
@@ -292,20 +357,27 @@ def train(
     Args:
         experiment: an Experiment, a mapping, or the path of a .yaml file; none: the defaults.
         data: data in memory to train on instead: (X, y) of arrays, a DataFrame (with ``target=…``) or
-            (DataFrame, "target"). A copy is kept beside the runs, once per content. Or the name of a source.
+            (DataFrame, "target"). A copy is kept beside the runs, once per content. Or a loader, a dataset or a
+            function that makes one (see ``lmkit.data.loaders``), or parts: {"training": …, "validation": …}. Or the
+            name of a source, or a mapping that describes it: {"source": "novel.txt", "text": "bpe"}.
         inline: train in this process, before returning: for a debugger, or a model that cannot be sent.
         wait: return only once it has ended.
         runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
         **changes: parts of the experiment to change, such as ``epochs=3``, ``lr=0.1`` or ``model="mlp:wide"``.
+            ``model`` may be a function or class of your own that builds a model, or a ``functools.partial`` of one with
+            its arguments; ``loss`` a function or a loss of the framework; ``metrics`` a list of functions.
 
     Raises:
-        ConfigError: the experiment cannot be.
+        ConfigError: the experiment cannot be, or something of your own cannot be sent to the worker.
         DataError: the data cannot be trained on.
         MissingPackage: its framework is not installed.
 
     >>> import lmkit as lk
     >>> run = lk.train(data="digits", model="mlp:small", epochs=5)  # doctest: +SKIP
     """
+    changes = objects.referred(changes, runs, inline=inline)
+    if isinstance(experiment, Mapping):
+        experiment = objects.referred(experiment, runs, inline=inline)
     if isinstance(experiment, str | Path):
         spec = Experiment.load(experiment)
     elif experiment is None:
@@ -314,12 +386,15 @@ def train(
         spec = experiment if isinstance(experiment, Experiment) else Experiment.from_dict(experiment)
     if isinstance(data, str):
         changes["data.source"] = data
+    elif isinstance(data, Mapping) and "source" in data:
+        changes["data"] = dict(data)
     elif data is not None:
         from lmkit.data.store import keep
 
-        changes |= {f"data.{k}": v for k, v in keep(data, runs).items()}
+        changes = {f"data.{k}": v for k, v in keep(data, runs, inline=inline).items()} | changes
     spec = spec.override(changes) if spec else Experiment.of(changes)  # what is not given suits what is
     require(spec.framework)
+    objects.check(spec)
     check_data(spec, runs)
     folder = RunFolder.create(spec, runs)
     (InlineExecutor() if inline else WorkerExecutor()).start(folder)
@@ -350,6 +425,8 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     if spec.bundled and spec.kind == "table" and not (spec.drop or spec.categorical):
         check_sizes(spec, spec.bundled.rows)
         return
+    if spec.kind == "loader":
+        return  # the worker reads it: to look into it is to run it
     if spec.streams:
         from lmkit.data.streaming import check as check_stream
 
@@ -415,6 +492,20 @@ def stop(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> R
 def resume(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:
     """Goes on with a paused, stopped, failed or lost run, from where it came to."""
     return _run(run, runs).resume()
+
+
+def generate(
+    run: Run | str | Path = "last",
+    prompt: str = "",
+    tokens: int = 100,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+    runs: str | Path | None = None,
+) -> str:
+    """How a run's language model goes on with a prompt; see ``Run.generate``."""
+    return _run(run, runs).generate(prompt, tokens, temperature=temperature, top_k=top_k, seed=seed)
 
 
 def runs(root: str | Path | None = None) -> pd.DataFrame:

@@ -4,6 +4,7 @@ runs/<UTC time>-<name>-<short id>/
   experiment.yaml     the whole configuration
   environment.json    versions, hardware, git commit, the command
   preprocessing.json  what was fitted on the training part
+  own.py              the text of functions and classes that are the user's own
   status.json         state, process, heartbeat; replaced atomically
   metrics.jsonl       numbers of every step, in blocks
   events.jsonl        what happened
@@ -48,6 +49,8 @@ LOST_AFTER = 15.0
 """Seconds without a heartbeat after which a worker on another machine counts as vanished."""
 
 STATUS = "status.json"
+
+OWN = "own.py"
 
 JOURNAL = "LMKIT_JOURNAL"
 """The environment variable in which whoever executes a notebook names a file; each new run adds a line to it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lmkit.progress import sentence, time_text
+from lmkit.progress import epoch_text, sentence, time_text
 from lmkit.table import Table
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def _epochs(run: Run) -> int:
 
 MEANINGS = {
     "loss": "{loss}, mean over the rows; what was minimized",
+    "perplexity": "e^loss: as unsure as if so many tokens were equally probable",
+    "bits_per_byte": "bits that the model needs for a byte of the text; compares whatever the tokens are",
     "accuracy": "share of rows predicted right",
     "auc": "area under the ROC curve; 0.5 is chance, 1 is perfect",
     "mae": "mean absolute error, in the unit of the target",
@@ -68,20 +70,45 @@ def metrics(run: Run, *, wait: bool = True) -> Table:
         wait: wait for the end of the run.
     """
     from lmkit.specs.losses import resolve_loss
+    from lmkit.specs.references import label
 
     status = run.wait().status if wait else run.status
     test = status.metrics or {}
     history = run.history
     last: Mapping[Any, Any] = history.iloc[-1].to_dict() if len(history) else {}
-    known = [name for name in MEANINGS if name in test or name in last]
-    loss = resolve_loss(run.experiment.training.loss, run.preprocessing.task).replace("_", " ") if known else ""
+    training = run.experiment.training
+    meanings = MEANINGS | {label(metric): "a function of the user's own" for metric in training.metrics}
+    known = [name for name in meanings if name in test or name in last]
+    loss = label(resolve_loss(training.loss, run.preprocessing.task)).replace("_", " ") if known else ""
     rows = [
-        (name, last.get(name), last.get(f"val_{name}"), test.get(name), MEANINGS[name].format(loss=loss))
+        (name, last.get(name), last.get(f"val_{name}"), test.get(name), meanings[name].format(loss=loss))
         for name in known
     ]
     columns = ("metric", "training", "validation", "test", "meaning")
-    when = f", after epoch {int(last['epoch'])}" if last else ""
+    when = f", after epoch {epoch_text(last['epoch'])}" if last else ""
     return Table(f"Metrics of {run.name}{when}", columns, tuple(rows))
+
+
+def samples(run: Run, last: int = 4) -> Table:
+    """What a language model wrote while it learned: the last few samples, each with what it was given to go on from.
+
+    Args:
+        run: a run of a language model.
+        last: how many.
+    """
+    told = [e.data for e in run.events if e.type == "sample"][-last:]
+    rows = [(d["step"], f"{d['prompt']!r} …", repr(d["text"])) for d in told]
+    return Table(f"Samples of {run.name}", ("step", "given", "written"), tuple(rows))
+
+
+def planned(run: Run) -> Table:
+    """What was planned and what the run took: parameters, memory, a checkpoint, time a step, and their ratios.
+
+    The plan is made now, of the experiment and of what was measured of this machine before; without that no times.
+    """
+    from lmkit.planning.measured import table
+
+    return table(run)
 
 
 def events(run: Run) -> Table:

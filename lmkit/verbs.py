@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 import lmkit
+from lmkit.data.objects import referred
 from lmkit.errors import ConfigError
 from lmkit.placeholders import Typed
 from lmkit.specs.plain import load_yaml
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from lmkit.batch.execution import Execution
     from lmkit.deploy.comparison import Comparison
+    from lmkit.description import Description
+    from lmkit.planning.plan import Plan
     from lmkit.run import Run, Runs
     from lmkit.widgets.configurator import Configurator
     from lmkit.widgets.monitor import Monitor
@@ -120,14 +123,48 @@ def new(chosen: argparse.Namespace) -> Configurator:
 )
 def train(chosen: argparse.Namespace) -> Run:
     """Trains what a file describes."""
-    given = _given(chosen)
+    inline = getattr(chosen, "inline", False)
+    given = _given(chosen, inline)
     if not isinstance(given, lmkit.Experiment):
         given = lmkit.Experiment.from_dict(given) if isinstance(given, Mapping) else lmkit.Experiment.load(given)
-    changes = {path: _value(typed) for path, typed in chosen.parameter}
+    changes = referred({path: _value(typed) for path, typed in chosen.parameter}, chosen.runs, inline=inline)
     for path in ("data", "data.source"):
         if _in_memory(changes.get(path)):
-            changes |= {f"data.{name}": value for name, value in _kept(changes.pop(path), chosen.runs).items()}
-    return lmkit.train(given.override(changes), inline=getattr(chosen, "inline", False), runs=chosen.runs)
+            changes |= {f"data.{name}": value for name, value in _kept(changes.pop(path), chosen.runs, inline).items()}
+    return lmkit.train(given.override(changes), inline=inline, runs=chosen.runs)
+
+
+@_verb(
+    word("file", metavar="DATA", help="a source, such as digits or a table's file, or the file of an experiment"),
+    _parameter("PATH"),
+    RUNS,
+    example="describe table.csv -p target price",
+)
+def describe(chosen: argparse.Namespace) -> Description:
+    """Tells what there is to train on: rows, classes, examples, warnings."""
+    changes = {path: _value(typed) for path, typed in chosen.parameter}
+    return lmkit.describe(_given(chosen), runs=chosen.runs, **changes)
+
+
+@_verb(
+    word("file", metavar="FILE", help="an experiment as YAML or JSON; or a run's name, or a model: transformer:gpt2"),
+    _parameter("PATH"),
+    word("--device", metavar="NAME", help="cpu or cuda (default: the first GPU, else the processor)"),
+    word("--memory", metavar="AMOUNT", type=Typed, help="that the device has, such as 24GB (default: what is free)"),
+    word("--devices", metavar="N", type=Typed, nargs="+", help="counts of devices, to table a large model over them"),
+    word("--vocabulary", metavar="N", type=Typed, help="tokens that there are, instead of the data's"),
+    word("--length", metavar="N", type=Typed, help="tokens of a row, instead of the data's"),
+    word("--quick", action="store_true", help="do not measure this machine; no times, unless it was measured before"),
+    RUNS,
+    example="plan experiment.yaml -p model transformer:gpt2",
+)
+def plan(chosen: argparse.Namespace) -> Plan:
+    """Says what an experiment takes in memory, storage and time, and whether it fits."""
+    changes = {path: _value(typed) for path, typed in chosen.parameter}
+    settings = {name: _value(getattr(chosen, name)) for name in ("device", "memory", "vocabulary", "length")}
+    devices = chosen.devices and tuple(map(_value, chosen.devices))
+    calibrate: Any = "cached" if chosen.quick else True
+    return lmkit.plan(_given(chosen), **settings, devices=devices, calibrate=calibrate, runs=chosen.runs, **changes)
 
 
 @_verb(
@@ -221,6 +258,22 @@ def set_learning_rate(chosen: argparse.Namespace) -> Run:
 
 @_verb(
     RUN,
+    word("prompt", metavar="PROMPT", nargs="?", default="", help="what to go on from; in quotes where it has spaces"),
+    word("--tokens", metavar="N", type=Typed, default=100, help="how many to write at most"),
+    word("--temperature", metavar="T", type=Typed, default=1.0, help="under 1 bolder, over 1 more varied"),
+    word("--top-k", metavar="K", type=Typed, help="draw from the K most probable tokens only"),
+    word("--seed", metavar="N", type=Typed, default=0, help="decides what is drawn"),
+    RUNS,
+    example="generate last 'def ' --tokens 200",
+)
+def generate(chosen: argparse.Namespace) -> str:
+    """Lets a language model go on with a prompt."""
+    settings = {name: _value(getattr(chosen, name)) for name in ("tokens", "temperature", "top_k", "seed")}
+    return lmkit.generate(chosen.run, str(_value(chosen.prompt)), **settings, runs=chosen.runs)
+
+
+@_verb(
+    RUN,
     word("to", metavar="FRAMEWORK", help="torch or tensorflow"),
     RUNS,
     example="convert last tensorflow",
@@ -280,11 +333,13 @@ def _handle(chosen: argparse.Namespace) -> Run:
     return chosen.run if isinstance(chosen.run, lmkit.Run) else lmkit.attach(chosen.run, runs=chosen.runs)
 
 
-def _given(chosen: argparse.Namespace) -> Any:
+def _given(chosen: argparse.Namespace, inline: bool = False) -> Any:
     """The experiment that a verb was given: a file's name, a mapping, or one that is made already."""
     given = chosen.file
+    if isinstance(given, Mapping):
+        given = referred(given, chosen.runs, inline=inline)
     if isinstance(given, Mapping) and "data" in given:
-        return {**given, "data": _kept(given["data"], chosen.runs)}
+        return {**given, "data": _kept(given["data"], chosen.runs, inline)}
     return given
 
 
@@ -294,16 +349,18 @@ def _value(typed: Any) -> Any:
 
 def _in_memory(data: Any) -> bool:
     """Whether it is data itself, and not what describes some."""
-    return data is not None and not isinstance(data, str | PurePath | Mapping | bool | int | float)
+    if isinstance(data, Mapping):
+        return "training" in data  # parts, handed over one by one
+    return data is not None and not isinstance(data, str | PurePath | bool | int | float)
 
 
-def _kept(data: Any, runs: str | None) -> Any:
+def _kept(data: Any, runs: str | None, inline: bool = False) -> Any:
     """Data in memory as what names them, once they are kept beside the runs; else what describes data, as it is."""
     from lmkit.data.store import keep
 
     if isinstance(data, Mapping) and _in_memory(data.get("source")):
-        return {**data, **keep(data["source"], runs)}
-    return keep(data, runs) if _in_memory(data) else data
+        return {**keep(data["source"], runs, inline=inline), **{k: v for k, v in data.items() if k != "source"}}
+    return keep(data, runs, inline=inline) if _in_memory(data) else data
 
 
 def _read(path: str) -> Mapping[str, Any]:

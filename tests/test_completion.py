@@ -84,7 +84,7 @@ def test_files_where_a_file_is_wanted(tmp_path: Path, monkeypatch: pytest.Monkey
         ("seed: 1\nse", []),
         ("seed: 1\nname: x\nmodel: mlp\n", ["framework: ", "data: ", "training: "]),
         ("data: {so", ["source: "]),
-        ("data: {source: wine, s", ["scale: ", "scale_target: "]),
+        ("data: {source: wine, s", ["size: ", "scale: ", "scale_target: ", "streaming: "]),
         ("data: {source: wi", ["wine"]),
         ("data: di", ["digits", "diabetes"]),
         ("model: mlp:t", ["mlp:textbook"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,32 @@ OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 draw = np.random.default_rng(6)
 IMAGES, SEQUENCES, TABLE = (draw.normal(size=(60, *shape)) for shape in ((6, 5, 2), (10, 2), (4,)))
 Y = np.arange(60) % 3
-CASES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "mlp": (TABLE, {"family": "mlp", "hidden": [6, 6], "residual": True, "normalization": "layer", "dropout": 0.2}),
     "cnn": (IMAGES, {"family": "cnn", "channels": [4, 8], "residual": True, "normalization": "group", "dense": [5]}),
     "cnn, sequence": (SEQUENCES, {"family": "cnn", "channels": [4], "normalization": "layer", "activation": "gelu"}),
+    "transformer": (
+        IMAGES[:, :, :4].copy(),
+        {"family": "transformer", "depth": 1, "width": 12, "heads": 3, "patch": 2, "dropout": 0.2},
+    ),
+    "language": (
+        "the model reads the text",
+        {"family": "transformer", "depth": 1, "width": 8, "heads": 2, "kv_heads": 1, "activation": "swiglu",
+         "normalization": "rms", "positions": "rotary", "bias": False},
+    ),
     "graph": (np.arange(34), {"family": "gcn", "hidden": [6], "normalization": "layer", "dropout": 0.2}),
     "graph, attention": (np.arange(34), {"family": "gcn", "hidden": [6], "weighting": "attention", "heads": 2}),
-}
+}  # fmt: skip
 
 
 def trained(framework: str, case: str = "mlp", **changes: Any) -> lk.Run:
     X, model = CASES[case]
-    data = "karate_club" if case.startswith("graph") else (X, Y)
+    data: Any = "karate_club" if case.startswith("graph") else (X, Y)
+    if case == "language":
+        place = Path(os.environ["LMKIT_RUNS"]) / "text.txt"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"{X}, and the text reads the model. " * 80)
+        data, changes = str(place), {**changes, "data.text.length": 10}
     run = lk.train(data=data, model=model, framework=framework, epochs=3, batch_size=12, inline=True, **changes)
     assert run.state == "completed", run.status.reason
     return run

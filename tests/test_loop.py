@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import lmkit as lk
-from lmkit import loop
+from lmkit import loop, recorder
 from lmkit.backends.torch import models
 from lmkit.backends.torch.training import TorchTrainer
 from lmkit.events import TornLine
@@ -416,7 +416,7 @@ def test_a_checkpoint_is_written_every_so_many_seconds(each_step: Any) -> None:
 
 
 def test_the_status_tells_where_it_stands(each_step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "STATUS_SECONDS", 0.0)
     told = []
     each_step(lambda step: told.append(lk.attach().status))
     trained(epochs=3)
@@ -432,7 +432,7 @@ def test_the_status_tells_where_it_stands(each_step: Any, monkeypatch: pytest.Mo
 
 
 def test_a_heartbeat_comes_while_a_step_lasts(each_step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(recorder, "HEARTBEAT_SECONDS", 0.01)
 
     def wait_for_a_beat(step: int) -> None:
         before, until = lk.attach().status.heartbeat, time.monotonic() + 20

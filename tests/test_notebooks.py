@@ -15,6 +15,7 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+@pytest.mark.timeout(900)  # the one on language trains two models for a minute or two each
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     papermill.execute_notebook(

@@ -1,7 +1,7 @@
 """Texts, read piece by piece: whatever their size, no more than a piece is in memory.
 
-A source is read as documents: the topics of Python's documentation, the lines of a .jsonl file, the rows of a table, the
-files of a folder; a .txt file is one document.
+A source is read as documents: the topics of Python's documentation, the lines of a .jsonl file, the rows of a table,
+the files of a folder; a .txt file is one document.
 """
 
 from __future__ import annotations

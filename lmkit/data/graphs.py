@@ -118,6 +118,10 @@ class Preprocessing(preparation.Preprocessing):
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"kind": "graph", **found, **{name: _packed(found[name]) for name in ("values", "edges")}}
 
+    def names(self, X: np.ndarray) -> dict[str, Any]:
+        """What the nodes of some prepared rows (rows, 1) are called."""
+        return {self.column: [self.nodes[i] for i in X[:, 0]]}
+
     def apply(self, X: Any) -> np.ndarray:
         """Nodes as they are called → their numbers (rows, 1), as the model takes them.
 
@@ -161,7 +165,7 @@ def load(spec: DataSpec, root: str | Path | None = None) -> Nodes:
         return _karate_club()
     frame, given = read(spec, root), spec.graph
     ids = _ids(frame, given, shown(spec.source))
-    target = spec.target
+    target = spec.target or ""
     labelled = np.arange(len(frame))
     if target in frame.columns and frame[target].isna().any() and not frame[target].isna().all():
         labelled = np.flatnonzero(frame[target].notna())
@@ -195,11 +199,13 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
         **{f.name: getattr(fitted, f.name) for f in fields(fitted) if f.name != "shape"},
         nodes=nodes.ids, column=nodes.column, values=values, edges=nodes.edges,
     )  # fmt: skip
-    made = []
-    for rows in parts:
+
+    def part(rows: np.ndarray) -> Part:
         y = preprocessing.encode(table.y.iloc[rows]) if len(rows) else np.empty((0,))
-        made.append(Part(rows[:, None], y if table.task == "multiclass" else y.astype(precision)))
-    return Dataset(*made, preprocessing)
+        return Part(rows[:, None], y if table.task == "multiclass" else y.astype(precision))
+
+    training, validation, test = map(part, parts)
+    return Dataset(training, validation, test, preprocessing)
 
 
 # -- nodes and edges ------------------------------------------------------------------------------

@@ -90,10 +90,11 @@ def read(spec: DataSpec) -> pd.DataFrame:
         MissingPackage: the package ``datasets`` is not installed.
         DataError: it cannot be loaded, or holds what cannot become columns.
     """
-    import datasets
     import pandas as pd
 
     found = open_dataset(spec.source)
+    import datasets
+
     labels = [name for name, feature in found.features.items() if isinstance(feature, datasets.ClassLabel)]
     target = spec.target or (labels[0] if len(labels) == 1 else None)
     parts: list[pd.DataFrame] = []

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from lmkit.data.objects import told
+from lmkit.errors import ConfigError
 from lmkit.specs.losses import LossName, loss_value
+from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
+    from lmkit.data.batches import Part
     from lmkit.data.preparation import Dataset, Preprocessing
 
 
 MEASURED = 2**18
 """Tokens of a part of a text that it is measured on at most, its first: the mean over more is hardly another."""
+
+
+Measures = Mapping[str, Callable[["np.ndarray", "np.ndarray"], float]]
+"""Name → function of target and prediction, both (rows,)."""
 
 
 class Evaluates(Protocol):
@@ -28,9 +38,26 @@ class Evaluates(Protocol):
 
 
 def score(
-    trainer: Evaluates, part: str, data: Dataset, loss: LossName, rows: int | None = None, *, skip_loss: bool = False
+    trainer: Evaluates,
+    part: str,
+    data: Dataset,
+    loss: LossName,
+    rows: int | None = None,
+    measures: Measures | None = None,
+    *,
+    skip_loss: bool = False,
 ) -> dict[str, float]:
-    """What the trainer's model scores on one part of the data, or on its first ``rows``; nothing where it is empty."""
+    """What the trainer's model scores on one part of the data, or on its first ``rows``; nothing where it is empty.
+
+    Args:
+        trainer: tells what the model makes of the part.
+        part: training, validation or test.
+        data: all of it.
+        loss: what was minimized.
+        rows: how many.
+        measures: metrics of somebody's own: name → function of target and prediction, both (rows,).
+        skip_loss: leave the loss out, where it is known already.
+    """
     X, y = getattr(data, part)
     if not len(X):
         return {}
@@ -41,7 +68,22 @@ def score(
         loss_of_rows = trainer.losses(part, most if rows is None else min(rows, most))
         return of_language(float(loss_of_rows.mean()), part, data.preprocessing)
     y = y[:rows]
-    return part_metrics(loss, trainer.outputs(part, rows), y, data.preprocessing, skip_loss=skip_loss)
+    own = is_reference(loss)
+    found = {"loss": float(trainer.losses(part, rows).mean())} if own and not skip_loss else {}
+    logits = trainer.outputs(part, rows)
+    found |= part_metrics(loss, logits, y, data.preprocessing, skip_loss=skip_loss or own)
+    return found | _measured(measures or {}, y, logits, data.preprocessing)
+
+
+def _measured(measures: Measures, y: np.ndarray, logits: np.ndarray, preprocessing: Preprocessing) -> dict[str, float]:
+    """What metrics of somebody's own say, of targets and predictions in their own values."""
+    found = {}
+    for name, measure in measures.items():
+        try:
+            found[name] = float(measure(preprocessing.restore(y), preprocessing.decode(logits)))
+        except Exception as error:
+            raise ConfigError([f"training.metrics: {name} raised {told(error)}; expected a number"]) from error
+    return found
 
 
 def part_metrics(
@@ -115,3 +157,11 @@ def area_under_roc(scores: np.ndarray, truth: np.ndarray) -> float:
     members = truth.sum(axis=0)
     above = (ranks * truth).sum(axis=0) - members * (members + 1) / 2
     return float((above / (members * (len(truth) - members))).mean())
+
+
+def predictions(known: Preprocessing, part: Part, logits: np.ndarray) -> pd.DataFrame:
+    """Some rows and their logits as ``target`` and ``prediction``, in the target's own values; before them, what the
+    rows are called, where they have names."""
+    import pandas as pd
+
+    return pd.DataFrame(known.names(part.X) | {"target": known.restore(part.y), "prediction": known.decode(logits)})

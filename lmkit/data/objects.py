@@ -75,6 +75,7 @@ def refer(value: Any, path: str, root: str | Path | None = None, *, inline: bool
 
 def _name(value: Any) -> str:
     """What ``value`` is called, as a reference may call it."""
+    value = value.get("training") if isinstance(value, Mapping) else value
     while isinstance(value, functools.partial):
         value = value.func
     name = getattr(value, "__name__", None) or type(value).__name__
@@ -118,9 +119,8 @@ def _keep(value: Any, path: str, root: str | Path | None, most: int) -> str:
         if by_value:
             cloudpickle.unregister_pickle_by_value(module)
     _signatures[reference] = signature_of(value)
-    text = sending.source(value)
-    if text:
-        kept_path(reference, root).with_suffix(".py").write_text(text + "\n", encoding="utf-8")
+    text = sending.source(value) or f"# {value!r}"
+    kept_path(reference, root).with_suffix(".py").write_text(text + "\n", encoding="utf-8")
     return reference
 
 
@@ -189,8 +189,9 @@ def _unwound(builder: Any) -> tuple[Any, dict[str, Any]]:
     """A builder without the partials around it, and the arguments that they hold."""
     arguments: dict[str, Any] = {}
     while isinstance(builder, functools.partial):
-        bound = inspect.signature(builder.func).bind_partial(*builder.args, **builder.keywords)
-        arguments = {**bound.arguments, **arguments}
+        signature = signature_of(builder.func)
+        names = list(signature.parameters) if signature else []
+        arguments = {**dict(zip(names, builder.args, strict=False)), **builder.keywords, **arguments}
         builder = builder.func
     return builder, arguments
 
@@ -369,6 +370,20 @@ def arguments_of(signature: inspect.Signature | None, spec: Own, provided: Mappi
             )  # fmt: skip
         given[argument] = provided[argument]
     return given
+
+
+def metrics(experiment: Experiment) -> dict[str, Callable[..., Any]]:
+    """Name → function of the experiment's own metrics.
+
+    Raises:
+        ConfigError: one is not there, or the data is text, of which there is no prediction a row.
+    """
+    training = experiment.training
+    if training.metrics and experiment.data.kind == "text":
+        raise ConfigError(
+            ["training.metrics: given, but the data is text, which has no prediction a row; leave it out"]
+        )
+    return {label(ref): find(ref, "training.metrics") for ref in training.metrics}
 
 
 def sources(experiment: Experiment, root: str | Path | None = None) -> str:

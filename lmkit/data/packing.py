@@ -1,6 +1,6 @@
 """A text as a file of tokens, made once per content and tokenizer, in as little memory for a large one as for a small.
 
-    pieces of text ──> where the parts end ──> (byte-pair encoding of the training part) ──> runs/.data/text-…/tokens
+pieces of text ──> where the parts end ──> (byte-pair encoding of the training part) ──> runs/.data/text-…/tokens
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import secrets
 import shutil
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -188,7 +188,7 @@ def _pack(spec: DataSpec, place: Path) -> None:
 
 
 def _in_parts(spec: DataSpec, at: tuple[int, int]) -> Iterator[tuple[int, str, bool]]:
-    """The pieces with the number of the part that each is in; one that a part ends in is cut, at a line if it can be."""
+    """The pieces with the number of the part that each is in; one that a part ends in is cut, best at a line."""
     read = part = 0
     for text, whole in pieces(spec):
         while part < len(at) and read + _bytes(text) > at[part]:

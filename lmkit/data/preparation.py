@@ -33,7 +33,7 @@ class Dataset(NamedTuple):
     batches: Batches | None = None
 
 
-KINDS: dict[str, str] = {"graph": "lmkit.data.graphs", "loader": "lmkit.data.loaders", "text": "lmkit.data.text"}
+KINDS: dict[str, str] = {"graph": "lmkit.data.graphs", "loader": "lmkit.data.own", "text": "lmkit.data.text"}
 """Kind of data that is no table → the module that knows it: its ``load``, ``prepare`` and ``Preprocessing``."""
 
 

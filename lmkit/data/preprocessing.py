@@ -177,8 +177,11 @@ class Preprocessing:
 
         if self.task == "regression":
             return ((np.asarray(y, dtype=np.float64) - self.target["shift"]) / self.target["scale"])[:, None]
+        import pandas as pd
+
         numbers = {value: i for i, value in enumerate(self.classes)}
-        classes = np.array([numbers[plain_value(v)] for v in np.asarray(y)], dtype=np.int64)
+        codes, values = pd.factorize(np.asarray(y))  # there are many rows, and few values
+        classes = np.array([numbers[plain_value(v)] for v in values], dtype=np.int64)[codes]
         return classes if self.task == "multiclass" else classes.astype(np.float64)[:, None]
 
     def restore(self, y: np.ndarray) -> np.ndarray:

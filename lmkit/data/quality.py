@@ -109,7 +109,7 @@ def imbalance(y: list[np.ndarray], labels: list[str]) -> list[str]:
     """
     import numpy as np
 
-    counts = sum(np.bincount(part.astype(np.int64), minlength=len(labels)) for part in y)
+    counts = np.bincount(np.concatenate(y).astype(np.int64), minlength=len(labels))
     few, many = int(np.argmin(counts)), int(np.argmax(counts))
     if counts[many] <= UNEVEN * counts[few]:
         return []
@@ -124,7 +124,7 @@ def idle(X: np.ndarray, names: list[str]) -> list[str]:
     """Features, of X (rows, features), that are the same in every row of the training part: no harm, and no help."""
     import numpy as np
 
-    same = np.flatnonzero(X.max(axis=0) == X.min(axis=0)) if len(X) else []
+    same = np.flatnonzero(X.max(axis=0) == X.min(axis=0)) if len(X) else np.zeros(0, dtype=int)
     if not len(same):
         return []
     told = ", ".join(names[i] for i in same[:3]) + (", …" if len(same) > 3 else "")
@@ -143,10 +143,10 @@ def row_hashes(X: np.ndarray) -> np.ndarray:
     found = np.empty(len(X), dtype=np.uint64)
     step = max(1, BLOCK // max(1, X.shape[1]))
     for start in range(0, len(X), step):
-        rows = X[start : start + step].astype(np.int64 if X.dtype.kind in "iub" else np.float64)
-        if rows.dtype.kind == "f":
-            rows += 0.0  # so that 0 and −0 are one
-        mixed = rows.view(np.uint64) + places
+        rows = X[start : start + step]
+        # 0 is added so that 0 and −0 are one
+        whole = rows.astype(np.int64) if X.dtype.kind in "iub" else rows.astype(np.float64) + 0.0
+        mixed = whole.view(np.uint64) + places
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
             mixed ^= mixed >> np.uint64(shift)
             mixed *= np.uint64(factor)

@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,9 +40,13 @@ def imported(value: Any) -> str:
     return f"{module}:{name}" if at is value else ""
 
 
-@functools.cache
 def _on_path(module: str) -> bool:
     """Whether a module lies where another process finds it."""
+    return _found(module, tuple(sys.path), str(Path.cwd()))
+
+
+@functools.cache
+def _found(module: str, path: tuple[str, ...], folder: str) -> bool:
     if module in sys.builtin_module_names:
         return True
     parts, place = module.split("."), None
@@ -55,13 +60,13 @@ def _on_path(module: str) -> bool:
 
 def taken_along(value: Any, name: str = "") -> Iterator[Found]:
     """``value`` and all that it refers to which cannot be imported, each with its name."""
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # what is looked at is held, for the number of a thing that is gone is used again
     waiting: list[Found] = [(name, value)]
     while waiting and len(seen) < MOST:
         name, value = waiting.pop(0)
         if id(value) in seen or isinstance(value, types.ModuleType) or imported(value):
             continue
-        seen.add(id(value))
+        seen[id(value)] = value
         yield name, value
         waiting += list(_inside(name, value))
 
@@ -159,15 +164,13 @@ class Capped(io.RawIOBase):
 
 def source(value: Any) -> str:
     """The text of a function or class and of what it takes along, as far as it can be got; empty where it cannot."""
-    texts: list[str] = []
+    texts: dict[str, str] = {}
+    if imported(value):
+        return _text(value)
     for _, inner in taken_along(value):
-        text = _text(inner) if isinstance(inner, type | types.FunctionType) else ""
-        if text and not any(text in other for other in texts):
-            texts.insert(0, text)
-    if not texts:
-        text = _text(value if isinstance(value, type | types.FunctionType) else type(value))
-        texts = [text] if text and imported(value) else []
-    return "\n\n\n".join(texts)
+        if isinstance(inner, type | types.FunctionType) and inner.__qualname__.rpartition(".")[0] not in texts:
+            texts |= {inner.__qualname__: text} if (text := _text(inner)) else {}
+    return "\n\n\n".join(reversed(texts.values()))
 
 
 def _text(value: Any) -> str:

@@ -26,23 +26,28 @@ TARGET = "lmkit.target"
 """The attribute of a table that names its target, where the source knows."""
 
 
-def keep(data: Any, root: str | Path | None = None) -> dict[str, Any]:
+def keep(data: Any, root: str | Path | None = None, *, inline: bool = False) -> dict[str, Any]:
     """Keeps ``data`` beside the runs under ``root`` and returns the fields of the experiment that name it.
 
     Args:
         data: (X, y) of arrays, a list or pandas objects, where a row of X is features, an image or a sequence; or a
             DataFrame, whose target the experiment names;
-            or (DataFrame, "target column").
+            or (DataFrame, "target column"); or what gives rows by itself, see ``lmkit.data.loaders``.
         root: where the runs are.
+        inline: what gives rows by itself is held in this process, not sent.
 
     Returns:
-        ``{"source": "stored:<hash>"}``, with ``target`` where it is known.
+        ``{"source": "stored:<hash>"}``, with ``target`` where it is known; or ``{"source": "object:<reference>"}``.
 
     Raises:
         DataError: it is none of these, or the lengths differ.
     """
     import numpy as np
 
+    from lmkit.data import loaders
+
+    if loaders.is_loader(data):
+        return loaders.keep(data, root, inline=inline)
     frame, target = _frame(data)
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-PIECE = 2**15
-"""Rows that are held at once."""
+PIECE = 2**14
+"""Rows that are held at once, as a dozen copies at most while they are prepared."""
 
 MOST = 1_000
 """Categories of a column, or classes, at most; a number with more values is a target of regression."""
@@ -128,7 +128,7 @@ def split_pieces(spec: DataSpec, rows: int, seed: int) -> Iterator[np.ndarray]:
 
     >>> parts = list(split_pieces(DataSpec(source="a.csv"), 100_000, seed=0))
     >>> [len(p) for p in parts], sum(int((p == 0).sum()) for p in parts)
-    ([32768, 32768, 32768, 1696], 60000)
+    ([16384, 16384, 16384, 16384, 16384, 16384, 1696], 60000)
     """
     import numpy as np
 
@@ -179,7 +179,7 @@ def _counted(spec: DataSpec) -> tuple[int, pd.Series[Any]]:
     import pandas as pd
 
     rows, values = 0, None
-    for _, y in _pieces(spec):
+    for y in (y for _, y in _pieces(spec)) if spec.missing == "drop" else _targets(spec):
         rows += len(y)
         if values is None or len(values) <= MOST or not pd.api.types.is_numeric_dtype(y):
             found = y.drop_duplicates()
@@ -256,18 +256,15 @@ def _pieces(spec: DataSpec) -> Iterator[tuple[pd.DataFrame, pd.Series[Any]]]:
 
     where = repr(spec.source)
     target = str(spec.target)
+    wanted = [name for name in contents(spec)[0] if name == target or name not in spec.drop]
     texts: set[Any] = set()
     waiting: list[tuple[pd.DataFrame, pd.Series[Any]]] = []
     rows = 0
-    for number, frame in enumerate(_read(spec, target)):
-        y = frame[target]
-        if y.isna().any():
-            raise DataError(
-                f"data.target: {target!r} is missing in {int(y.isna().sum())} of the rows from {number * PIECE} on of "
-                f"{where}; a row without a target cannot be trained on: take those rows out"
-            )
-        X = frame.drop(columns=[target, *spec.drop], errors="ignore")
+    for number, frame in enumerate(_read(spec, wanted)):
+        y, X = _target(frame, spec), frame.drop(columns=target)
         if number == 0:  # looked at as closely as a table in memory; it decides what is a number
+            if spec.source.lower().endswith(".csv"):
+                _refuse_stray(X, spec, where)
             X = typed(X, spec, where)
             texts = {c for c in X.columns if X[c].dtype == object}
         else:
@@ -283,6 +280,9 @@ def _pieces(spec: DataSpec) -> Iterator[tuple[pd.DataFrame, pd.Series[Any]]]:
             )
         elif spec.missing == "mean" and any(gaps[c].any() for c in X.columns if X[c].dtype == object):
             raise DataError(f"{where} misses categories, which have no mean; write data: {{missing: drop}}")
+        if not rows and len(y) == PIECE:
+            yield X, y
+            continue
         waiting.append((X, y))
         rows += len(y)
         if rows >= PIECE:
@@ -294,6 +294,40 @@ def _pieces(spec: DataSpec) -> Iterator[tuple[pd.DataFrame, pd.Series[Any]]]:
     if rows:
         X, y = (pd.concat(parts) for parts in zip(*waiting, strict=True))
         yield X, y
+
+
+def _refuse_stray(X: pd.DataFrame, spec: DataSpec, where: str) -> None:
+    """Refuses a column of which all that is seen is numbers, and that was read as text because of what comes later."""
+    import pandas as pd
+
+    for name in X.columns:
+        column = X[name].dropna()
+        text = name not in spec.categorical and len(column) and pd.api.types.is_string_dtype(column)
+        if text and pd.to_numeric(column, errors="coerce").notna().all():
+            raise _stray(name, where)
+
+
+def _stray(name: Any, where: str) -> DataError:
+    return DataError(
+        f"column {name!r} of {where} holds text among its numbers; mend it, or write data: "
+        f"{{categorical: [{name}]}} or {{drop: [{name}]}}"
+    )
+
+
+def _targets(spec: DataSpec) -> Iterator[pd.Series[Any]]:
+    """The target alone."""
+    for frame in _read(spec, [str(spec.target)]):
+        yield _target(frame, spec)
+
+
+def _target(frame: pd.DataFrame, spec: DataSpec) -> pd.Series[Any]:
+    y = frame[spec.target]
+    if y.isna().any():
+        raise DataError(
+            f"data.target: {spec.target!r} is missing in rows of {spec.source!r}; a row without a target cannot be "
+            "trained on: take those rows out"
+        )
+    return y
 
 
 def _typed(X: pd.DataFrame, texts: set[Any], where: str) -> pd.DataFrame:
@@ -309,19 +343,15 @@ def _typed(X: pd.DataFrame, texts: set[Any], where: str) -> pd.DataFrame:
         try:
             columns[name] = X[name].astype(np.float64)
         except (TypeError, ValueError):
-            raise DataError(
-                f"column {name!r} of {where} holds text among its numbers; mend it, or write data: "
-                f"{{categorical: [{name}]}} or {{drop: [{name}]}}"
-            ) from None
+            raise _stray(name, where) from None
         if np.isinf(columns[name]).any():
             raise DataError(f"column {name!r} of {where} holds infinite values; numbers are needed")
     return pd.DataFrame(columns, index=X.index)
 
 
-def _read(spec: DataSpec, target: str) -> Iterator[pd.DataFrame]:
-    """The file's own rows, up to ``PIECE`` at a time, without the columns that are left out."""
+def _read(spec: DataSpec, wanted: list[str]) -> Iterator[pd.DataFrame]:
+    """The file's own rows, up to ``PIECE`` at a time, of the columns that are ``wanted``."""
     path = Path(spec.source).expanduser()
-    wanted = [name for name in contents(spec)[0] if name == target or name not in spec.drop]
     try:
         if path.suffix.lower() == ".parquet":
             from pyarrow.parquet import ParquetFile

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 IN_MEMORY = 2**22
 """Tokens of a part up to which it becomes an array; of more, rows are read from the file as they are asked for."""
 
-EAGER_BYTES = 4 * 2**20
-"""Texts up to this size become tokens before a worker is started, byte-pair encoding and all."""
+EAGER_BYTES, READ_BYTES = 4 * 2**20, 64 * 2**20
+"""Texts up to the first size become tokens before a worker is started; up to the second they are read and checked."""
 
 
 class Rows:
@@ -95,12 +95,12 @@ def check(spec: DataSpec, root: str | Path | None = None) -> Signature | None:
         DataError: it cannot be read as text, or is too short.
         MissingPackage: byte-pair encoding needs a library that is not installed.
     """
-    bpe = spec.tokens.tokenizer == "bpe"
-    if bpe:
+    if spec.tokens.tokenizer == "bpe":
         require_tokenizers()
-    if bpe and size(spec) > EAGER_BYTES:
-        survey(spec)
-        return None
+    if (much := size(spec)) > EAGER_BYTES:
+        if much <= READ_BYTES:
+            survey(spec)
+        return spec.signature
     corpus = packed(spec, root)
     _check_rows(spec, corpus)
     return preprocessing(spec, corpus).signature

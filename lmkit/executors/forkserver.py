@@ -39,7 +39,7 @@ def main(framework: str) -> None:
         job = json.loads(line)
         if not loaded:
             loaded = True
-            _preload(framework)
+            preload(framework)
         if FORKS:
             _fork(job)
         else:
@@ -77,7 +77,7 @@ def _fork(job: dict[str, Any]) -> None:
         os.close(go)
 
 
-def _preload(framework: str) -> None:
+def preload(framework: str) -> None:
     """Imports what workers need. What fails here fails in the worker again, and is written down there."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in (*PRELOAD_ALWAYS, *PRELOAD.get(framework, ()), "lmkit.loop", f"lmkit.backends.{framework}"):
@@ -108,6 +108,7 @@ def _work(job: dict[str, Any]) -> None:
     os.environ.update(job["environment"])
     if Path(job["cwd"]).is_dir():
         os.chdir(job["cwd"])
+    sys.path[:] = job["path"]  # modules lie where they lie for whoever started the run
     train(folder)
     sys.stdout.flush()
 

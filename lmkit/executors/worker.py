@@ -74,6 +74,7 @@ class WorkerExecutor:
         job = {
             "folder": str(folder.path),
             "cwd": str(Path.cwd()),
+            "path": sys.path,
             "environment": {"LMKIT_COMMAND": shlex.join(sys.argv), **os.environ},
         }
         framework = folder.experiment.framework

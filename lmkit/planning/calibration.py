@@ -21,7 +21,7 @@ from lmkit.backends import require
 from lmkit.errors import LmkitError
 from lmkit.planning.timing import Speed
 
-VERSION = 1
+VERSION = 2
 """Of what is measured: a file of another one is not read."""
 
 PATIENCE = 300.0

@@ -86,11 +86,32 @@ RULES: dict[str, dict[str, Rule]] = {
 PAIRS = {"torch": 0.0, "tensorflow": 2.0}
 """Numbers that attention keeps for each head and pair of places; a fused kernel keeps none (Dao et al., 2022)."""
 
-SLOTS = {"torch": ("step", "F32", 4), "tensorflow": ("step", "I64", 8)}
-"""What counts an optimizer's steps in a checkpoint: one a weight in PyTorch, one in all in TensorFlow."""
+Array = tuple[str, tuple[int, ...], str, int]
+"""Name, shape, safetensors's word for the type, and bytes of a number."""
 
-TORCH_RANDOM = 5056
-"""Bytes of the state of PyTorch's random numbers."""
+
+class Counters(NamedTuple):
+    """What a framework's checkpoint holds besides the optimizer's means.
+
+    Attributes:
+        kind, size: of the number that counts the steps: safetensors's word for its type, and its bytes.
+        each: it is kept for each weight, by optimizers that need it; else one in all, always.
+        random: the states of random numbers.
+        dropout: the state of each layer that drops units.
+    """
+
+    kind: str
+    size: int
+    each: bool
+    random: tuple[Array, ...] = ()
+    dropout: tuple[Array, ...] = ()
+
+
+COUNTERS = {
+    "torch": Counters("F32", 4, each=True, random=(("random.cpu", (5056,), "U8", 1),)),
+    "tensorflow": Counters("I64", 8, each=False, dropout=(("random.0", (2,), "U32", 4),)),
+}
+"""Framework → what its checkpoints hold besides."""
 
 
 class Cost(NamedTuple):
@@ -136,8 +157,9 @@ def costs(
     [('dense', 38400, 3840), ('relu', 0, 1280), ('dense', 1920, 0), ('loss', 0, 128)]
     """
     size, rules, pairs = SIZES[precision], RULES[framework], PAIRS[framework]
-    if signature.graph is not None:
-        rows = len(signature.graph.features)
+    times = rows
+    if signature.graph is not None:  # its layers count their multiplications for all nodes
+        rows, times = len(signature.graph.features), 1
     entering = signature.features * rows  # numbers that come into a layer
     is_kept = bool(signature.vocabulary)  # tokens are small, and no gradient passes them
     learned = False
@@ -161,7 +183,7 @@ def costs(
                 layer.block,
                 layer.parameters,
                 numbers,
-                2 * layer.multiplications * rows * (3 if learned else 2),
+                2 * layer.multiplications * times * (3 if learned else 2),
                 int(kept + (numbers * size if rule.output else 0)),
                 passing * (2 if layer.kind == "convolution" else 1),  # and brought into the order of its kernels
             )
@@ -187,21 +209,18 @@ def running_means(optimizer: Any) -> int:
 def checkpoint_bytes(layers: Sequence[Layer], optimizer: Any, framework: str, precision: str) -> int:
     """Bytes of the files of one checkpoint: weights and the optimizer's memory, with the heads that name them."""
     kind, size = {"float32": "F32", "float64": "F64"}[precision], SIZES[precision]
-    weights = [(f"{layer.name}.{name}", shape) for layer in layers for name, shape in layer.weights.items()]
-    means = running_means(optimizer)
-    counts, count_kind, count_size = SLOTS[framework]
-    slots = [(f"{name}/{slot}", shape, kind, size) for name, shape in weights for slot in ("square", "mean")[:means]]
-    one: list[tuple[str, tuple[int, ...], str, int]]
-    if framework == "torch":
-        each = [(f"{name}/{counts}", (), count_kind, count_size) for name, _ in weights] if means > 1 else []
-        one = [*each, ("random.cpu", (TORCH_RANDOM,), "U8", 1)]
-    else:
-        one = [(counts, (), count_kind, count_size)]
-        one += [(f"random.{i}", (2,), "U32", 4) for i, layer in enumerate(layers) if layer.kind == "dropout"]
-    return _file((name, shape, kind, size) for name, shape in weights) + _file([*slots, *one])
+    weights = [(f"{layer.name}.{name}", shape, kind, size) for layer in layers for name, shape in layer.weights.items()]
+    means, counters = running_means(optimizer), COUNTERS[framework]
+    memory = [(f"{name}/{slot}", *rest) for name, *rest in weights for slot in ("square", "mean")[:means]]
+    counted = [f"{name}/step" for name, *_ in weights if means > 1] if counters.each else ["step"]
+    memory += [(name, (), counters.kind, counters.size) for name in counted]
+    memory += counters.random
+    dropouts = sum(layer.kind == "dropout" for layer in layers)
+    memory += [(f"random.{i}", *rest) for i in range(dropouts) for _, *rest in counters.dropout]
+    return _file(weights) + _file(memory)
 
 
-def _file(arrays: Any) -> int:
+def _file(arrays: Sequence[Any]) -> int:
     """Bytes of a safetensors file: eight, a head as JSON filled up to a multiple of eight, the numbers."""
     head: dict[str, Any] = {}
     at = 0

@@ -54,7 +54,7 @@ def find(device: str | None = None, memory: str | float | None = None) -> Device
     if gpu is None and device != "cuda":
         gpu = Device("cpu", "this machine", _free_memory())
     found = gpu or Device("cuda", "a GPU", 0)
-    return found if given is None else found._replace(memory=given, name=f"{found.name} with {amount_text(given)}")
+    return found if given is None else found._replace(memory=given, name="the device")
 
 
 def amount(value: str | float) -> int:

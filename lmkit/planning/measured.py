@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmkit.errors import ConfigError, RunStateError
 from lmkit.planning import calibration
 from lmkit.planning.devices import Device, amount_text
-from lmkit.planning.plan import Plan, count_text, planned, seconds_text, threads
+from lmkit.planning.plan import Plan, planned, threads
+from lmkit.planning.words import count_text, seconds_text
 from lmkit.run import Run
 from lmkit.table import Table
 
@@ -22,8 +24,17 @@ def plan_of(run: Run) -> Plan:
     kind = "cuda" if str((told.get("backend") or {}).get("device", "cpu")).startswith("cuda") else "cpu"
     device = Device(kind, "the machine that it ran on", told.get("memory_bytes") or 0)
     speed = calibration.cached(spec.framework, spec.training.precision, threads(spec, signature))
-    bundled = spec.data.bundled
-    return planned(spec, signature, bundled.rows if bundled else None, device, speed)
+    return planned(spec, signature, _rows(run), device, speed)
+
+
+def _rows(run: Run) -> int | None:
+    """Rows of its data: known beforehand, or told by the steps of an epoch."""
+    spec = run.experiment.data
+    if spec.bundled:
+        return spec.bundled.rows
+    epochs = [e.data for e in run.events if e.type == "epoch"]
+    whole = epochs and epochs[0]["epoch"] == 1
+    return round(epochs[0]["step"] * spec.batch_size / (1 - spec.validation - spec.test)) if whole else None
 
 
 def measured(run: Run) -> dict[str, float | None]:
@@ -58,8 +69,13 @@ def _numbers(file: Any) -> int:
 
 
 def table(run: Run) -> Table:
-    """Planned against measured, and their ratio."""
-    plan, found = plan_of(run), measured(run)
+    """Planned against measured, and their ratio; without rows where it never came to have a model."""
+    title = f"Planned and measured: {run.name}"
+    columns = ("what", "planned", "measured", "ratio")
+    try:
+        plan, found = plan_of(run), measured(run)
+    except (ConfigError, RunStateError):  # a model of one's own, or no data was prepared
+        return Table(title, columns, ())
     planned_of = {
         "parameters": (plan.parameters, count_text, "parameters"),
         "memory_bytes": (plan.memory_bytes["total"], amount_text, "memory at the peak"),
@@ -71,6 +87,4 @@ def table(run: Run) -> Table:
         took = found[name]
         ratio = took / expected if took and expected else None
         rows.append((words, expected and text(expected), took and text(took), ratio))
-    return Table(
-        f"Planned and measured: {run.name}", ("what", "planned", "measured", "measured / planned"), tuple(rows)
-    )
+    return Table(title, columns, tuple(rows))

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmkit.data.batches import EVALUATED
+from lmkit.data.text import IN_MEMORY
 from lmkit.planning.counting import SIZES, Cost, running_means
 from lmkit.specs.signature import Signature
 
-TYPICAL = {"torch": 435_000_000, "tensorflow": 810_000_000}
+TYPICAL = {"torch": 335_000_000, "tensorflow": 445_000_000}
 """Bytes that a worker takes which trains next to nothing, where it was not measured on this machine."""
 
 CONTEXT = 500_000_000
@@ -19,6 +20,10 @@ CONTEXT = 500_000_000
 WORKING_COPIES = {"torch": 0.0, "tensorflow": 2.0}
 """Copies of the weights that a framework goes on holding besides, as measured: TensorFlow gives back late what
 gradients and a copy to or from the host took."""
+
+GRAPHS = {"torch": 0, "tensorflow": 2_000_000}
+"""Bytes that each layer takes in the graphs that a framework compiles to train and to evaluate, as measured; of a
+language twice as many, for there is one more to write text with, and its layers are many operations each."""
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "data", "copies", "framework")
 """What memory is for, in the order in which it is told."""
@@ -30,7 +35,7 @@ MEANINGS = {
     "activations": "what a batch leaves for the way back, and what passes through a layer meanwhile",
     "data": "the rows, where the device keeps them",
     "copies": "the best weights so far, and a checkpoint while it is written",
-    "framework": "the process itself, before it has a model",
+    "framework": "the process itself, and what it compiles",
 }
 """Kind → in words."""
 
@@ -67,18 +72,19 @@ def memory(
         "activations": activations,
         "data": data(signature, experiment, sizes),
         "copies": copies,
-        "framework": framework,
+        "framework": framework + len(found) * GRAPHS[experiment.framework] * (2 if signature.vocabulary else 1),
     }
     return {**kept, "total": sum(kept.values())}
 
 
 def data(signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:
     """Bytes of the rows that the device keeps: all of them, or of a text that lies in a file a batch."""
-    size = SIZES[experiment.training.precision]
+    size, batch = SIZES[experiment.training.precision], int(experiment.data.batch_size)
     if signature.graph is not None:
-        return signature.graph.features.size * size + signature.graph.edges.size * 8
-    if signature.vocabulary:
-        return experiment.data.batch_size * signature.features * 2 * 8
+        return int(signature.graph.features.size) * size + int(signature.graph.edges.size) * 8
+    if signature.vocabulary:  # a row twice, as it is and one token on; rows of large parts stay in their file
+        kept = sum(rows for rows in sizes.values() if rows * signature.features <= IN_MEMORY)
+        return (kept + batch) * signature.features * 2 * 4
     target = 8 if signature.task == "multiclass" else size
     return sum(sizes.values()) * (signature.features * size + target)
 
@@ -88,7 +94,8 @@ def evaluation(found: Sequence[Cost], signature: Signature, experiment: Any, siz
     if signature.graph is not None:
         return 0
     numbers = signature.features * (64 if signature.vocabulary else 1)  # as the trainers count a row
-    at_once = max(experiment.data.batch_size, min(8192, EVALUATED // max(1, numbers)))
+    batch = int(experiment.data.batch_size)
+    at_once = max(batch, min(8192, EVALUATED // max(1, numbers)))
     if sizes:
         at_once = min(at_once, max(sizes.values()))
-    return math.ceil(max(cost.passing for cost in found) * at_once / experiment.data.batch_size)
+    return math.ceil(max(cost.passing for cost in found) * at_once / batch)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lmkit.data.sources import check_sizes, part_sizes
 from lmkit.errors import ConfigError
 from lmkit.experiment import Experiment
 from lmkit.planning import calibration, sharding
@@ -17,6 +18,7 @@ from lmkit.planning.devices import Device, amount_text, find
 from lmkit.planning.memory import CONTEXT, KINDS, MEANINGS, TYPICAL, memory
 from lmkit.planning.remedies import Remedy, remedies, verdict
 from lmkit.planning.timing import Speed, seconds_per_epoch, seconds_per_step, seconds_until_start
+from lmkit.planning.words import count_text, operations_text, seconds_text, sharded_table
 from lmkit.run import Run, attach
 from lmkit.specs.signature import Signature
 from lmkit.table import Table
@@ -93,7 +95,8 @@ class Plan:
     def sentence(self) -> str:
         """The verdict with its numbers."""
         total, free = (amount_text(n) for n in (self.memory_bytes["total"], self.device.memory))
-        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {total} of the {free} that {self.device.name} has."
+        taken = f"it takes {total}" if self.fits else f"as it is it takes {total}"
+        return f"{self.verdict[0].upper()}{self.verdict[1:]}: {taken}, and {self.device.name} has {free} free."
 
     @property
     def numbers(self) -> Table:
@@ -220,10 +223,12 @@ def plan(
     8970
     """
     spec = _experiment(experiment, runs)
-    spec = spec.override(changes) if spec else Experiment(**_parts(changes)).override(_rest(changes))
+    spec = spec.override(changes) if spec else Experiment.of(changes)  # what is not given suits what is
     counts = _counts(devices)
     found = find(device, memory)
     signature, rows = _known(spec, vocabulary, length, runs)
+    if rows and spec.data.kind != "text":
+        check_sizes(spec.data, rows)
     speed = None
     if calibrate:
         how = calibration.cached if calibrate == "cached" else calibration.calibrated
@@ -252,10 +257,15 @@ def planned(
     Raises:
         ConfigError: the model does not fit the data.
     """
-    from lmkit.data.sources import part_sizes
-
     spec.model.check(signature)
     layers = spec.model.layers(signature)
+    if not layers:
+        raise ConfigError(
+            [
+                f"model.family: what {spec.model.family!r} is made of is not known before it is built, so it cannot be "
+                "planned; train it for a few steps, training: {steps: 20}, and look at lk.tables.planned(run)"
+            ]
+        )
     precision, batch = spec.training.precision, spec.data.batch_size
     found = costs(layers, signature, batch, spec.framework, precision, getattr(spec.model, "heads", 0))
     sizes = part_sizes(spec.data, rows) if rows else {}
@@ -367,14 +377,6 @@ def _is_model(text: str) -> bool:
     return text.partition(":")[0] in DATA
 
 
-def _parts(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name in Experiment.model_fields}
-
-
-def _rest(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in changes.items() if name not in Experiment.model_fields}
-
-
 def _counts(devices: Any) -> tuple[int, ...] | None:
     if devices is None:
         return None
@@ -395,63 +397,27 @@ def _known(
     known, rows = spec.data.signature, spec.data.bundled.rows if spec.data.bundled else None
     if vocabulary or length:
         words = vocabulary or (known.vocabulary if known else 0)
-        places = length or (known.shape[0] if known and known.vocabulary else 0)
+        places = length or (known.shape[0] if known and known.vocabulary else getattr(spec.model, "context", None))
         if not words or not places:
             raise ConfigError(["vocabulary and length are of texts: give both, or data: python_docs"])
         return Signature((places,), words, "language", words), None
+    if spec.data.kind == "text":
+        from lmkit.data import corpus, text
+
+        known = known or text.check(spec.data, runs)
+        if known is None:
+            raise ConfigError(
+                [
+                    "vocabulary: how many tokens byte-pair encoding finds in so large a text is not known "
+                    "before training; give vocabulary, such as that of data.text"
+                ]
+            )
+        if spec.data.tokens.tokenizer == "bytes":
+            rows = (
+                corpus.size(spec.data) // spec.data.tokens.length
+            )  # a byte is a token, those of a .jsonl file's marks too
+        return known, rows
     if known is None:
         read = importlib.import_module("lmkit.data.preparation").read(spec.data, runs)
         known, rows = read.signature, len(read.y)
     return known, rows
-
-
-# -- in words -------------------------------------------------------------------------------------
-
-
-def count_text(n: float) -> str:
-    """A number of things: exact up to a million.
-
-    >>> count_text(4160), count_text(13_860_000)
-    ('4,160', '13.9 million')
-    """
-    for unit, name in ((10**12, "trillion"), (10**9, "billion"), (10**6, "million")):
-        if n >= unit:
-            return f"{n / unit:.3g} {name}"
-    return f"{n:,.0f}"
-
-
-def operations_text(n: float) -> str:
-    """A number of floating-point operations.
-
-    >>> operations_text(0), operations_text(5.2e6), operations_text(3e21)
-    ('–', '5.2 MFLOP', '3 ZFLOP')
-    """
-    if not n:
-        return "–"
-    power = min(7, int(math.log10(n) // 3))
-    return f"{n / 1000**power:.3g} {['', 'k', 'M', 'G', 'T', 'P', 'E', 'Z'][power]}FLOP"
-
-
-def seconds_text(seconds: float) -> str:
-    """The duration of a step.
-
-    >>> seconds_text(0.00031), seconds_text(0.25), seconds_text(75)
-    ('0.31 ms', '250 ms', '75 s')
-    """
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
-
-
-def sharded_table(ways: Any) -> Table:
-    """Gigabytes a device, by count and memory of devices × strategy; * where whole blocks must be computed again."""
-    rows = []
-    for key in dict.fromkeys((way.devices, way.memory) for way in ways):
-        cells = {way.strategy: way for way in ways if (way.devices, way.memory) == key}
-        told = [_cell(cells[s]) if s in cells else None for s in sharding.STRATEGIES]
-        rows.append((f"{key[0]} × {key[1]:g} GB", *told))
-    title = "GB on each device, and whether it fits (*: where whole blocks are computed again)"
-    return Table(title, ("devices", *sharding.STRATEGIES), tuple(rows))
-
-
-def _cell(way: sharding.Sharded) -> str:
-    again = "*" if way.recomputed == "full" else ""
-    return f"{way.bytes / sharding.GB:,.4g}{again} {'fits' if way.fits else 'no'}"

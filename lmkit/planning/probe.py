@@ -7,6 +7,8 @@ which framework it is. Models that differ in one thing alone tell what that thin
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,15 +21,18 @@ import numpy as np
 from lmkit.backends import get_backend
 from lmkit.data.batches import Part
 from lmkit.data.preparation import Dataset
+from lmkit.environment import peak_memory
+from lmkit.executors.forkserver import preload
+from lmkit.executors.worker import FORKS
 from lmkit.experiment import Experiment
-from lmkit.loop import peak_memory, train
+from lmkit.loop import train
 from lmkit.planning.counting import Cost, costs
 from lmkit.planning.timing import Speed, overhead_layers, seconds_per_step, weighty
 from lmkit.runfolder import RunFolder
 from lmkit.specs.signature import Signature
 
-SECONDS = 0.06
-"""How long a model is trained each of the three times of which the shortest counts."""
+SECONDS, REPEATS = 0.012, 8
+"""How long a model is trained at a time, and how often: the shortest counts, and other programs disturb some."""
 
 STEPS = 50
 """Steps of an epoch of the models."""
@@ -52,6 +57,24 @@ class Probe:
         each = [b.time - a.time - (b.data["seconds"] - a.data["seconds"]) for a, b in pairwise(epochs)]
         return peak_memory(), max(0.0, min(each))
 
+    def apart(self) -> tuple[int, float]:
+        """That run as a worker, which is a fork of a process that has loaded all but computed nothing."""
+        if not FORKS:
+            return self.alone()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the fork server waits for nobody
+        given, told = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(told, json.dumps(self.alone()).encode())
+            finally:
+                os._exit(0)
+        os.close(told)
+        with os.fdopen(given) as answer:
+            memory, epoch = json.load(answer)
+        os.waitpid(child, 0)
+        return memory, epoch
+
     def step(self, rows: int, signature: Signature, **model: Any) -> tuple[float, float, list[Cost]]:
         """Seconds of a step, seconds until the first was taken, and what its layers cost."""
         training = {"precision": self.precision, "compile": "off", "optimizer": "adam"}
@@ -72,12 +95,14 @@ class Probe:
         rates = np.full(STEPS, 1e-4)
         trainer.advance(0, rates[:1])
         first = time.perf_counter() - began
-        at, taken = 1, []
-        n = 2
-        while len(taken) < 4:
-            began = time.perf_counter()
+        taken: list[float] = []
+        at, n = 1, 2
+        while len(taken) < REPEATS:
+            began, worked = time.perf_counter(), time.process_time()
             trainer.advance(at, rates[:n])
-            taken.append((time.perf_counter() - began) / n)
+            passed, worked = time.perf_counter() - began, time.process_time() - worked
+            # a processor works no less than it would alone, however long others keep it waiting
+            taken.append((min(passed, worked) if trainer.device == "cpu" else passed) / n)
             at += n
             n = max(1, min(STEPS // 4, int(SECONDS / max(taken[-1], 1e-6))))
             if at + n > STEPS:
@@ -89,7 +114,7 @@ class Probe:
 
     def speed(self) -> Speed:
         """All that is known of how fast this machine trains."""
-        memory, epoch = self.alone()
+        memory, epoch = self.apart()
         flat, square = Signature((64,), 10), Signature((16, 16, 1), 10)
         text = Signature((64,), 64, "language", 64)
         tiny, first, few = self.step(32, flat, family="mlp", hidden=[])
@@ -109,7 +134,7 @@ class Probe:
             """What a step took beyond what is known; some of it always counts."""
             return max(0.1 * taken, taken - seconds_per_step(found, known))
 
-        taken, _, found = self.step(1, flat, family="mlp", hidden=[1024, 1024])
+        taken, _, found = self.step(1, flat, family="mlp", hidden=[2048, 2048])  # more than a cache holds
         speed = alone = speed.but(parameter=rest(taken, found, speed) / sum(c.parameters for c in found))
         for rows, width in ((32, 128), (256, 512)):
             taken, _, found = self.step(rows, flat, family="mlp", hidden=[width, width])
@@ -131,6 +156,7 @@ class Probe:
 def main(framework: str, precision: str, threads: int) -> None:
     """Measures, and prints what was found as JSON."""
     began = time.perf_counter()
+    preload(framework)
     probe = Probe(framework, precision)
     loaded = time.perf_counter()
     if threads:

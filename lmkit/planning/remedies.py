@@ -101,7 +101,7 @@ def remedies(
             f"sharded over {n} devices",
             model * (1 - 1 / n),
             1.0,
-            f"each of {n} devices keeps an {n}th of weights, gradients and optimizer (ZeRO-3, Rajbhandari et al., "
+            f"each of {n} devices keeps 1/{n} of weights, gradients and optimizer (ZeRO-3, Rajbhandari et al., "
             f"2020) and computes its own rows: half as much again is sent as where each keeps all, "
             f"{amount_text(3 * kinds['weights'])} a device and step",
         )

@@ -91,7 +91,7 @@ def activation_bytes(model: Any, signature: Signature, rows: int, recomputed: st
     if recomputed == "full":
         blocks += block_activation_bytes(rows, places, width, heads, "selective")
     logits = rows * signature.outputs * (places if signature.task == "language" else 1)
-    return blocks + rows * places * width * 2 + logits * (2 + 4)
+    return float(blocks + rows * places * width * 2 + logits * (2 + 4))
 
 
 def ways(

@@ -67,7 +67,7 @@ class Speed:
         if operations <= small or small == large:
             return slow
         share = min(1.0, math.log(operations / small) / math.log(large / small))
-        return slow ** (1 - share) * fast**share
+        return math.exp((1 - share) * math.log(slow) + share * math.log(fast))
 
 
 def overhead_layers(found: Iterable[Cost]) -> float:

@@ -27,7 +27,7 @@ class Augmentation(Spec):
     noise: float = Field(0.0, ge=0)
     """Adds normal noise of this deviation to the scaled features."""
     mixup: float = Field(0.0, ge=0)
-    """Mixes rows, and their targets, in pairs by shares from Beta(α, α) with this α, usually 0.2 (Zhang et al., 2018)."""
+    """Mixes rows, and their targets, in pairs by shares from Beta(α, α) with this α, often 0.2 (Zhang et al., 2018)."""
 
     @property
     def moves(self) -> bool:
@@ -38,7 +38,11 @@ class Augmentation(Spec):
         """What keeps it from rows of ``shape``; empty where nothing does."""
         if not self.moves or len(shape) == 3:
             return ""
-        given = next(f"{name}: {str(v).lower()}" for name in ("shift", "rotate", "flip") if (v := getattr(self, name)))
+        given = next(
+            f"{name}: {'true' if v is True else f'{v:g}'}"
+            for name in ("shift", "rotate", "flip")
+            if (v := getattr(self, name))
+        )
         return (
             f"data.augment: given {given}, which moves pixels, but a row of the data is of shape {shape}, expected "
             "images (height, width, channels); noise and mixup serve any rows"

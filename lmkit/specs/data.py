@@ -71,8 +71,9 @@ class DataSpec(Spec):
     """What to train on, how it is split and prepared."""
 
     source: str = "breast_cancer"
-    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club), or a .csv, .parquet or .npz file; or
-    a text: python_docs, a .txt or .jsonl file, or a folder of .txt files."""
+    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club); a .csv, .parquet or .npz file; a
+    folder of images, a subfolder a class; hf: and a name of Hugging Face, or a folder; or a text: python_docs, a .txt
+    or .jsonl file, or a folder of .txt files."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
@@ -105,7 +106,7 @@ class DataSpec(Spec):
     augment: Augmentation | None = None
     """Changes the training rows anew each time they are shown."""
     streaming: Literal["auto", "on", "off"] = "auto"
-    """Read a Parquet or CSV file piece by piece, and keep what is prepared in files, so that it need not fit the memory;
+    """Read a Parquet or CSV file piece by piece, and keep what is prepared in files, for it need not fit the memory;
     auto: files over 256 MiB."""
 
     @model_validator(mode="before")
@@ -209,7 +210,6 @@ class DataSpec(Spec):
     def is_file(self) -> bool:
         """Whether the source is a file of the user's."""
         return self.source.lower().endswith((*FILES, *TEXTS))
-
 
     @property
     def streams(self) -> bool:

@@ -11,7 +11,8 @@ class GraphSpec(Spec):
     """The edges that join the rows of the table, which are the nodes of a graph.
 
     An edge counts in both directions and once, however often it is written; one from a node to itself, and any other
-    column of the file (such as weights), is left out.
+    column of the file (such as weights), is left out. A node without a target is part of the graph, and neither trained
+    nor tested on; nodes without columns are each told apart by a feature of their own.
     """
 
     edges: str = Field("edges.csv", min_length=1)

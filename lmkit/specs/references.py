@@ -1,8 +1,8 @@
 """References: how a configuration names a function, a class or data that is somebody's own.
 
-    package.module:name      what can be imported, by the syntax of entry points
-    kept:name-0123456789ab   what a notebook holds itself: a pickle beside the runs (``lmkit.data.objects``)
-    held:name-0123456789ab   what the process that trains inline holds, and nobody else
+package.module:name      what can be imported, by the syntax of entry points
+kept:name-0123456789ab   what a notebook holds itself: a pickle beside the runs (``lmkit.data.objects``)
+held:name-0123456789ab   what the process that trains inline holds, and nobody else
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 KEPT, HELD = "kept:", "held:"
 
 OBJECT = "object:"
-"""Begins the source of data that an object gives: a loader, a dataset, a function that makes one; then its reference."""
+"""Begins the source of data that an object gives: a loader, a dataset, a function of one; then its reference."""
 
 _ASIDE = re.compile(r"(kept|held):[A-Za-z_]\w*-[0-9a-f]{12}")
 _IMPORTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -36,6 +36,7 @@ def label(reference: str) -> str:
     >>> label("package.shapes:Net.small"), label("kept:build-0123456789ab")
     ('small', 'build')
     """
+    reference = reference.removeprefix(OBJECT)
     name = reference.rpartition(":")[2]
     return name.rpartition("-")[0] if reference.startswith((KEPT, HELD)) else name.rpartition(".")[2]
 

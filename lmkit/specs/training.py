@@ -76,5 +76,8 @@ class TrainingSpec(Spec):
                 )
         warmup = getattr(self.schedule, "warmup", 0)
         if self.steps is not None and warmup >= self.steps:
-            raise ValueError(f"schedule.warmup ({warmup} steps) is not shorter than training ({self.steps} steps)")
+            raise ValueError(
+                f"schedule.warmup ({warmup} steps) is not shorter than training ({self.steps} steps); "
+                f"write schedule: {{warmup: {self.steps // 5}}}"
+            )
         return self

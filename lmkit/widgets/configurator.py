@@ -20,7 +20,7 @@ from lmkit.data.sources import check_sizes
 from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage
 from lmkit.experiment import Experiment, made_name
 from lmkit.run import Run, attach, train
-from lmkit.specs.data import BUNDLED, DataSpec
+from lmkit.specs.data import BUNDLED, TEXTS, DataSpec, is_text
 from lmkit.specs.data import FILES as DATA_FILES
 from lmkit.specs.losses import resolve_loss
 from lmkit.widgets import drawing, preview, snippets, style
@@ -28,6 +28,7 @@ from lmkit.widgets.fields import LABEL_WIDTH, Constant, Field, Group
 from lmkit.widgets.form import Form, Hint, split_problem
 from lmkit.widgets.later import Later, in_background
 from lmkit.widgets.parts import Code, Preset, Section, Source
+from lmkit.widgets.planned import Planned
 
 HINTS = {
     "seed": Hint(rare=True),
@@ -39,6 +40,15 @@ HINTS = {
     "data.validation": Hint(unit="of the rows"),
     "data.test": Hint(unit="of the rows"),
     "data.batch_size": Hint(unit="rows a step"),
+    "data.text.vocabulary": Hint(unit="tokens at most"),
+    "data.text.length": Hint(unit="tokens a row"),
+    "data.text.column": Hint(rare=True),
+    "data.size": Hint(unit="pixels", rare=True),
+    "data.streaming": Hint(rare=True),
+    "data.augment.shift": Hint(unit="pixels, or share"),
+    "data.augment.rotate": Hint(unit="degrees"),
+    "data.augment.noise": Hint(unit="deviations"),
+    "data.augment.mixup": Hint(unit="α"),
     "model": Hint(label="family"),
     "model.hidden": Hint(unit="units a layer"),
     "model.dropout": Hint(unit="of the units"),
@@ -47,12 +57,20 @@ HINTS = {
     "model.convolutions": Hint(unit="a block"),
     "model.groups": Hint(rare=True),
     "model.heads": Hint(unit="a layer"),
+    "model.depth": Hint(unit="blocks"),
+    "model.width": Hint(unit="numbers a place"),
+    "model.kv_heads": Hint(empty="as many as heads", rare=True),
+    "model.feedforward": Hint(empty="4 × width"),
+    "model.context": Hint(empty="the length of a row", rare=True),
+    "model.bias": Hint(rare=True),
+    "model.tied": Hint(rare=True),
     "training.early_stopping": Hint(rare=False),
     "training.precision": Hint(rare=True),
     "training.compile": Hint(rare=True),
     "training.checkpoint_seconds": Hint(unit="seconds apart", label="checkpoints", rare=True),
     "training.epochs": Hint(unit="passes"),
     "training.steps": Hint(unit="steps at most", rare=True),
+    "training.validate_every": Hint(unit="steps", empty="only at epochs", rare=True),
     "training.seconds": Hint(unit="seconds at most", rare=True),
     "training.threads": Hint(empty="auto"),
     "lr": Hint(label="learning rate"),
@@ -127,6 +145,7 @@ class Configurator(W.VBox):
         self._target = W.Combobox(placeholder="the column to predict", style={"description_width": LABEL_WIDTH})
         self._data: preview.Preview | None = None
         self._data_key: object = None
+        self._split_key: object = None
         self._reading = False
         self._refusal: LmkitError | None = None
         self._shown = experiment
@@ -139,6 +158,7 @@ class Configurator(W.VBox):
         )
         self._preset = Preset(self.form)
         self._preview, self._picture = W.HTML(), W.HTML()
+        self._plan = Planned(self._draw_model)
         self._code = Code()
         self._actions = Actions(self)
         self.output = W.Output()
@@ -154,7 +174,7 @@ class Configurator(W.VBox):
         self._picture.add_class("lkc-model")
         beside: dict[str, list[W.Widget]] = {
             "data": [self._preview],
-            "model": [self._picture],
+            "model": [self._picture, self._plan.widget],
             "training": [self._code.widget],
         }
         above = {"model": [self._preset.row.widget]}
@@ -203,7 +223,7 @@ class Configurator(W.VBox):
 
     def _update(self) -> None:
         """Takes up what the form holds; says beside the fields what is wrong."""
-        bundled = self._source.value in BUNDLED
+        bundled = self._source.value in BUNDLED or is_text(self._source.value)
         self.form.field("data.target").row.visible = not bundled
         values = self.form.value
         problems: tuple[str, ...] = ()
@@ -240,7 +260,8 @@ class Configurator(W.VBox):
         known = self._known()
         try:
             if known:
-                check_sizes(spec, known.rows)
+                if spec.kind != "text":  # its parts are whole documents, and were looked at
+                    check_sizes(spec, known.rows)
                 resolve_loss(self._shown.training.loss, known.signature.task)
                 self._shown.model.check(spec.signature or known.signature)
             elif self._refusal and self._data_key == self._key() and not isinstance(self._refusal, preview.TooLarge):
@@ -262,6 +283,10 @@ class Configurator(W.VBox):
             stamp = ()  # no such file, or no such name of a file
         return spec.model_copy(update={"batch_size": 1, "validation": 0.0, "test": 0.0, "scale": "none"}), stamp
 
+    def _split(self) -> object:
+        """What decides which rows are in which part."""
+        return self._shown.seed, self._shown.data.validation, self._shown.data.test
+
     def _known(self) -> Any:
         """Rows, task, inputs and outputs of the data, as far as they are known already."""
         if self._data and self._data_key == self._key():
@@ -282,23 +307,31 @@ class Configurator(W.VBox):
         if known is None:
             wait = "The model is drawn as soon as the data is known, for its size decides the shapes."
             self._picture.value = preview.notice_html(wait)
+            self._plan.clear()
             return
         signature = spec.data.signature or known.signature
+        if spec.model.family == "own":
+            self._picture.value = preview.notice_html("A model of your own is known once it is built.")
+            self._plan.clear()
+            return
         try:
-            spec.model.check(signature)
+            self._plan.show(spec, signature, known.rows)
         except ConfigError as error:
             self._picture.value = preview.notice_html(error.problems[0], wrong=True)
+            self._plan.clear()
             return
-        layers = spec.model.layers(signature)
-        found = drawing.numbers(layers, spec.training.optimizer, spec.training.precision)
-        self._picture.value = drawing.model_svg(signature.shape, layers) + drawing.numbers_html(found)
+        self._picture.value = drawing.model_svg(signature.shape, spec.model.layers(signature))
 
     def _read_data(self) -> None:
         """Has the data read, unless it was; meanwhile the form stays quick."""
-        key, spec = self._key(), self._shown.data
+        key, split, spec = self._key(), self._split(), self._shown.data
         self._target.options = preview.columns(spec, self._runs)
+        found, seed = self._data, self._shown.seed
         if key == self._data_key:
             self._draw_data()
+            if found and split != self._split_key and not self._reading:
+                self._reading = True
+                in_background(lambda: preview.split(found, spec, seed), lambda found: self._seen(key, split, found))
             return
         if self._reading:
             return  # what is read now is old; when it is done, it is looked at again
@@ -306,22 +339,22 @@ class Configurator(W.VBox):
         if self._data is None:
             self._preview.value = preview.notice_html("The data is being read …")
         self._preview.add_class("lkc-stale")
-        in_background(lambda: self._look(spec), lambda found: self._seen(key, found))
+        in_background(lambda: self._look(spec, seed), lambda found: self._seen(key, split, found))
 
-    def _look(self, spec: DataSpec) -> preview.Preview | LmkitError:
+    def _look(self, spec: DataSpec, seed: int) -> preview.Preview | LmkitError:
         if not spec.source:
-            return DataError(f"data.source: type the path of a file that ends in {', '.join(DATA_FILES)}")
+            return DataError(f"data.source: type the path of a file that ends in {', '.join((*DATA_FILES, *TEXTS))}")
         try:
-            return preview.look(spec, self._runs)
+            return preview.look(spec, self._runs, seed)
         except LmkitError as error:
             return error
         except Exception as error:  # a file can hold anything; the form goes on
             return DataError(f"data.source: cannot be read: {type(error).__name__}: {error}")
 
-    def _seen(self, key: object, found: preview.Preview | LmkitError) -> None:
+    def _seen(self, key: object, split: object, found: preview.Preview | LmkitError) -> None:
         """The data has been read, or refused."""
         self._reading = False
-        self._data_key = key
+        self._data_key, self._split_key = key, split
         self._data = found if isinstance(found, preview.Preview) else None
         self._refusal = found if isinstance(found, LmkitError) else None
         self._update()

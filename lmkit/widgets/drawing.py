@@ -1,4 +1,4 @@
-"""A model as a picture and in numbers: layers, shapes, parameters, memory; free of any framework.
+"""A model as a picture: layers, shapes, parameters; free of any framework.
 
 The pictures are inline SVG. Their inks come from JupyterLab's own variables, so that they follow its theme.
 """
@@ -6,9 +6,9 @@ The pictures are inline SVG. Their inks come from JupyterLab's own variables, so
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lmkit.plots import BLUE, GREY, VERMILLION
 from lmkit.specs.models import Layer
@@ -27,9 +27,6 @@ LETTER = 6
 COLUMNS = 6
 """Layers that are drawn at most; of more, the first three and the last two."""
 
-KEPT = ("momentum", "beta1", "beta2")
-"""Settings of optimizers that are the decay of a running mean, which is as large as the weights themselves."""
-
 
 class Column(NamedTuple):
     """A layer as it is drawn, with what follows without products of matrices or a change of shape.
@@ -45,46 +42,6 @@ class Column(NamedTuple):
     shape: tuple[int, ...]
     parameters: int
     after: tuple[str, ...] = ()
-
-
-class Numbers(NamedTuple):
-    """What a model costs while it trains, in bytes but for the first.
-
-    Attributes:
-        parameters: how many numbers it learns.
-        weights, gradients, optimizer: memory of each.
-    """
-
-    parameters: int
-    weights: int
-    gradients: int
-    optimizer: int
-
-    @property
-    def memory(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer
-
-
-def numbers(layers: Iterable[Layer], optimizer: Any, precision: str) -> Numbers:
-    """Counts parameters and memory.
-
-    Args:
-        layers: the model's.
-        optimizer: its specification: Adam keeps two arrays as large as the weights, SGD with momentum one.
-        precision: ``float32`` or ``float64``.
-
-    >>> from lmkit.specs.models import MLP
-    >>> from lmkit.specs.optimizers import Adam
-    >>> from lmkit.specs.signature import Signature
-    >>> numbers(MLP(hidden=[10]).layers(Signature((30,), 1)), Adam(), "float32")
-    Numbers(parameters=321, weights=1284, gradients=1284, optimizer=2568)
-    """
-    parameters = sum(layer.parameters for layer in layers)
-    size = parameters * {"float32": 4, "float64": 8}[precision]
-    # SGD without momentum keeps nothing; Adam keeps its means even where they forget at once
-    kept = sum(hasattr(optimizer, k) and (k != "momentum" or optimizer.momentum > 0) for k in KEPT)
-    return Numbers(parameters, size, size, size * kept)
 
 
 def columns(shape: Shape, layers: Sequence[Layer]) -> list[Column]:
@@ -138,23 +95,6 @@ def model_svg(shape: Shape, layers: Sequence[Layer]) -> str:
     )
 
 
-def numbers_html(found: Numbers) -> str:
-    """The numbers as a line of tiles."""
-    tiles = [
-        ("parameters", count(found.parameters), "numbers that are learnt"),
-        ("weights", size_text(found.weights), "memory of the parameters"),
-        ("gradients", size_text(found.gradients), "memory of one gradient a parameter"),
-        ("optimizer", size_text(found.optimizer), "memory of the optimizer's running means"),
-        ("together", size_text(found.memory), "memory of these three; batches and activations come on top"),
-    ]
-    return '<dl class="lkc-tiles">{}</dl>'.format(
-        "".join(
-            f'<div title="{title}"><dt class="lkc-tile">{name}</dt><dd class="lkc-tile">{value}</dd></div>'
-            for name, value, title in tiles
-        )
-    )
-
-
 def count(n: int) -> str:
     """A number of things: exact up to a million.
 
@@ -165,19 +105,6 @@ def count(n: int) -> str:
         if n >= unit:
             return f"{n / unit:.3g} {name}"
     return f"{n:,}"
-
-
-def size_text(n: float) -> str:
-    """A number of bytes.
-
-    >>> size_text(512), size_text(1284), size_text(5_000_000)
-    ('512 B', '1.25 KiB', '4.77 MiB')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if n < 1000:  # three digits, and no fourth before the next unit
-            return f"{n:.3g} {unit}"
-        n /= 1024
-    return f"{n:.3g} TiB"
 
 
 # -- parts of the picture -------------------------------------------------------------------------

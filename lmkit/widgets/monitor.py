@@ -112,10 +112,11 @@ class Monitor:
                 feed.steps.changed = feed.epochs.changed = 0
             said: dict[str, Any] = {"run": i}
             status = {k: v for k, v in asdict(feed.status).items() if k in SHOWN}
-            text = (status, feed.metric, len(feed.marks))
+            text = (status, feed.metric, len(feed.marks), feed.sample.get("step"))
             if anew or text != self._told[i]:
                 self._told[i] = text
                 said |= {"status": status, "metric": feed.metric, "marks": [tuple(m) for m in feed.marks[-50:]]}
+                said |= {"sample": feed.sample} if feed.sample else {}
             for name, series in (("steps", feed.steps), ("epochs", feed.epochs)):
                 if anew or series.changed * series.width < series.count:
                     first, values = series.news()

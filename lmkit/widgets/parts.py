@@ -14,7 +14,7 @@ import traitlets as T
 from lmkit.data.store import FOLDER
 from lmkit.experiment import Experiment
 from lmkit.runfolder import runs_root
-from lmkit.specs.data import BUNDLED, FILES, STORED
+from lmkit.specs.data import BUNDLED, FILES, PYTHON_DOCS, STORED, TEXTS
 from lmkit.specs.models import PRESETS
 from lmkit.widgets import snippets
 from lmkit.widgets.fields import LABEL_WIDTH, Row
@@ -61,7 +61,7 @@ class Source(W.VBox):
         self._kept = runs_root(runs) / FOLDER
         look = {"description_width": LABEL_WIDTH}
         self.menu = W.Dropdown(description="source", style=look)
-        self.path = W.Combobox(description="file", placeholder="data.csv, .parquet or .npz", style=look)
+        self.path = W.Combobox(description="file", placeholder="data.csv, .parquet, .npz, .txt or .jsonl", style=look)
         super().__init__([self.menu])
         self._menu("")
         self.menu.observe(self._chosen, "value")
@@ -71,6 +71,7 @@ class Source(W.VBox):
 
     def _menu(self, also: str) -> None:
         known = {f"{name} ({b.rows} × {b.signature.features}, {b.task})": name for name, b in BUNDLED.items()}
+        known[f"{PYTHON_DOCS} (a text)"] = PYTHON_DOCS
         kept = sorted(self._kept.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
         stored = dict.fromkeys([*([also] if also else []), *(STORED + p.stem for p in kept[:10])])
         known |= {f"kept beside the runs: {s.removeprefix(STORED)[:8]}": s for s in stored}
@@ -79,7 +80,8 @@ class Source(W.VBox):
     def _chosen(self, _: Any = None) -> None:
         file = self.menu.value == FILE
         if file and not self.path.options:
-            self.path.options = sorted(p.name for p in Path.cwd().iterdir() if p.name.lower().endswith(FILES))
+            endings = (*FILES, *TEXTS)
+            self.path.options = sorted(p.name for p in Path.cwd().iterdir() if p.name.lower().endswith(endings))
         self.children = [self.menu, self.path] if file else [self.menu]
         self.value = self.path.value.strip() if file else self.menu.value
 

@@ -10,16 +10,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmkit import description
 from lmkit.data.graphs import load as load_graph
+from lmkit.data.hub import parse
+from lmkit.data.preparation import parted
+from lmkit.data.quality import warnings
 from lmkit.data.sources import Table, load, part_sizes
 from lmkit.data.store import stored_path
 from lmkit.errors import DataError, LmkitError
+from lmkit.planning.devices import amount_text
 from lmkit.plots import BLUE, COLOURS, GREY
 from lmkit.run import EAGER_BYTES
-from lmkit.specs.data import STORED, DataSpec
+from lmkit.specs.data import HUB, STORED, DataSpec
+from lmkit.specs.references import label
 from lmkit.specs.signature import Signature, Task
-from lmkit.widgets.drawing import count, size_text
+from lmkit.widgets.drawing import count
 from lmkit.widgets.graphs import graph_svg
+from lmkit.widgets.texts import look_at_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +66,11 @@ class Preview(NamedTuple):
         balance: the rows of each class, or of each range of the target.
         picture: a small picture, as HTML.
         head: the first rows, as an HTML table.
+        warnings: what one should know before trusting a score.
+        augmented: training rows as they are augmented, as HTML.
+        table: what was read, where that is to be split anew.
+        text: what is shown of a text, as HTML, in place of all that.
+        root: where the runs are, and the tokens of a text beside them.
     """
 
     rows: int
@@ -68,10 +80,15 @@ class Preview(NamedTuple):
     balance: tuple[Share, ...]
     picture: str
     head: str
+    warnings: tuple[str, ...] = ()
+    augmented: str = ""
+    table: Table | None = None
+    text: str = ""
+    root: str | Path | None = None
 
 
-def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
-    """Reads the data of ``spec``.
+def look(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Preview:
+    """Reads the data of ``spec``, and splits it by ``seed`` to see whether the parts are apart.
 
     Raises:
         DataError: it cannot be trained on.
@@ -80,13 +97,20 @@ def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
     path = Path(spec.source).expanduser()
     if spec.is_file and path.is_file() and path.stat().st_size > EAGER_BYTES:
         raise TooLarge(
-            f"{spec.source!r} is {size_text(path.stat().st_size)}, too large to look into here; it is read and checked "
-            "when training begins"
+            f"{spec.source!r} is {amount_text(path.stat().st_size)}, too large to look into here; it is read and "
+            "checked when training begins"
         )
+    if spec.kind == "text":
+        seen = look_at_text(spec, root)
+        return Preview(seen.rows, 0, seen.signature, "", (), "", "", text=seen.html, root=root)
     if spec.kind == "graph":
         return _look_at_graph(spec, root)
+    if spec.source.startswith(HUB) and not parse(spec.source).local:
+        raise TooLarge(f"{spec.source!r} is fetched, and checked, when training begins")
+    if spec.kind == "loader":
+        raise TooLarge(f"{label(spec.source)!r} gives its rows itself; it is read, and checked, when training begins")
     table = load(spec, root)
-    return Preview(
+    found = Preview(
         rows=len(table.y),
         columns=table.X.shape[1],
         signature=table.signature,
@@ -94,7 +118,33 @@ def look(spec: DataSpec, root: str | Path | None = None) -> Preview:
         balance=_balance(table),
         picture=_picture(table),
         head=_head(table),
+        table=table,
     )
+    return split(found, spec, seed)
+
+
+def split(found: Preview, spec: DataSpec, seed: int) -> Preview:
+    """The preview with what is to be said of the parts as ``spec`` and ``seed`` make them, and training rows as they
+    are augmented; without, where the data cannot be split so, which is said elsewhere."""
+    if found.text:
+        try:
+            return look(spec, found.root)
+        except LmkitError:
+            return found
+    if found.table is None:
+        return found
+    try:
+        data = parted(spec.model_copy(update={"batch_size": 1}), found.table, seed, "float32")
+    except LmkitError:
+        return found._replace(warnings=(), augmented="")
+    sheet = description.picture(data) if spec.augment else b""
+    encoded = base64.b64encode(sheet).decode()
+    shown = (
+        f'<figure class="lkc-augmented"><img alt="Images of each class, and the same as they are augmented" '
+        f'src="data:image/png;base64,{encoded}"><figcaption>Images, and the same as they are augmented</figcaption>'
+        "</figure>"
+    )
+    return found._replace(warnings=warnings(data), augmented=shown if sheet else "")
 
 
 def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
@@ -122,6 +172,8 @@ def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
 
 def preview_html(found: Preview, spec: DataSpec) -> str:
     """The preview, with the sizes of the parts as ``spec`` makes them now."""
+    if found.text:
+        return found.text
     sizes = part_sizes(spec, found.rows)
     parts = ", ".join(f"{count(n)} {'to train on' if part == 'training' else part}" for part, n in sizes.items() if n)
     what = {
@@ -139,12 +191,13 @@ def preview_html(found: Preview, spec: DataSpec) -> str:
     if found.signature.graph:
         nodes, edges = len(found.signature.graph.features), found.signature.graph.edges.shape[1] // 2
         much = f"<b>{count(nodes)}</b> nodes, <b>{count(edges)}</b> edges"
-        much += f", <b>{count(found.columns)}</b> columns" if found.columns else ""
+        much += f", <b>{count(found.columns)}</b> column{'s'[: found.columns > 1]}" if found.columns else ""
         much += f", {count(nodes - found.rows)} without a label" if found.rows < nodes else ""
     return (
         f'<div class="lkc-facts">{much}, '
         f"to predict <b>{what[found.signature.task]}</b>{named}<br>{parts}</div>"
-        f'<div class="lkc-look">{_balance_html(found)}{found.picture}</div>'
+        f"{''.join(notice_html(text, wrong=True) for text in found.warnings)}"
+        f'<div class="lkc-look">{_balance_html(found)}{found.picture}{found.augmented}</div>'
         f"<details><summary>First rows</summary>{found.head}</details>"
     )
 
@@ -181,9 +234,9 @@ def _look_at_graph(spec: DataSpec, root: str | Path | None) -> Preview:
     target = str(spec.target or table.y.name or "target")
     said = [str(node) for node in nodes.ids]
     colours = [GREY] * len(said)
-    values, known = pd.factorize(table.y, sort=True)
+    numbers, known = pd.factorize(table.y, sort=True)
     shades = [BLUE] * len(known) if table.task == "regression" else _colours(table.task, len(known))
-    for node, value in zip(nodes.labelled, values, strict=True):
+    for node, value in zip(nodes.labelled, numbers.tolist(), strict=True):
         said[node] += f", {target}: {known[value]}"
         colours[node] = shades[value]
     label = f"{len(said)} nodes and the edges between them"
@@ -207,7 +260,7 @@ def _balance(table: Table) -> tuple[Share, ...]:
 
     if table.task == "regression":
         y = table.y.to_numpy(dtype=np.float64)
-        edges = _round_edges(y.min(), y.max())
+        edges = description.round_edges(y.min(), y.max())
         counts, _ = np.histogram(y, bins=edges)
         return tuple(Share(f"{a:g} to {b:g}", int(n)) for n, (a, b) in zip(counts, pairwise(edges), strict=True))
     counted = table.y.value_counts().sort_index()
@@ -216,15 +269,6 @@ def _balance(table: Table) -> tuple[Share, ...]:
         rest = shares[ROWS:]
         shares = [*shares[:ROWS], Share(f"{len(rest)} more", sum(s.rows for s in rest))]
     return tuple(shares)
-
-
-def _round_edges(low: float, high: float) -> list[float]:
-    """Edges of at most ten ranges that hold ``low`` to ``high``, at 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / 8 or abs(high) / 8 or 1.0
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-    first = math.floor(low / step)
-    return [step * i for i in range(first, max(math.ceil(high / step), first + 1) + 1)]
 
 
 def _colours(task: Task, n: int) -> list[str]:

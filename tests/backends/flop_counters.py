@@ -54,8 +54,13 @@ def tensorflow_flops(model: Any, signature: Signature, rows: int) -> int:
         return tape.gradient(loss, built.trainable_variables)
 
     graph = step.get_concrete_function(tf.TensorSpec(X.shape, X.dtype)).graph
-    total = 0
-    for operation in graph.get_operations():
+    total, needed, open_ends = 0, set(), [tensor.op for tensor in graph.outputs]
+    while open_ends:  # what nothing asks for is not computed: the gradient of the data itself
+        operation = open_ends.pop()
+        if operation.name in needed:
+            continue
+        needed.add(operation.name)
+        open_ends += [tensor.op for tensor in operation.inputs]
         if operation.type == "Einsum":
             total += _einsum(operation)
         elif operation.type in PRODUCTS:

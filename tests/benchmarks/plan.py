@@ -2,12 +2,13 @@
 
     python tests/benchmarks/plan.py [FRAMEWORK …] [-k CASE]
 
-Each model is trained by a worker of its own for a few epochs. Times want a machine on which nothing else works.
+Each model is trained by a worker of its own for a few epochs, with one thread, whose work is told apart from waiting.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -38,7 +39,18 @@ CASES: dict[str, dict[str, Any]] = {
     "transformer nano": {"data": TEXT, "model": "transformer:nano"},
     "transformer 384 × 6": {"data": {**TEXT, "text": {"length": 256}, "batch_size": 8}, "model": BLOCKS},
 }
-STEPS = {"transformer nano": 20, "transformer 384 × 6": 4}
+STEPS = {
+    "mlp 4096 × 2 (weights)": 36,
+    "mlp 6000 × 2 (weights)": 36,
+    "cnn 128 × 4 (activations)": 4,
+    "cnn wide, 512 rows": 12,
+    "mlp small": 600,
+    "mlp wide": 400,
+    "cnn small": 300,
+    "encoder": 200,
+    "transformer nano": 8,
+    "transformer 384 × 6": 4,
+}
 
 
 def ratio(plan: float | None, found: float | None) -> str:
@@ -46,11 +58,32 @@ def ratio(plan: float | None, found: float | None) -> str:
     return f"{plan or 0:>14,.5g} {found or 0:>14,.5g} {(found or 0) / plan if plan else 0:>6.2f}"
 
 
+def work(spec: lk.Experiment) -> float:
+    """Seconds a step that the processor works: what other programs hardly disturb.
+
+    Of a run and one of thrice the steps, in a process of their own; what differs are steps.
+    """
+    n = max(3, (spec.training.steps or 0) // 8)
+    code = (
+        "import sys, time\nfrom lmkit.loop import train\nfrom lmkit.runfolder import RunFolder\nimport lmkit as lk\n"
+        "spec, root, n = lk.Experiment.load(sys.argv[1]), sys.argv[2], int(sys.argv[3])\ntook = []\n"
+        "for steps in (n, n, 3 * n):\n"
+        "    folder = RunFolder.create(spec.override({'steps': steps, 'validation': 0, 'test': 0}), root)\n"
+        "    began = time.process_time(); train(folder); took.append(time.process_time() - began)\n"
+        "    assert folder.status().state == 'completed', folder.status().reason\n"
+        "print((took[2] - took[1]) / (2 * n))"
+    )
+    with tempfile.TemporaryDirectory() as root:
+        spec.save(Path(root) / "experiment.yaml")
+        command = [sys.executable, "-c", code, str(Path(root) / "experiment.yaml"), root, str(n)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
 def main() -> None:
     """Prints a table for each framework."""
     parser = argparse.ArgumentParser()
     parser.add_argument("framework", nargs="*", default=["torch", "tensorflow"])
-    parser.add_argument("-k", default="")
+    parser.add_argument("-k", default="", metavar="CASE", help="a part of its name")
     chosen = parser.parse_args()
     for framework in chosen.framework:
         for name, case in CASES.items():
@@ -58,7 +91,14 @@ def main() -> None:
                 continue
             steps = STEPS.get(name, 100)
             spec = lk.Experiment(framework=framework, **case).override(
-                {"optimizer": "adam", "epochs": 1000, "steps": steps, "clip_norm": None, "schedule": "constant"}
+                {
+                    "optimizer": "adam",
+                    "epochs": 1000,
+                    "steps": steps,
+                    "clip_norm": None,
+                    "schedule": "constant",
+                    "threads": 1,
+                }
             )
             with tempfile.TemporaryDirectory() as root:
                 run = lk.train(spec, runs=root, wait=True)
@@ -75,6 +115,7 @@ def main() -> None:
             print(f"  memory, MB   {ratio(plan.memory_bytes['total'] / 1e6, (found['memory_bytes'] or 0) / 1e6)}")
             print(f"  checkpoint   {ratio(plan.checkpoint_bytes, found['checkpoint_bytes'])}")
             print(f"  ms a step    {ratio((plan.seconds_per_step or 0) * 1e3, (found['seconds_per_step'] or 0) * 1e3)}")
+            print(f"  … of work    {ratio((plan.seconds_per_step or 0) * 1e3, work(spec) * 1e3)}")
             sys.stdout.flush()
 
 

@@ -83,17 +83,19 @@ class Steps(Loop):
     def __call__(self, epochs: int) -> None:
         """Trains so many epochs and writes down all of them."""
         away = time.monotonic() - self.left  # while others trained, this run's own clocks stood still
-        self.flushed, self.shown, self.saved = self.flushed + away, self.shown + away, self.saved + away
+        self.saved, self.record.flushed, self.record.shown = (
+            clock + away for clock in (self.saved, self.record.flushed, self.record.shown)
+        )
         for _ in range(epochs):
             self._epoch()
-        self._flush()
+        self.record.flush()
         self.left = time.monotonic()
 
-    def _end_epoch(self) -> None:
+    def _validate(self, epoch: float) -> None:
         if self.whole:
-            super()._end_epoch()
+            super()._validate(epoch)
         else:
-            self.at.epoch, self.at.batch, self.at.loss_sum, self.at.rows_seen = self.at.epoch + 1, 0, 0.0, 0
+            self.at.loss_sum, self.at.rows_seen = 0.0, 0
 
 
 def experiment(work: Workload, framework: str, root: Path, compiled: str = "auto") -> Experiment:

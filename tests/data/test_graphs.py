@@ -179,6 +179,7 @@ def test_a_run_predicts_nodes_from_its_folder_alone(files: Files) -> None:
     (files.folder / "edges.csv").unlink()
     run = lk.attach(run.name)
     asked = prepare_test_nodes(run, files)
+    assert run.predictions.id.tolist() == asked
     assert run.predict(asked).tolist() == run.predictions.prediction.tolist()
     assert set(run.predictions.target) <= {"left", "right"}
     np.testing.assert_allclose(run.predict_proba(asked).sum(1), 1, rtol=1e-6)

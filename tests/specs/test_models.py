@@ -67,8 +67,10 @@ def test_the_textbook_preset_is_ten_ten_one():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_a_word_a_field_or_a_start(preset):
     named, _, word = preset.partition(":")
-    data = DATA[named]
+    data = DATA.get(preset, DATA[named])
     model = Experiment(data=data, model=preset).model
+    assert Experiment(model=preset) == Experiment(data=data, model={"family": named, "preset": word})
+    assert Experiment(model={"family": named, "preset": word}).data.source == data
     family = type(model)
     assert model.family == named
     assert model == family(**PRESETS[preset])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,20 @@ def test_multiplications_are_those_that_pytorch_counts(spec: Transformer, signat
     assert counted.get_total_flops() == 2 * 3 * spec.multiplications(signature)
 
 
-def test_first_weights_are_gpt2s() -> None:
+@pytest.mark.parametrize(("spec", "signature"), [MODELS[1], MODELS[3]])
+def test_a_keras_model_is_saved_whole(spec: Transformer, signature: Signature, tmp_path: Path) -> None:
+    import keras
+
+    model: Any = get_backend("tensorflow").build(spec, signature, "float32")
+    model.save(tmp_path / "a.keras")
+    X = rows(signature, 4)
+    expected = get_backend("tensorflow").predict(model, X)
+    assert np.ptp(expected) > 0
+    found = get_backend("tensorflow").predict(keras.models.load_model(tmp_path / "a.keras"), X)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_first_weights_are_small_draws_of_numpy() -> None:
     spec = Transformer(depth=8, width=64, heads=4, feedforward=200, tied=False)
     found = spec.initial_weights(language(40, 100), 7)
     shapes = {f"{layer.name}.{n}": s for layer in spec.layers(language(40, 100)) for n, s in layer.weights.items()}
@@ -127,13 +141,14 @@ def test_first_weights_are_gpt2s() -> None:
     for name, values in found.items():
         assert values.dtype == np.float32
         if name.endswith(("kernel", "embeddings")):
-            expected = 0.02 / (4 if name.startswith(("project", "down")) else 1)  # √(2 · 8) = 4
+            expected = 0.0790569 / (4 if name.startswith(("project", "down")) else 1)  # √(2/(5 · 64)); √(2 · 8) = 4
             assert values.std() == pytest.approx(expected, rel=6 / math.sqrt(2 * values.size)), name
             assert abs(values.mean()) < 5 * expected / math.sqrt(values.size), name
         else:
             assert np.all(values == (1 if name.endswith("gamma") else 0)), name
     draw = np.random.default_rng([7, 0])
-    assert np.array_equal(found["embed.embeddings"], draw.standard_normal((100, 64), np.float32) * np.float32(0.02))
+    drawn = draw.standard_normal((100, 64), np.float32)
+    np.testing.assert_allclose(found["embed.embeddings"], drawn * 0.0790569, rtol=1e-6)
     other = spec.initial_weights(language(40, 100), 8)
     assert not np.isclose(found["output.kernel"], other["output.kernel"], rtol=1e-6, atol=0).any()
 

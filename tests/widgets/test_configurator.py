@@ -169,7 +169,8 @@ def test_a_file_is_chosen_and_its_columns_are_offered(prices: Path) -> None:
     assert not target.row.visible
     source.menu.value = FILE
     assert source.path.options == ("prices.csv",)
-    assert form.problems == ("data.source: type the path of a file that ends in .csv, .parquet, .npz",)
+    endings = ".csv, .parquet, .npz, .txt, .jsonl"
+    assert form.problems == (f"data.source: type the path of a file that ends in {endings}",)
     source.path.value = "prices.csv"
     assert target.row.visible
     assert target.control.options == ("area", "town", "price")
@@ -244,12 +245,12 @@ def test_drawing_numbers_and_code_follow_the_form() -> None:
     type_in(form, "model.hidden", "20, 4")
     form.form["training.optimizer"].menu.value = "adam"
     parameters = 30 * 20 + 20 + 20 * 4 + 4 + 4 * 1 + 1
-    assert f"{parameters:,}</dd>" in form._picture.value.replace('<dd class="lkc-tile">', "")
+    assert f'<dd class="lkc-tile">{parameters:,}</dd>' in form._plan.numbers.value
     assert "dense 20, relu, 620 parameters; dense 4, relu, 84 parameters" in form._picture.value
     for text in form._code.texts.values():
         assert "adam" in text.value
     type_in(form, "training.precision", "float64")
-    assert f"{parameters * 8 / 1024:.3g} KiB" in form._picture.value
+    assert f"weights {parameters * 8 / 1000:.3g} kB" in form._plan.numbers.value
     assert "<span" not in form._repr_mimebundle_()["text/plain"]
     assert "float64" in form._repr_mimebundle_()["text/plain"]  # where no widgets are, there is the code
 

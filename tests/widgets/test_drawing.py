@@ -1,4 +1,4 @@
-"""A model's layers, counts and memory, held to what the frameworks themselves build; its picture."""
+"""A model's layers, held to what the frameworks themselves build; its picture."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from lmkit import Experiment
 from lmkit.specs.models import CNN, MLP, Layer, Transformer
 from lmkit.specs.signature import Signature
-from lmkit.widgets.drawing import COLUMNS, UNITS, columns, elide, model_svg, numbers, numbers_html, size_text
+from lmkit.widgets.drawing import COLUMNS, UNITS, columns, elide, model_svg
 
 MODELS = [
     (MLP(hidden=()), (30,), 1),
@@ -55,42 +54,6 @@ def test_layers_are_those_that_tensorflow_builds(spec: MLP | CNN, shape: tuple[i
     # Keras lists a shortcut beside what it goes around
     layers = spec.layers(Signature(shape, outputs))
     assert sorted((layer.name, layer.shape, layer.parameters) for layer in layers) == sorted(found)
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        {"name": "sgd"},
-        {"name": "sgd", "momentum": 0.9},
-        {"name": "sgd", "momentum": 0.9, "nesterov": True},
-        {"name": "adam", "beta1": 0.0},
-        {"name": "adamw"},
-    ],
-)
-def test_memory_is_what_pytorch_holds_after_a_step(optimizer: dict[str, Any], precision: str) -> None:
-    import torch
-
-    from lmkit.backends import get_backend
-
-    spec = Experiment(model={"hidden": [12, 6]}, training={"optimizer": optimizer, "precision": precision})
-    model: Any = get_backend("torch").build(spec.model, Signature((9,), 2), precision)
-    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    settings = {k: v for k, v in optimizer.items() if k in ("momentum", "nesterov")}
-    stepper = kinds[optimizer["name"]](model.parameters(), lr=0.1, **settings)
-    model(torch.ones(3, 9, dtype=getattr(torch, precision))).sum().backward()
-    stepper.step()
-
-    def size(tensors: Any) -> int:
-        return sum(t.numel() * t.element_size() for t in tensors)
-
-    state = [v for s in stepper.state.values() for v in s.values() if torch.is_tensor(v) and v.ndim]
-    found = numbers(spec.model.layers(Signature((9,), 2)), spec.training.optimizer, precision)
-    assert found.parameters == sum(p.numel() for p in model.parameters())
-    assert found.weights == size(model.parameters())
-    assert found.gradients == size(p.grad for p in model.parameters())
-    assert found.optimizer == size(state)
-    assert found.memory == found.weights + found.gradients + found.optimizer
 
 
 def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
@@ -170,18 +133,3 @@ def test_shapes_have_a_line_of_their_own_where_they_would_touch() -> None:
 def test_a_layer_of_few_units_shows_each() -> None:
     picture = ET.fromstring(model_svg((UNITS,), MLP(hidden=()).layers(Signature((UNITS,), UNITS + 1))))
     assert [len(list(g.iter("circle"))) for g in picture.iter("g")] == [UNITS, 6 + 3]
-
-
-def test_numbers_are_written_to_be_read() -> None:
-    shown = numbers_html(
-        numbers(MLP(hidden=(4000, 4000)).layers(Signature((1000,), 10)), Experiment().training.optimizer, "float32")
-    )
-    assert '<dd class="lkc-tile">20 M</dd>' in shown
-    assert '<dd class="lkc-tile">76.5 MiB</dd>' in shown
-    assert [size_text(n) for n in (0, 999, 1000, 10 * 2**30, 3 * 2**40)] == [
-        "0 B",
-        "999 B",
-        "0.977 KiB",
-        "10 GiB",
-        "3 TiB",
-    ]

@@ -15,7 +15,7 @@ from lmkit.backends.base import Steps
 from lmkit.backends.tensorflow import checkpoints
 from lmkit.backends.tensorflow.losses import OwnLoss
 from lmkit.backends.tensorflow.models.own import OwnModel
-from lmkit.data.batches import evaluated_rows
+from lmkit.data.batches import Part, evaluated_rows
 from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
@@ -147,8 +147,9 @@ class TensorFlowTrainer:
             seed = np.random.SeedSequence([experiment.seed, 2, i]).generate_state(1)[0]  # each layer draws its own
             variable.assign(np.array([seed, 0], dtype=variable.dtype))
         self.compiled &= training.compile == "on" or not self.exact  # what is compiled for each size does not pay
-        self._take = tf.function(self._steps, jit_compile=self.compiled, autograph=False, reduce_retracing=self.exact)
         self.dtype = np.dtype(training.precision)
+        shapes = self._shapes(dataset.training) if getattr(self.fed, "uneven", False) else None
+        self._take = tf.function(self._steps, shapes, jit_compile=self.compiled, autograph=False)
         self._forward = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
         self._losses = tf.function(
             lambda x, y: _each(self.loss_of(y, model(x, training=False)), y), autograph=False, reduce_retracing=True
@@ -214,6 +215,14 @@ class TensorFlowTrainer:
             rows.append(tf.constant(whole.reshape(-1, *whole.shape[2:])))
         order = np.arange(self.call * width, dtype=np.int32).reshape(self.call, width)
         return tf.constant(order), sizes, (rows[0], rows[1]), len(batches)
+
+    def _shapes(self, rows: Part) -> list[tf.TensorSpec]:
+        """What ``_steps`` takes of batches of any size: traced once, so that a run that is resumed rounds alike."""
+        x, y = ((None,) * a.ndim if a.dtype.kind == "i" else (None, *a.shape[1:]) for a in rows)
+        count = tf.TensorSpec((None,), tf.int32)
+        order = tf.TensorSpec((None, None), tf.int32)
+        rates, numbers = tf.TensorSpec((self.call,), self.dtype), tf.TensorSpec((2,), tf.int32)
+        return [order, rates, numbers, count, tf.TensorSpec(x, rows.X.dtype), tf.TensorSpec(y, rows.y.dtype)]
 
     def _alike(self, count: int) -> list[Any]:
         """Up to ``count`` batches of one shape; the first of another waits for the next call."""

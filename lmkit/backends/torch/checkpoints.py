@@ -55,7 +55,7 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 def weights(model: torch.nn.Module) -> Weights:
     """A copy of the weights; of a model of somebody's own, of its buffers too."""
     if isinstance(model, OwnModel):
-        return {name: np.ascontiguousarray(array(tensor)) for name, tensor in held(model).items()}
+        return {name: array(tensor) for name, tensor in held(model).items()}
     return {name: np.ascontiguousarray(array(p).transpose(axes)) for name, (p, axes) in named(model).items()}
 
 

@@ -38,24 +38,33 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
 
 
-DATA = {"mlp": "breast_cancer", "cnn": "digits", "gcn": "karate_club", "transformer": "python_docs"}
-"""Family → what it is shown on, where no data is named."""
+DATA = {
+    "mlp": "breast_cancer",
+    "cnn": "digits",
+    "gcn": "karate_club",
+    "transformer": "python_docs",
+    "transformer:patches": "digits",
+}
+"""Family, or one of its presets → what it is shown on, where no data is named."""
 
 FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano", "loader": "mlp"}
 """Kind of data → what learns from it, where no model is named."""
 
 TRAINING: dict[str, dict[str, Any]] = {
-    "gcn": {"epochs": 200, "optimizer": {"name": "adam", "lr": 0.01}},
+    "gcn": {"epochs": 60, "optimizer": {"name": "adam", "lr": 0.01}},
     "transformer": {
         "optimizer": {"name": "adamw", "lr": 0.001, "beta2": 0.99},
         "schedule": {"name": "cosine", "warmup": 20},
         "clip_norm": 1.0,
-    }
+    },
 }
 """Family → what of ``training`` suits it better than the defaults, where nothing else is said."""
 
-OF_KIND: dict[str, dict[str, Any]] = {"text": {"validate_every": 50}}
-"""Kind of data → what of ``training`` suits it better than the defaults: an epoch of a text is long."""
+OF_KIND: dict[str, dict[str, Any]] = {
+    "text": {"validate_every": 50, "optimizer": {"name": "adamw", "lr": 0.003, "beta2": 0.99}},
+}
+"""Kind of data → what of ``training`` suits it better than the defaults: an epoch of a text is long, and a small model
+learns from it at a high rate."""
 
 
 def _expand(value: Any) -> Any:

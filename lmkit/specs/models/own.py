@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from lmkit.specs.models.base import Layer, ModelSpec, Weights, refuse
 from lmkit.specs.references import Reference
@@ -28,7 +28,9 @@ class Own(ModelSpec):
     """Built by a function or class of your own."""
     builder: Reference
     """The function or class that builds it, as package.module:name."""
-    arguments: Annotated[dict[str, JsonValue], BeforeValidator(lambda value: {} if value == "" else value)] = {}
+    arguments: Annotated[dict[str, JsonValue], BeforeValidator(lambda value: {} if value == "" else value)] = Field(
+        default_factory=dict
+    )
     """What it is called with: names and plain values."""
 
     def check(self, signature: Signature) -> None:

@@ -13,9 +13,6 @@ from lmkit.specs.signature import Shape, Signature
 if TYPE_CHECKING:
     import numpy as np
 
-SPREAD = 0.02
-"""Standard deviation of the first weights (Radford et al., 2019)."""
-
 ROTATION = 10_000.0
 """The base of the angles by which rotary positions turn: pair i of d numbers turns by t·base^(−2i/d) at place t."""
 
@@ -31,7 +28,7 @@ LLAMA = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"depth": 4, "width": 128, "heads": 4, "context": 128},
-    "patches": {"depth": 4, "width": 64, "heads": 4, "patch": 2},
+    "patches": {"depth": 2, "width": 64, "heads": 4, "patch": 2},
     "gpt2": {"depth": 12, "width": 768, "heads": 12, "context": 1024},
     "gpt2-medium": {"depth": 24, "width": 1024, "heads": 16, "context": 1024},
     "gpt2-large": {"depth": 36, "width": 1280, "heads": 20, "context": 1024},
@@ -235,20 +232,23 @@ class Transformer(ModelSpec):
         return self.model_copy(update={"depth": self.depth // 2}) if self.depth > 1 else super().smaller(signature)
 
     def initial_weights(self, signature: Signature, seed: int) -> Weights:
-        """The first weights, float32 (which float64 holds exactly), drawn by NumPy as GPT-2's were.
+        """The first weights, float32 (which float64 holds exactly), drawn by NumPy.
 
-        Kernels and tables are normal with standard deviation 0.02, those that end a residual part divided by
-        √(2 · depth), for so many parts add up (Radford et al., 2019); biases are zero, gammas one.
+        Kernels and tables are normal with standard deviation √(2/(5 · width)) (Nguyen and Salazar, 2019), which at the
+        width of GPT-2 is its 0.02, and grows where a model is narrow: there 0.02 is slow to learn. Those that end a
+        residual part are divided by √(2 · depth), for so many parts add up (Radford et al., 2019); biases are zero,
+        gammas one.
         """
         import numpy as np
 
         draw = np.random.default_rng([seed, 0])
+        spread = math.sqrt(2 / (5 * self.width))
 
         def first(layer: Layer, name: str, shape: Shape) -> np.ndarray:
             if name not in ("kernel", "embeddings"):
                 return np.full(shape, float(name == "gamma"), np.float32)
             values = draw.standard_normal(shape, np.float32)
-            values *= SPREAD / (math.sqrt(2 * self.depth) if layer.name.startswith(("project_", "down_")) else 1)
+            values *= spread / (math.sqrt(2 * self.depth) if layer.name.startswith(("project_", "down_")) else 1)
             return values
 
         return {

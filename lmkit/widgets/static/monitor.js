@@ -1,6 +1,6 @@
 // The page's side of lmkit's monitor: draws what the kernel tells, asks for what a person wants.
 //
-// Kernel → page: {type: "news", runs: [{run, status?, metric?, marks?, steps?, epochs?}], anew} with a buffer of float32
+// Kernel → page: {type: "news", runs: [{run, status?, metric?, marks?, sample?, steps?, epochs?}], anew} with a buffer of float32
 // for each `steps` and `epochs`; "detail" likewise; "plotly" with plotly.js, gzipped; "refused" with a text.
 // Page → kernel: "hello" (tell everything), "plotly", "zoom", and the verbs of a run.
 
@@ -174,6 +174,7 @@ class View {
         device: element("span", {class: "lmkit-device"}),
         bar: element("progress", {max: 1, value: 0, "aria-label": `progress of ${run.name}`}),
         numbers: element("span", {class: "lmkit-numbers"}),
+        sample: element("p", {class: "lmkit-sample", hidden: true, "aria-label": `sample of ${run.name}`}),
         pause: button("Pause", "wait after a checkpoint, or go on", () => this.ask(this.waits(run) ? "resume" : "pause", i)),
         stop: button("Stop", "end the run after a checkpoint; everything is kept", () => this.ask("stop", i)),
       }
@@ -181,7 +182,7 @@ class View {
       if (this.runs.length > 1) name.style.setProperty("--swatch", run.colour)
       return element("div", {class: this.runs.length > 1 ? "lmkit-run lmkit-several" : "lmkit-run"},
         element("div", {class: "lmkit-title"}, name, run.parts.state, run.parts.device, element("span", {class: "lmkit-actions"}, run.parts.pause, run.parts.stop)),
-        run.parts.bar, run.parts.numbers)
+        run.parts.bar, run.parts.numbers, run.parts.sample)
     })
     return element("div", {class: "lmkit-head"}, ...rows)
   }
@@ -263,6 +264,7 @@ class View {
         continue
       }
       if (told.status) this.status(run, told)
+      if (told.sample) this.sample(run, told.sample)
       if (told.steps) run.steps.take(told.steps, values())
       if (told.epochs) run.epochs.take(told.epochs, values())
     }
@@ -311,6 +313,12 @@ class View {
       const scores = Object.entries(status.metrics ?? {}).map(([k, v]) => `${k} ${number(v)}`).join("   ")
       this.say([status.state, status.reason && `(${status.reason})`, scores && `test part: ${scores}`].filter(Boolean).join(" "), status.state === "failed")
     }
+  }
+
+  // What a language model wrote last, after the words that it was given.
+  sample(run, {step, prompt, text}) {
+    run.parts.sample.hidden = false
+    run.parts.sample.replaceChildren(element("small", {}, `after step ${whole(step)}`), element("i", {}, prompt), text)
   }
 
   waits(run) {
@@ -364,7 +372,7 @@ class View {
     const dark = document.body.dataset.jpThemeLight === "false"
     const tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
     const metric = this.runs.map((r) => r.metric).find(Boolean)
-    this.titles.metric.textContent = {accuracy: "Accuracy", r2: "R²"}[metric] ?? "Metric"
+    this.titles.metric.textContent = {accuracy: "Accuracy", r2: "R²", bits_per_byte: "Bits a byte"}[metric] ?? "Metric"
     this.scale.setAttribute("aria-pressed", String(this.isLog()))
     const rates = this.runs[this.chosen].steps.rows[STEP.lr]
     this.rate.placeholder = rates.length ? String(Number(rates.at(-1).toPrecision(3))) : ""

@@ -107,7 +107,7 @@ def build(spec: GCN, signature: Signature, precision: str) -> keras.Model:
     L = keras.layers
     features, (senders, receivers, weights) = signature.graph.features, signature.graph.with_loops()
     rows = keras.Input((1,), dtype="int64")
-    graph = Nodes(*features.shape, len(senders), name="graph", dtype=precision)
+    graph = Nodes(len(features), features.shape[1], len(senders), name="graph", dtype=precision)
     graph.set_weights([features, senders, receivers, weights])
     x, *joined = graph(rows)
     attends = spec.weighting == "attention"

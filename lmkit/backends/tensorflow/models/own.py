@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -67,7 +66,9 @@ def build(spec: Own, signature: Signature, precision: str) -> OwnModel:
         try:
             given = model(tf.constant(rows if signature.vocabulary else rows.astype(precision)))
         except Exception as error:
-            raise ConfigError([f"model.builder: the model of {name} takes no rows {rows.shape}: {told(error)}"]) from error
+            raise ConfigError(
+                [f"model.builder: the model of {name} takes no rows {rows.shape}: {told(error)}"]
+            ) from error
     check_outputs(tuple(given.shape) if tf.is_tensor(given) else type(given).__name__, signature, name)
     if not own.trainable_variables:
         raise ConfigError([f"model.builder: the model of {name} has no weight to learn (trainable)"])

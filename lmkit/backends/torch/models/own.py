@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lmkit.data.objects import arguments_of, find, signature_of, told
 from lmkit.data.trial import check_built, check_outputs, trial_rows
@@ -20,7 +21,10 @@ class OwnModel(nn.Module):
 
     Attributes:
         own: the model as its author knows it.
+        multiplications: in products of matrices that the output of one row takes.
     """
+
+    multiplications = 0
 
     def __init__(self, own: nn.Module, shape: Shape) -> None:
         super().__init__()
@@ -54,18 +58,22 @@ def build(spec: Own, signature: Signature) -> OwnModel:
     model = OwnModel(own, signature.shape)
     rows = torch.from_numpy(trial_rows(signature))
     states = torch.get_rng_state()
+    counter = FlopCounterMode(display=False)
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), counter:
             given = model(rows.to(_dtype(own)) if rows.is_floating_point() else rows)
     except Exception as error:
-        raise ConfigError([f"model.builder: the model of {name} takes no rows {tuple(rows.shape)}: {told(error)}"]) from error
+        raise ConfigError(
+            [f"model.builder: the model of {name} takes no rows {tuple(rows.shape)}: {told(error)}"]
+        ) from error
     finally:
         torch.set_rng_state(states)
         model.train()
     check_outputs(tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__, signature, name)
     if not any(p.requires_grad for p in own.parameters()):
         raise ConfigError([f"model.builder: the model of {name} has no parameter to learn (requires_grad)"])
+    model.multiplications = counter.get_total_flops() // (2 * len(rows))  # it counts additions too
     return model
 
 

@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
     def __init__(self, spec: Transformer, places: int, causal: bool) -> None:
         super().__init__()
-        self.heads, self.groups, self.causal = spec.heads, spec.groups, causal
+        self.heads, self.groups, self.size, self.causal = spec.heads, spec.groups, spec.head, causal
         self.rotary = spec.positions == "rotary"
         if self.rotary:
             for name, table in zip(("cos", "sin"), turns(places, spec.head), strict=True):
@@ -48,9 +48,9 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Every place's mixture of the values that it attends to, (rows, places, width)."""
-        heads, groups = self.heads, self.groups
-        x = x.unflatten(2, (heads + 2 * groups, -1)).transpose(1, 2)
-        q, k, v = x.split((heads, groups, groups), dim=1)
+        heads, groups, size = self.heads, self.groups, self.size
+        parts = zip(x.split((heads * size, groups * size, groups * size), dim=2), (heads, groups, groups), strict=True)
+        q, k, v = (part.unflatten(2, (number, size)).transpose(1, 2) for part, number in parts)
         if self.rotary:
             q, k = self._turned(q), self._turned(k)
         x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, enable_gqa=groups != heads)
