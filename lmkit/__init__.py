@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmkit.batch.execution import run_template
     from lmkit.batch.templates import templates
     from lmkit.conversion import convert
+    from lmkit.deploy.bundle import bundle
     from lmkit.deploy.comparison import compare
     from lmkit.deploy.loading import load_bundle
     from lmkit.description import describe
@@ -53,6 +54,7 @@ _HOMES = {
     "convert": "lmkit.conversion",
     "load_bundle": "lmkit.deploy.loading",
     "compare": "lmkit.deploy.comparison",
+    "bundle": "lmkit.deploy.bundle",
     "describe": "lmkit.description",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
@@ -88,6 +90,7 @@ __all__ = [
     "Runs",
     "TemplateError",
     "attach",
+    "bundle",
     "charts",
     "compare",
     "configure",

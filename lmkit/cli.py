@@ -176,6 +176,16 @@ def compare(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def bundle(chosen: argparse.Namespace) -> int:
+    """Writes a bundle, and tells where."""
+    written = verbs.bundle(chosen)
+    if chosen.json:
+        _json({"bundle": str(written)})
+    else:
+        print(f"bundle    {written}")
+    return DONE
+
+
 def steer(chosen: argparse.Namespace) -> int:
     """Asks a run for something, and waits until its state tells whether it was done."""
     asked: Run = VERBS[chosen.verb].call(chosen)
@@ -195,6 +205,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     **dict.fromkeys(("pause", "resume", "stop", "checkpoint", "note", "set-learning-rate"), steer),
     "convert": convert,
     "compare": compare,
+    "bundle": bundle,
     "describe": describe,
     "generate": generate,
     "plan": plan,

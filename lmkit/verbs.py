@@ -310,6 +310,19 @@ def compare(chosen: argparse.Namespace) -> Comparison:
 
 
 @_verb(
+    RUN,
+    word("technique", metavar="TECHNIQUE", help="which variant, such as onnx"),
+    word("out", metavar="DIR", help="the folder to write, empty or not there yet"),
+    word("--layout", default="plain", help="plain, triton or tensorflow-serving"),
+    RUNS,
+    example="bundle last onnx out/",
+)
+def bundle(chosen: argparse.Namespace) -> Path:
+    """Writes a variant of a run as a folder to deploy."""
+    return lmkit.bundle(chosen.run, chosen.technique, chosen.out, layout=chosen.layout, runs=chosen.runs)
+
+
+@_verb(
     word("run", metavar="RUN", help="a run's name, or: last; or an executed .ipynb file"),
     word("-o", dest="output", metavar="OUT", help="an .html or .ipynb file (default: in the run's folder)"),
     RUNS,

@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Variant:
         agreement: share of predictions that are the baseline's; None for a regression.
         operations: what a call executes: name, type, count.
         flags: what is not as it should be.
+        folder: the run's.
     """
 
     run: str
@@ -60,11 +61,18 @@ class Variant:
     operations: tuple[tuple[str, str, int], ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def name(self) -> str:
         """The run and the technique."""
         return f"{self.run}/{self.technique}"
+
+    def bundle(self, out: str | Path, *, layout: str = "plain") -> Path:
+        """Writes it as a folder to deploy; see ``lmkit.deploy.bundle``."""
+        from lmkit.deploy.bundle import bundle
+
+        return bundle(self.folder, self.technique, out, layout=layout)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; ``from_dict`` reads them again."""
@@ -219,7 +227,9 @@ def compare(
     for each in several:
         if each.state != "completed":
             raise RunStateError(f"{each.name} cannot be compared: it is {each.state}, expected completed")
-    comparison = Comparison(Variant(r.name, t, find(t).group, threads=threads) for r in several for t in wanted)
+    comparison = Comparison(
+        Variant(r.name, t, find(t).group, threads=threads, folder=str(r.path)) for r in several for t in wanted
+    )
     live = Live()
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -255,7 +265,7 @@ class _Session:
                 place = self._place(run, variant.technique)
                 kept = None if self.again else _read(place, self.batches, self.threads)
                 if kept:
-                    self.comparison.variants[i] = kept
+                    self.comparison.variants[i] = replace(kept, folder=variant.folder)
                     continue
                 self.tell(self.comparison, variant.name)
                 maker = self._maker(run, stack)
@@ -310,7 +320,7 @@ class _Session:
         found = Variant(
             variant.run, variant.technique, variant.group, "measured", "", artefact.size(place), peak, self.threads,
             seconds, timed, scored["metrics"], scored["divergence"], scored["agreement"], operations,
-            artefact.recipe, flags,
+            artefact.recipe, flags, variant.folder,
         )  # fmt: skip
         (place / MEASURED).write_text(json.dumps({"batches": self.batches, **found.to_dict()}), encoding="utf-8")
         return found
@@ -329,7 +339,7 @@ def _read(place: Path, batches: tuple[int, ...], threads: int) -> Variant | None
 
 
 def _failed(variant: Variant, state: str, error: Exception) -> Variant:
-    return Variant(variant.run, variant.technique, variant.group, state, str(error), threads=variant.threads)
+    return replace(variant, state=state, reason=str(error))
 
 
 def _flags(
