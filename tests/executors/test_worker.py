@@ -492,8 +492,8 @@ PRELOADED = """
 import sys, psutil
 import numpy, scipy.linalg, pandas, pyarrow.parquet
 before = psutil.Process().num_threads()
-from lmkit.executors.forkserver import _preload
-_preload(sys.argv[1])
+from lmkit.executors.forkserver import preload
+preload(sys.argv[1])
 assert sys.argv[1] in sys.modules
 print(psutil.Process().num_threads() - before)
 if sys.argv[1] == "torch":
