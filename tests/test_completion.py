@@ -73,7 +73,7 @@ def test_files_where_a_file_is_wanted(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / name).touch()
     assert offered("%lmkit train ") == ["a.yaml", "b.json", "more/"]
     assert offered("%lmkit train more/") == ["more/e.yml"]
-    assert offered("%lmkit run c") == ["c.ipynb"]
+    assert offered("%lmkit run c") == ["compare", "c.ipynb"]
 
 
 @pytest.mark.parametrize(

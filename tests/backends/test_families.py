@@ -102,8 +102,7 @@ class Made:
             self.parts = [Part(x, draw.integers(0, OUTPUTS, len(x))) for x in X]
         # biases, gammas and betas too are something else than where they start
         self.weights = {
-            k: v + 0.1 * draw.normal(size=v.shape)
-            for k, v in self.spec.initial_weights(self.signature, 3).items()
+            k: v + 0.1 * draw.normal(size=v.shape) for k, v in self.spec.initial_weights(self.signature, 3).items()
         }
         self.model = backend.build(self.spec, self.signature, precision)
         backend.set_weights(self.model, self.weights)
