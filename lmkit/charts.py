@@ -100,14 +100,16 @@ def comparison(compared: Comparison) -> Chart:
     metric, largest = main_metric(shown[0]), max(v.size_bytes for v in shown)
     several = len({v.run for v in shown}) > 1
 
+    unit, a_second = ("µs", 1e6) if max(v.latency[0].p50.value for v in shown) < 2e-3 else ("ms", 1e3)
+
     def point(v: Variant) -> tuple[float, float]:
-        return 1e3 * v.latency[0].p50.value, v.metrics.get(metric, 0.0)
+        return a_second * v.latency[0].p50.value, v.metrics.get(metric, 0.0)
 
     groups = []
     for colour, group in zip(COLOURS * 2, dict.fromkeys(v.group for v in shown), strict=False):
         own = [v for v in shown if v.group == group]
         x, y = zip(*map(point, own), strict=True)
-        spans = tuple((1e3 * v.latency[0].p50.low, 1e3 * v.latency[0].p50.high) for v in own)
+        spans = tuple((a_second * v.latency[0].p50.low, a_second * v.latency[0].p50.high) for v in own)
         sizes = tuple(8 + 26 * (v.size_bytes / largest) ** 0.5 for v in own)
         labels = tuple(v.name if several else v.technique for v in own)
         groups.append(Series(group, list(x), list(y), colour, "points", sizes, spans, labels))
@@ -115,7 +117,7 @@ def comparison(compared: Comparison) -> Chart:
     guide = Series("front", [x for x, _ in front], [y for _, y in front], GREY, "guide")
     batch = shown[0].latency[0].batch
     panel = Plot(
-        f"milliseconds a call of {batch} row{'s' if batch > 1 else ''} (log scale)",
+        f"{unit} a call of {batch} row{'s' if batch > 1 else ''} (log scale)",
         metric,
         (guide, *groups),
         log_x=True,

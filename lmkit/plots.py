@@ -299,6 +299,8 @@ def _picture(chart: Chart) -> bytes:
             legend = figure.legend(
                 entries.values(), entries, loc="outside upper left", ncols=columns, frameon=False, alignment="left"
             )
+            for handle in legend.legend_handles:
+                getattr(handle, "set_sizes", list)([36])  # of clouds, whatever the size of their first point
             legend.set_title(chart.title, prop=FontProperties(size=heading["fontsize"]))
         else:
             figure.suptitle(chart.title, x=0.01, ha="left", **heading)
@@ -312,7 +314,7 @@ def _picture(chart: Chart) -> bytes:
 
 
 def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     for depth, series in enumerate(panel.series):
         if series.style == "points":
@@ -336,8 +338,10 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
             (drawn,) = ax.plot(series.x, series.y, color=series.colour, zorder=2 + depth, **look)
         for y, span in zip(series.y, series.spans, strict=False):
             ax.plot(span, (y, y), color=series.colour, linewidth=1)
-        for x, y, label in zip(series.x, series.y, series.labels, strict=False):
-            ax.annotate(label, (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=7.5, color=INK)
+        for x, y, label, size in zip(series.x, series.y, series.labels, series.sizes, strict=False):
+            ax.annotate(
+                label, (x, y), (0, 3 + 0.4 * size), textcoords="offset points", ha="center", fontsize=7.5, color=INK
+            )
         if series.style != "guide":
             entries.setdefault(series.name, drawn)
     for mark in panel.marks:
@@ -347,7 +351,10 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
         ax.set_yscale("log")
     if panel.log_x:
         ax.set_xscale("log")
-        ax.margins(0.12, 0.15)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.margins(0.12, 0.2)
     if panel.y_range:
         ax.set_ylim(*panel.y_range)
     if not panel.log_x and all(series.style != "points" for series in panel.series):  # epochs and steps are counted

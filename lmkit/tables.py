@@ -146,12 +146,12 @@ def environment(run: Run) -> Table:
 
 def operations(compared: Comparison) -> Table:
     """What a call of each variant executes, as its runtime tells it: operations by type, the most frequent first."""
-    rows = []
+    rows, several = [], len({v.run for v in compared}) > 1
     for v in compared.measured:
         kinds: dict[str, list[tuple[int, str]]] = {}
         for name, dtype, times in v.operations:
             kinds.setdefault(dtype or "–", []).append((times, name))
         for dtype, found in kinds.items():
             listed = ", ".join(f"{times} × {name}" for times, name in sorted(found, reverse=True)[:6])
-            rows.append((v.name, dtype, sum(times for times, _ in found), listed))
+            rows.append((v.name if several else v.technique, dtype, sum(times for times, _ in found), listed))
     return Table("What was executed", ("variant", "type", "operations", "which"), tuple(rows))

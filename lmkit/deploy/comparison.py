@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.measure import ROUNDS, Interval, Latency, MeasurementFailed, NotApplicable, Process, latency
+from lmkit.deploy.measure import ROUNDS, Interval, Latency, MeasurementFailed, NotApplicable, Process, latency, noise
 from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
 from lmkit.deploy.showing import Live, table
 from lmkit.deploy.techniques import FAITHFUL, find, techniques
@@ -140,7 +140,8 @@ class Comparison(Sequence[Variant]):
 
     def to_list(self) -> list[dict[str, Any]]:
         """One object a variant, as ``lmkit compare --json`` prints them; latency in milliseconds."""
-        return [_told(v) for v in self.variants]
+        unlike = noise(v.latency[0] for v in self.measured)
+        return [_told(v, unlike) for v in self.variants]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/html": self.table.html, "text/plain": self.table.text}
@@ -157,7 +158,7 @@ def _goods(variant: Variant) -> tuple[float, float, float]:
     return variant.latency[0].p50.value, float(variant.size_bytes), -score if metric in HIGHER else score
 
 
-def _told(variant: Variant) -> dict[str, Any]:
+def _told(variant: Variant, unlike: Interval) -> dict[str, Any]:
     first = variant.latency[0] if variant.latency else None
     return {
         "name": variant.name,
@@ -174,7 +175,7 @@ def _told(variant: Variant) -> dict[str, Any]:
             "p95": first.p95 and 1e3 * first.p95,
         },
         "ratio": first and {"value": first.ratio.value, "ci95": [first.ratio.low, first.ratio.high],
-                            "control": [first.control.low, first.control.high], "differs": first.differs},
+                            "control": [first.control.low, first.control.high], "differs": first.differs(unlike)},
         "rows_per_second": {str(one.batch): one.rows_per_second for one in variant.latency},
         "seconds": dict(variant.seconds),
         "metrics": dict(variant.metrics),

@@ -2,7 +2,7 @@
 
 A variant's latency is told by the ratio to the baseline of the same round, so what slows the whole machine cancels.
 The interval is a bootstrap over rounds (Efron and Tibshirani, *An Introduction to the Bootstrap*, chapter 13); the
-baseline runs twice, and a difference inside the interval of baseline against baseline is none.
+baseline runs twice, and a difference inside what baseline against baseline shows is none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +66,9 @@ class Latency:
     control: Interval
     calls: int
 
-    @property
-    def differs(self) -> bool:
-        """Whether it is quicker or slower than the baseline beyond what the control shows."""
-        return not (self.ratio.overlaps(self.control) or self.ratio.low <= 1 <= self.ratio.high)
+    def differs(self, noise: Interval) -> bool:
+        """Whether it is quicker or slower than the baseline beyond ``noise``, what the baseline is to itself."""
+        return not (self.ratio.overlaps(noise) or self.ratio.low <= 1 <= self.ratio.high)
 
     @property
     def rows_per_second(self) -> float:
@@ -162,6 +161,20 @@ def latency(
         bootstrap(medians[:, 2] / medians[:, 1], seed),
         len(calls),
     )
+
+
+def noise(timed: Iterable[Latency]) -> Interval:
+    """What the baseline was to itself in all that was measured with one number of rows, and 1 among it.
+
+    Two processes of the same model may differ for as long as they live, by where their memory lies; rounds within one
+    pair of them do not show it, but pairs do.
+
+    >>> one = Interval(1.0, 0.99, 1.01)
+    >>> noise([Latency(1, one, None, one, control, 9) for control in (one, Interval(0.95, 0.94, 0.96))])
+    Interval(value=1.0, low=0.94, high=1.01)
+    """
+    controls = [one.control for one in timed]
+    return Interval(1.0, min([1.0, *(c.low for c in controls)]), max([1.0, *(c.high for c in controls)]))
 
 
 def bootstrap(values: np.ndarray, seed: int = 0, draws: int = 2000) -> Interval:

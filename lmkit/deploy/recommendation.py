@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmkit.deploy.measure import Interval, noise
 from lmkit.errors import ConfigError, LmkitError
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def recommend(variants: Sequence[Variant], constraint: str = EXAMPLES[0]) -> Rec
     if not fitting:
         raise NoneFits(f"no variant is {' and '.join(text for text, _ in limits)}; the baseline is {_told(baseline)}")
     best = _best(fitting, aim)
-    return Recommendation(best, _reason(best, baseline, aim, [text for text, _ in limits], len(fitting), len(sound)))
+    among = [v.latency[0] for v in variants if v.latency]
+    gained = _gain(best, baseline, noise(among))
+    kept = f" of those {' and '.join(text for text, _ in limits)} ({len(fitting)} of {len(sound)})" if limits else ""
+    return Recommendation(best, f"{best.technique} is the {aim}{kept}: {_told(best)}. {gained}")
 
 
 def main_metric(variant: Variant) -> str:
@@ -112,19 +116,17 @@ def _best(fitting: list[Variant], aim: str) -> Variant:
     return min(alike, key=lambda v: v.size_bytes)
 
 
-def _reason(best: Variant, baseline: Variant, aim: str, limits: list[str], fitting: int, sound: int) -> str:
-    kept = f" of those {' and '.join(limits)} ({fitting} of {sound})" if limits else ""
-    first = f"{best.technique} is the {aim}{kept}: {_told(best)}."
+def _gain(best: Variant, baseline: Variant, unlike: Interval) -> str:
+    """What is gained over the baseline, in a sentence."""
     if best is baseline:
-        return f"{first} Nothing that was tried is better than the model as it is."
+        return "Nothing that was tried is better than the model as it is."
     timed = best.latency[0]
-    speed = (
-        f"{1 / timed.ratio.value:.1f} times as fast as the baseline" if timed.differs and timed.ratio.value < 1
-        else f"{timed.ratio.value:.1f} times as slow as the baseline" if timed.differs
-        else "no difference in latency to the baseline"
-    )  # fmt: skip
-    size = f"{best.size_bytes / baseline.size_bytes:.0%} of its size"
-    return f"{first} {speed[0].upper()}{speed[1:]}, {size}."
+    speed = "No difference in latency to the baseline"
+    if timed.differs(unlike):
+        faster = timed.ratio.value < 1
+        times = 1 / timed.ratio.value if faster else timed.ratio.value
+        speed = f"{times:.3g} times as {'fast' if faster else 'slow'} as the baseline"
+    return f"{speed}, {best.size_bytes / baseline.size_bytes:.0%} of its size."
 
 
 def _told(variant: Variant) -> str:

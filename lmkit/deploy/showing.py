@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lmkit.deploy.measure import Interval, noise
 from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
 from lmkit.table import Table
 
@@ -21,7 +22,8 @@ def table(comparison: Comparison) -> Table:
         "variant", "size", *(f"{_rows(b)} a call" for b in batches), "ratio to baseline [95 %]", "control [95 %]",
         "rows/s", metric or "metric", "off by", "agree", "load", "memory", "remarks",
     )  # fmt: skip
-    rows = [_row(v, v.name if several else v.technique, len(batches), metric) for v in comparison]
+    unlike = noise(v.latency[0] for v in comparison.measured)
+    rows = [_row(v, v.name if several else v.technique, len(batches), metric, unlike) for v in comparison]
     return Table("Variants beside the baseline", columns, tuple(rows))
 
 
@@ -29,13 +31,15 @@ def _rows(batch: int) -> str:
     return f"{batch} row{'s' if batch > 1 else ''}"
 
 
-def _row(v: Variant, name: str, batches: int, metric: str) -> tuple[Any, ...]:
+def _row(v: Variant, name: str, batches: int, metric: str, unlike: Interval) -> tuple[Any, ...]:
     if v.state != "measured":
         said = v.state if not v.reason else f"{v.state}: {v.reason}"
         return (name, *[None] * (9 + batches), said)
     first = v.latency[0]
     ratio = f"{first.ratio.value:.2f} [{first.ratio.low:.2f}, {first.ratio.high:.2f}]"
-    remarks = "; ".join(v.flags) or ("" if first.differs or v.technique == "baseline" else "no difference in latency")
+    remarks = "; ".join(v.flags) or (
+        "" if first.differs(unlike) or v.technique == "baseline" else "no difference in latency"
+    )
     return (
         name,
         bytes_text(v.size_bytes),

@@ -51,7 +51,7 @@ def test_the_constraint_decides(constraint: str, expected: str) -> None:
 def test_the_reason_says_what_is_gained() -> None:
     told = str(ALL.recommend("fastest within 1 point of accuracy"))
     assert told.startswith("small is the fastest of those within 1 point of accuracy (3 of 4): 500 µs a call, 100 kB")
-    assert "2.0 times as fast as the baseline, 10% of its size" in told
+    assert "2 times as fast as the baseline, 10% of its size" in told
 
 
 def test_of_those_that_cannot_be_told_apart_the_smallest_is_taken() -> None:
