@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import lmkit as lk
+from lmkit import cli
 from lmkit.deploy import comparison as comparing
 from lmkit.deploy.artefact import Artefact, StaleArtefact
 
@@ -53,7 +55,6 @@ def test_scores_are_those_of_the_reloaded_files(compared: comparing.Comparison, 
 
 
 def _test_part() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
@@ -144,6 +145,30 @@ def test_it_is_a_table_and_a_chart(compared: comparing.Comparison) -> None:
     assert "onnx-int8-static" in chart.text
     assert chart.png().startswith(b"\x89PNG")
     assert {trace.name for trace in chart.figure.data} == {"front", "baseline", "convert", "quantize"}
+
+
+def test_it_is_asked_for_in_a_terminal(
+    compared: comparing.Comparison, run: lk.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(run.path), "-t", "onnx", "-t", "onnx-int8-static", "--batch", "1", "--batch", "8"]
+    assert cli.main([*words, "--for", "smallest", "--json"]) == cli.DONE
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [v["technique"] for v in told["variants"]] == ["baseline", "onnx", "onnx-int8-static"]
+    assert told["recommended"].endswith("/onnx-int8-static")
+    assert cli.main(words) == cli.DONE
+    shown = capsys.readouterr().out
+    assert "ratio to baseline" in shown
+    assert "within 1 point of accuracy" in shown
+
+
+def test_a_variant_is_bundled(compared: comparing.Comparison, run: lk.Run, tmp_path: Path) -> None:
+    onnx = next(v for v in compared if v.technique == "onnx")
+    folder = onnx.bundle(tmp_path / "out")
+    X, _ = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(lk.load_bundle(folder).predict(X[:200]), run.predict(X[:200]))
+    assert cli.main(["bundle", str(run.path), "onnx", str(tmp_path / "again")]) == cli.DONE
+    assert (tmp_path / "again" / "checksums.txt").is_file()
+    assert cli.main(["bundle", str(run.path), "onnx", str(tmp_path / "again")]) == cli.REFUSED
 
 
 def test_an_unknown_technique_and_an_unfinished_run_are_refused(run: lk.Run, tmp_path: Path) -> None:

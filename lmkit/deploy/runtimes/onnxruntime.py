@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+NAMES = {"float": "float32", "double": "float64"}
+"""What ONNX Runtime calls a type → what it is called everywhere else."""
+
+
 class OnnxModel:
     """An inference session on the CPU."""
 
@@ -51,7 +55,7 @@ class OnnxModel:
                 kinds = [next(iter(t)) for t in event["args"].get("input_type_shape", [])]
                 name = event["args"]["op_name"]
                 integer = any(k in ("int8", "uint8") for k in kinds) or "Integer" in name or name.startswith("QLinear")
-                counted[name, "int8" if integer else (kinds[0] if kinds else "")] += 1
+                counted[name, "int8" if integer else NAMES.get(kind := kinds[0] if kinds else "", kind)] += 1
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
     def _options(self) -> Any:
