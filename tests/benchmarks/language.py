@@ -2,10 +2,10 @@
 
 The model is the preset's: 4 blocks, width 128, 4 heads, bytes, 128 places, 16 rows a batch. What is compared is the
 trainer's steps, measured as in ``training.py`` beside this file; what a worker adds to write a step down, some
-microseconds (measured there), is nothing beside the 200 milliseconds of one here. The loops written by hand shuffle and record nothing; they are what one would write who knows
-the framework well: the same attention function, one matrix for queries, keys and values, the fused optimizer in
-PyTorch; many steps in one ``tf.function``, rows gathered in the graph, Keras's layers and TensorFlow's own operation of
-Adam there.
+microseconds (measured there), is nothing beside the 200 milliseconds of one here. The loops written by hand shuffle and
+record nothing; they are what one would write who knows the framework well: the same attention function, one matrix for
+queries, keys and values, the fused optimizer in PyTorch; many steps in one ``tf.function``, rows gathered in the graph,
+Keras's layers and TensorFlow's own operation of Adam there.
 
 In each round each contender, in a new random order, trains the same number of epochs; a row tells the median over the
 rounds of the ratio of CPU time a step, lmkit ÷ contender, and the 95 % bootstrap interval of that median. One process a
