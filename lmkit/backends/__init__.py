@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import os
-import sys
-from collections.abc import Iterator
 
 from lmkit.backends.base import Backend, Steps, Trainer
+from lmkit.backends.quiet import without_notes
 from lmkit.errors import MissingPackage, nearest
 
 __all__ = ["Backend", "Steps", "Trainer", "get_backend", "others", "require"]
@@ -41,20 +38,6 @@ def get_backend(name: str) -> Backend:
         MissingPackage: it is not installed.
     """
     require(name)
-    with _without_notes():
+    with without_notes():
         backend: Backend = importlib.import_module(_BACKENDS[name]).backend
     return backend
-
-
-@contextlib.contextmanager
-def _without_notes() -> Iterator[None]:
-    """Turns away what a framework prints while it loads: notes of its C++ side, which no setting silences."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -24,6 +24,9 @@ from typing import Any, NamedTuple
 import nbformat
 import pytest
 
+from lmkit.run import Run
+from lmkit.runfolder import run_folders
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox",
@@ -257,6 +260,17 @@ def notebook(
         shown.page.close()
     if failed and said:
         print("the browser said:", *said[-20:], sep="\n  ")
+
+
+@pytest.fixture
+def ended(lab: Any) -> Iterator[None]:
+    """No test leaves a run behind."""
+    yield
+    live = [Run(folder) for folder in run_folders(lab.runs) if folder.status().live]
+    for run in live:
+        run.stop()
+    for run in live:
+        run.wait(60)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from lmkit.run import Run
 from lmkit.runfolder import run_folders
+
+pytestmark = pytest.mark.usefixtures("ended")
 
 LONG = """import lmkit as lk
 run = lk.train({
@@ -19,17 +20,6 @@ run = lk.train({
     "training": {"epochs": 1000, "validate_every": 40, "threads": 1},
 })
 run"""
-
-
-@pytest.fixture(autouse=True)
-def ended(lab: Any) -> Iterator[None]:
-    """No test leaves a run behind."""
-    yield
-    live = [Run(folder) for folder in run_folders(lab.runs) if folder.status().live]
-    for run in live:
-        run.stop()
-    for run in live:
-        run.wait(60)
 
 
 def test_the_monitor_shows_what_is_written(notebook: Any) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lmkit.run import Run
 from lmkit.runfolder import RunFolder, run_folders
+
+pytestmark = pytest.mark.usefixtures("ended")
 
 LONG = """import lmkit as lk
 run = lk.train(data="digits", model="mlp:small", epochs=100_000, lr=0.003, framework="{framework}", name="{name}")
@@ -21,17 +23,6 @@ STATIC = ".js-plotly-plot .main-svg, .jp-RenderedPlotly img, .jp-RenderedImage i
 def long(framework: str = "torch", name: str = "long") -> str:
     """A cell that trains for longer than any test."""
     return LONG.format(framework=framework, name=name)
-
-
-@pytest.fixture(autouse=True)
-def ended(lab: Any) -> Iterator[None]:
-    """No test leaves a run behind."""
-    yield
-    live = [Run(folder) for folder in run_folders(lab.runs) if folder.status().live]
-    for run in live:
-        run.stop()
-    for run in live:
-        run.wait(60)
 
 
 def only_run(notebook: Any) -> Run:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from lmkit.backends.quiet import quiet
 from lmkit.specs.signature import Shape
 
 NEEDS = {"onnx": ("onnx", "tf2onnx"), "saved_model": (), "litert": ("ai_edge_litert",)}
@@ -40,7 +36,7 @@ def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) ->
     def forward(rows: tf.Tensor) -> tf.Tensor:
         return model(rows, training=False)
 
-    with _quiet():
+    with quiet():
         if kind == "saved_model":
             _save(model, forward, path)
         elif kind == "litert":
@@ -59,15 +55,3 @@ def _save(model: keras.Model, forward: Any, path: Path) -> None:
     archive.track(model)
     archive.add_endpoint("serve", forward)
     archive.write_out(str(path), verbose=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turns away what exporters print and log of their own progress."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

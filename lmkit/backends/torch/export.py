@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lmkit.backends.quiet import quiet
 from lmkit.specs.signature import Shape
 
 NEEDS = {"onnx": ("onnx", "onnxscript"), "program": ()}
@@ -35,20 +31,8 @@ def export(model: torch.nn.Module, row: Shape, dtype: str, kind: str, path: Path
     model = model.eval().cpu()
     example = torch.zeros((2, *row), dtype=getattr(torch, dtype))
     rows: dict[int, Any] = {0: "rows" if kind == "onnx" else torch.export.Dim.DYNAMIC}
-    with _quiet():
+    with quiet():
         if kind == "onnx":
             torch.onnx.export(model, (example,), path, dynamo=True, dynamic_shapes=(rows,), external_data=False)
         else:
             torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(rows,)), path)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turns away what exporters print and log of their own progress."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
