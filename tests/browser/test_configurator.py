@@ -134,7 +134,7 @@ def test_code_is_copied_and_files_are_saved_and_loaded(notebook: Any) -> None:
     form = page.output(0)
     form.get_by_label("preset").select_option("mlp:small")
     form.get_by_label("schedule").select_option("step")
-    form.get_by_label("every").fill("3")
+    form.get_by_label("every", exact=True).fill("3")
     expected = Experiment(model="mlp:small", training={"schedule": {"name": "step", "every": 3}})
     page.wait_for('"every": 3')
 
