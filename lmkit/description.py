@@ -203,7 +203,7 @@ def round_edges(low: float, high: float) -> list[float]:
     """Edges of at most ten ranges that hold ``low`` to ``high``, at 1, 2 or 5 times a power of ten.
 
     >>> round_edges(3, 28)
-    [0, 5, 10, 15, 20, 25, 30]
+    [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]
     """
     rough = (high - low) / 8 or abs(high) / 8 or 1.0
     power = 10.0 ** math.floor(math.log10(rough))

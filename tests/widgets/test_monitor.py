@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from IPython.testing.globalipapp import start_ipython
+from IPython.testing.globalipapp import get_ipython, start_ipython
 
 import lmkit as lk
 from lmkit.feed import STEP_LINES
@@ -152,7 +152,7 @@ def test_the_page_gets_the_installed_plotly(page: Page) -> None:
 
 @pytest.fixture(scope="module")
 def shell() -> Any:
-    return start_ipython()
+    return start_ipython() or get_ipython()  # there is one a process
 
 
 @pytest.fixture
