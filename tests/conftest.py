@@ -27,7 +27,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Gives the test its own LMKIT_RUNS and LMKIT_CACHE, and fails it if a thread or a process of its own outlives it."""
+    """Gives the test its own LMKIT_RUNS and LMKIT_CACHE; fails it if a thread or a process of its own outlives it."""
     monkeypatch.setenv("LMKIT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))
     threads, children = set(threading.enumerate()), _children()

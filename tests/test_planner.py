@@ -380,7 +380,8 @@ def test_the_command_line_tells_the_same(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_it_is_a_magic(monkeypatch: pytest.MonkeyPatch) -> None:
-    from IPython.testing.globalipapp import get_ipython, start_ipython
+    from IPython import get_ipython
+    from IPython.testing.globalipapp import start_ipython
 
     shell = start_ipython() or get_ipython()
     shell.run_line_magic("load_ext", "lmkit")

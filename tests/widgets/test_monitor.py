@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from IPython.testing.globalipapp import get_ipython, start_ipython
+from IPython import get_ipython
+from IPython.testing.globalipapp import start_ipython
 
 import lmkit as lk
 from lmkit.feed import STEP_LINES
