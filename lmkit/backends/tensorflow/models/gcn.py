@@ -7,8 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from lmkit.backends.tensorflow.models.layers import ACTIVATIONS
-from lmkit.specs.models.base import EPSILON
+from lmkit.backends.tensorflow.models.layers import followed
 from lmkit.specs.models.gcn import GCN
 from lmkit.specs.signature import Signature
 
@@ -104,7 +103,6 @@ class Chosen(keras.layers.Layer):
 def build(spec: GCN, signature: Signature, precision: str) -> keras.Model:
     """Graph convolutions with a normalization, an activation, and dropout between them."""
     assert signature.graph is not None
-    L = keras.layers
     features, (senders, receivers, weights) = signature.graph.features, signature.graph.with_loops()
     rows = keras.Input((1,), dtype="int64")
     graph = Nodes(len(features), features.shape[1], len(senders), name="graph", dtype=precision)
@@ -114,12 +112,6 @@ def build(spec: GCN, signature: Signature, precision: str) -> keras.Model:
     for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
         before = x
         x = Convolution(width, spec.heads if attends else 0, name=f"conv_{i}", dtype=precision)([x, *joined])
-        if spec.normalization == "layer":
-            x = L.LayerNormalization(epsilon=EPSILON, name=f"norm_{i}", dtype=precision)(x)
-        x = L.Activation(ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)(x)
-        if spec.dropout:
-            x = L.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision)(x)
-        if skips:
-            x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
+        x = followed(spec, i, before if skips else None, x, precision)
     x = Convolution(signature.outputs, int(attends), name=f"conv_{len(spec.hidden)}", dtype=precision)([x, *joined])
     return keras.Model(rows, Chosen(name="chosen", dtype=precision)([x, rows]))

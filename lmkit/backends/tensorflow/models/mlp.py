@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from lmkit.backends.tensorflow.models.layers import ACTIVATIONS
+from lmkit.backends.tensorflow.models.layers import followed
 from lmkit.specs.models import MLP
-from lmkit.specs.models.base import EPSILON
 from lmkit.specs.signature import Signature
 
 
@@ -17,11 +16,5 @@ def build(spec: MLP, signature: Signature, precision: str) -> keras.Model:
     for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
         before = x
         x = L.Dense(width, name=f"dense_{i}", dtype=precision)(x)
-        if spec.normalization == "layer":
-            x = L.LayerNormalization(epsilon=EPSILON, name=f"norm_{i}", dtype=precision)(x)
-        x = L.Activation(ACTIVATIONS[spec.activation], name=f"{spec.activation}_{i}", dtype=precision)(x)
-        if spec.dropout:
-            x = L.Dropout(spec.dropout, name=f"dropout_{i}", dtype=precision)(x)
-        if skips:
-            x = L.Add(name=f"add_{i}", dtype=precision)([before, x])
+        x = followed(spec, i, before if skips else None, x, precision)
     return keras.Model(inputs, L.Dense(signature.outputs, name=f"dense_{len(spec.hidden)}", dtype=precision)(x))

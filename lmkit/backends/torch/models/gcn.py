@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lmkit.backends.torch.models.layers import ACTIVATIONS, Modules, Residual, chain
-from lmkit.specs.models.base import EPSILON
+from lmkit.backends.torch.models.layers import Modules, Residual, chain, following
 from lmkit.specs.models.gcn import GCN
 from lmkit.specs.signature import Graph, Signature
 
@@ -90,10 +89,6 @@ def build(spec: GCN, signature: Signature) -> nn.Module:
             convolution = Convolution(neighbours, fan_in, fan_out)
         own: Modules = {f"conv_{i}": convolution}
         if hidden:
-            if spec.normalization == "layer":
-                own[f"norm_{i}"] = nn.LayerNorm(fan_out, EPSILON)
-            own[f"{spec.activation}_{i}"] = ACTIVATIONS[spec.activation]()
-            if spec.dropout:
-                own[f"dropout_{i}"] = nn.Dropout(spec.dropout)
+            own |= following(spec, i, fan_out)
         modules |= {f"add_{i}": Residual(own)} if skips else own
     return OfNodes(signature.graph.features, modules)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from lmkit.specs.models import GCN, MLP
+from lmkit.specs.models.base import EPSILON
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -34,3 +37,14 @@ class Residual(nn.Module):
 def chain(modules: Modules) -> nn.Sequential:
     """The modules one after the other."""
     return nn.Sequential(OrderedDict(modules))
+
+
+def following(spec: MLP | GCN, i: int, width: int) -> Modules:
+    """What follows hidden layer ``i``: a normalization, the activation, dropout."""
+    found: Modules = {}
+    if spec.normalization == "layer":
+        found[f"norm_{i}"] = nn.LayerNorm(width, EPSILON)
+    found[f"{spec.activation}_{i}"] = ACTIVATIONS[spec.activation]()
+    if spec.dropout:
+        found[f"dropout_{i}"] = nn.Dropout(spec.dropout)
+    return found

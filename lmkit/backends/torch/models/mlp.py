@@ -6,9 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from lmkit.backends.torch.models.layers import ACTIVATIONS, Modules, Residual, chain
+from lmkit.backends.torch.models.layers import Modules, Residual, chain, following
 from lmkit.specs.models import MLP
-from lmkit.specs.models.base import EPSILON
 from lmkit.specs.signature import Signature
 
 
@@ -19,10 +18,6 @@ def build(spec: MLP, signature: Signature) -> nn.Module:
     for i, ((fan_in, fan_out), skips) in enumerate(zip(pairwise(widths), [*spec.skips, False], strict=True)):
         own: Modules = {f"dense_{i}": nn.Linear(fan_in, fan_out)}
         if i < len(spec.hidden):
-            if spec.normalization == "layer":
-                own[f"norm_{i}"] = nn.LayerNorm(fan_out, EPSILON)
-            own[f"{spec.activation}_{i}"] = ACTIVATIONS[spec.activation]()
-            if spec.dropout:
-                own[f"dropout_{i}"] = nn.Dropout(spec.dropout)
+            own |= following(spec, i, fan_out)
         modules |= {f"add_{i}": Residual(own)} if skips else own
     return chain(modules)
