@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from lmkit.deploy.comparison import Comparison, Variant
+    from lmkit.deploy.comparison import Comparison
+    from lmkit.deploy.variant import Variant
     from lmkit.planning.plan import Plan
     from lmkit.run import Run
 

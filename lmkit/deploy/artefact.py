@@ -30,6 +30,8 @@ class Artefact:
         recipe: how it was made: the technique, and every number that it used.
         claims: the type that its heavy operations are meant to run in, such as ``int8``; what really ran is asked of
             the runtime.
+        stores: the type that its weights are meant to be kept in, where that is another one than they are computed
+            with, such as ``float16`` of a file that is widened while it loads.
         options: what the runtime is to be told.
         files: each file that deployment needs, and the SHA-256 of its content.
     """
@@ -40,6 +42,7 @@ class Artefact:
     dtype: str
     recipe: Mapping[str, Any]
     claims: str = "float32"
+    stores: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -55,11 +55,11 @@ class Bench:
         import numpy as np
 
         from lmkit.deploy.artefact import Artefact
-        from lmkit.deploy.runtimes import LIBRARIES, load
+        from lmkit.deploy.runtimes import find, load
 
         artefact = Artefact.read(self.folder)
         clock = [time.perf_counter()]
-        for library in LIBRARIES.get(artefact.runtime, ()):
+        for library in find(artefact.runtime).LIBRARIES:
             importlib.import_module(library)
         clock.append(time.perf_counter())
         self.imported = memory("VmRSS")

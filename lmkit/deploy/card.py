@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.loading import PACKAGES
+from lmkit.deploy.runtimes import find
 from lmkit.specs.data import STORED
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _use(artefact: Artefact, example: dict[str, Any]) -> str:
     if artefact.entry == "model.json":  # built anew by the framework, from the specification
         install = f"pip install 'lmkit[{artefact.runtime}]=={own}'"
     else:
-        wanted = " ".join(f"{p}=={v}" for p, v in _installed(PACKAGES.get(artefact.runtime, ())))
+        wanted = " ".join(f"{p}=={v}" for p, v in _installed(find(artefact.runtime).PACKAGES))
         install = f"pip install numpy {wanted}\npip install --no-deps lmkit=={own}"
     row = repr(example["rows"][:1]) if example["rows"] else "[…]"
     row = row if len(row) < 400 else "rows"
@@ -137,7 +137,7 @@ def _recipe(run: Run, artefact: Artefact) -> str:
 
 
 def _measured(made: Path) -> dict[str, Any]:
-    from lmkit.deploy.comparison import MEASURED
+    from lmkit.deploy.session import MEASURED
 
     try:
         return dict(json.loads((made / MEASURED).read_text(encoding="utf-8")))
@@ -174,7 +174,7 @@ def _limits(run: Run, metrics: dict[str, dict[str, float]], measured: dict[str, 
 
 def _versions(run: Run, artefact: Artefact) -> list[tuple[str, str]]:
     trained = run.environment.get("packages", {})
-    runtime = dict(_installed(PACKAGES.get(artefact.runtime, ())))
+    runtime = dict(_installed(find(artefact.runtime).PACKAGES))
     return [("python", run.environment.get("python", "")), *{**trained, **runtime}.items()]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact, digest
-from lmkit.deploy.runtimes import LIBRARIES, load
+from lmkit.deploy.runtimes import find, load
 from lmkit.errors import LmkitError, MissingPackage
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ KINDS = {"table": "lmkit.data.preprocessing", "text": "lmkit.data.language"}
 
 BATCH = 256
 """Rows that the runtime is given at once, at most."""
-
-PACKAGES = {
-    "torch": ("torch",),
-    "tensorflow": ("tensorflow",),
-    "onnxruntime": ("onnxruntime",),
-    "litert": ("ai-edge-litert",),
-}
-"""Runtime → what is installed for it, beside NumPy."""
 
 
 class BundleError(LmkitError):
@@ -62,11 +54,12 @@ class Bundle:
 
     @cached_property
     def _model(self) -> Any:
-        for library in LIBRARIES.get(self.artefact.runtime, ()):
+        runtime = find(self.artefact.runtime)
+        for library in runtime.LIBRARIES:
             try:
                 importlib.import_module(library)
             except ModuleNotFoundError:
-                wanted = " ".join(PACKAGES.get(self.artefact.runtime, (library,)))
+                wanted = " ".join(runtime.PACKAGES)
                 raise MissingPackage(f"this bundle runs on {self.artefact.runtime}: pip install {wanted}") from None
         return load(self.path / self.signature["artefact"], self.artefact, self.threads)
 

@@ -10,7 +10,7 @@ from lmkit.deploy.measure import Interval, noise
 from lmkit.errors import ConfigError, LmkitError
 
 if TYPE_CHECKING:
-    from lmkit.deploy.comparison import Variant
+    from lmkit.deploy.variant import Variant
 
 HIGHER = ("accuracy", "auc", "r2")
 """Metrics of which more is better; of all others less is."""

@@ -10,7 +10,8 @@ from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
 from lmkit.table import Table
 
 if TYPE_CHECKING:
-    from lmkit.deploy.comparison import Comparison, Variant
+    from lmkit.deploy.comparison import Comparison
+    from lmkit.deploy.variant import Variant
 
 
 def table(comparison: Comparison) -> Table:

@@ -19,7 +19,7 @@ import pytest
 
 import lmkit as lk
 from lmkit.deploy import bundle as module
-from lmkit.deploy import loading
+from lmkit.deploy import runtimes
 from lmkit.deploy.bundle import bundle
 from lmkit.deploy.loading import BundleError
 from lmkit.deploy.maker import Maker
@@ -133,7 +133,7 @@ def test_one_row_and_none(bundled, classes):
 
 
 def test_many_rows_are_given_in_pieces(bundled, classes, monkeypatch):
-    monkeypatch.setattr(loading, "BATCH", 7)
+    monkeypatch.setattr("lmkit.deploy.loading.BATCH", 7)
     np.testing.assert_allclose(lk.load_bundle(bundled).predict_proba(FRESH), classes.predict_proba(FRESH), atol=1e-6)
 
 
@@ -297,7 +297,7 @@ def test_rows_that_are_none(bundled, rows, said):
 
 
 def test_a_runtime_that_is_not_installed(bundled, monkeypatch):
-    monkeypatch.setitem(loading.LIBRARIES, "onnxruntime", ("onnxruntime_that_is_not_there",))
+    monkeypatch.setattr(runtimes.find("onnxruntime"), "LIBRARIES", ("onnxruntime_that_is_not_there",))
     with pytest.raises(lk.MissingPackage, match="this bundle runs on onnxruntime: pip install onnxruntime"):
         lk.load_bundle(bundled).predict(FRESH)
 

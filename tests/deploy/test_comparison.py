@@ -109,7 +109,7 @@ def test_what_was_measured_is_not_measured_again(
     def refused(*_: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(comparing, "Process", refused)
+    monkeypatch.setattr("lmkit.deploy.session.Process", refused)
     again = lk.compare(run, NAMES[:3], batches=(1, 8))
     assert list(again) == list(compared)[:4]
 

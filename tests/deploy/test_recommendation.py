@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lmkit.deploy.comparison import Comparison, Variant
+from lmkit.deploy.comparison import Comparison
 from lmkit.deploy.measure import Interval, Latency
 from lmkit.deploy.recommendation import NoneFits
+from lmkit.deploy.variant import Variant
 from lmkit.errors import ConfigError
 
 

@@ -1,13 +1,18 @@
 """The runtimes: each loads an artefact, gives its outputs, and says what it executed.
 
-A runtime is one module with ``load(folder, artefact, threads) -> Loaded``; it imports its library inside, and nothing
-of lmkit that would import another.
+A runtime is one module of this package, called as it is. It has
+
+- ``LIBRARIES``: what it imports, so that the import is timed apart;
+- ``PACKAGES``: what is installed for it, beside NumPy, where a model is deployed;
+- ``load(folder, artefact, threads) -> Loaded``, which imports its library inside, and nothing of lmkit that would
+  import another.
 """
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lmkit.deploy.artefact import Artefact
@@ -15,21 +20,8 @@ from lmkit.deploy.artefact import Artefact
 if TYPE_CHECKING:
     import numpy as np
 
-RUNTIMES = {
-    "torch": "lmkit.deploy.runtimes.torch",
-    "tensorflow": "lmkit.deploy.runtimes.tensorflow",
-    "onnxruntime": "lmkit.deploy.runtimes.onnxruntime",
-    "litert": "lmkit.deploy.runtimes.litert",
-}
-"""Name → module; a user's own is added here."""
-
-LIBRARIES = {
-    "torch": ("torch",),
-    "tensorflow": ("tensorflow",),
-    "onnxruntime": ("onnxruntime",),
-    "litert": ("ai_edge_litert.interpreter",),
-}
-"""What a runtime imports, so that the import is timed apart."""
+RUNTIMES: dict[str, str] = {}
+"""Name → module of the runtimes that users add; lmkit's own are the modules of this package."""
 
 
 class Operation(NamedTuple):
@@ -50,7 +42,12 @@ class Loaded(Protocol):
         """What a call executes, as the runtime itself tells it."""
 
 
+def find(runtime: str) -> ModuleType:
+    """The module of a runtime; none of its libraries is imported yet."""
+    return importlib.import_module(RUNTIMES.get(runtime, f"{__name__}.{runtime}"))
+
+
 def load(folder: Path, artefact: Artefact, threads: int) -> Loaded:
     """The artefact in ``folder``, loaded by its runtime with so many threads."""
-    loaded: Loaded = importlib.import_module(RUNTIMES[artefact.runtime]).load(folder, artefact, threads)
+    loaded: Loaded = find(artefact.runtime).load(folder, artefact, threads)
     return loaded

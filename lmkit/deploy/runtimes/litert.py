@@ -12,6 +12,8 @@ from lmkit.deploy.runtimes import Operation
 if TYPE_CHECKING:
     import numpy as np
 
+LIBRARIES, PACKAGES = ("ai_edge_litert.interpreter",), ("ai-edge-litert",)
+
 
 class LiteModel:
     """An interpreter, whose tensors are sized anew where the number of rows changes."""

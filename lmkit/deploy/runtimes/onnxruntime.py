@@ -14,6 +14,8 @@ from lmkit.deploy.runtimes import Operation
 if TYPE_CHECKING:
     import numpy as np
 
+LIBRARIES, PACKAGES = ("onnxruntime",), ("onnxruntime",)
+
 
 NAMES = {"float": "float32", "double": "float64"}
 """What ONNX Runtime calls a type → what it is called everywhere else."""

@@ -14,6 +14,8 @@ from lmkit.deploy.runtimes import Operation
 if TYPE_CHECKING:
     import numpy as np
 
+LIBRARIES, PACKAGES = ("tensorflow",), ("tensorflow",)
+
 
 class TensorFlowModel:
     """A function of rows."""

@@ -12,6 +12,8 @@ from lmkit.deploy.runtimes import Operation
 if TYPE_CHECKING:
     import numpy as np
 
+LIBRARIES, PACKAGES = ("torch",), ("torch",)
+
 
 class TorchModel:
     """A module, in inference mode."""

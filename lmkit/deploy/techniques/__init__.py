@@ -11,6 +11,7 @@ Some make another model of a subject, which is then deployed in its own framewor
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -161,7 +162,6 @@ class Technique(NamedTuple):
     become: Callable[[Subject], Subject] | None = None
 
 
-_MODULES = ("baseline", "compile", "convert", "quantize", "prune", "distil", "other_framework")
 _TECHNIQUES: dict[str, Technique] = {}
 
 
@@ -197,10 +197,10 @@ def makes_model(
 
 
 def techniques() -> dict[str, Technique]:
-    """All that there are, by name."""
-    for module in _MODULES:
-        importlib.import_module(f"{__name__}.{module}")
-    return _TECHNIQUES
+    """All that there are, by name; in the order of their groups."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_TECHNIQUES.items(), key=lambda item: GROUPS.index(item[1].group)))
 
 
 def find(name: str) -> Technique:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.techniques import Subject, technique
@@ -17,7 +18,7 @@ def baseline(subject: Subject, folder: Path) -> Artefact:
     return own(subject, folder, {"technique": "baseline"})
 
 
-def own(subject: Subject, folder: Path, recipe: dict[str, object], **options: object) -> Artefact:
+def own(subject: Subject, folder: Path, recipe: dict[str, object], **options: Any) -> Artefact:
     """The model as its specification and its weights, which its framework builds anew."""
     from safetensors.numpy import save_file
 
@@ -29,7 +30,7 @@ def own(subject: Subject, folder: Path, recipe: dict[str, object], **options: ob
         "precision": precision,
     }
     (folder / MODEL).write_text(json.dumps(told), encoding="utf-8")
-    return Artefact(subject.framework, MODEL, *row(subject), recipe, precision, options)
+    return Artefact(subject.framework, MODEL, *row(subject), recipe, precision, options=options)
 
 
 def row(subject: Subject) -> tuple[tuple[int, ...], str]:
