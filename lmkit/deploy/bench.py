@@ -102,6 +102,11 @@ class Bench:
         """The most memory that was held above what the import took, bytes."""
         return {"peak_bytes": max(0, memory("VmHWM") - self.imported)}
 
+    def stored(self) -> dict[str, dict[str, int] | None]:
+        """Type → how many numbers of the weights are kept in it; None where the runtime cannot tell."""
+        tells = getattr(self.model, "stored", None)
+        return {"weights": tells() if tells else None}
+
 
 def memory(kind: str) -> int:
     """Bytes that the system counts for this process; 0 where it does not tell."""

@@ -6,6 +6,9 @@ A runtime is one module of this package, called as it is. It has
 - ``PACKAGES``: what is installed for it, beside NumPy, where a model is deployed;
 - ``load(folder, artefact, threads) -> Loaded``, which imports its library inside, and nothing of lmkit that would
   import another.
+
+What is loaded may also tell ``stored()``, {type: how many numbers of its weights are kept in it}; it is asked last, once
+memory is measured, and may import what reads the file. A runtime that cannot look leaves it out.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,17 @@ class LiteModel:
             if op["op_name"] != "DELEGATE"
         )
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+
+    def stored(self) -> dict[str, int]:
+        """The numbers of the file's tensors that nothing computes, by their type."""
+        lite = self.interpreter
+        computed = {int(i) for op in lite._get_ops_details() for i in op["outputs"]}
+        computed |= {t["index"] for t in lite.get_input_details()}
+        counted: Counter[str] = Counter()
+        for tensor in lite.get_tensor_details():
+            if tensor["index"] not in computed:
+                counted[tensor["dtype"].__name__] += math.prod(map(int, tensor["shape"]))
+        return dict(counted)
 
 
 def _as(tensor: Any, X: np.ndarray) -> np.ndarray:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,17 @@ class OnnxModel:
                 counted[name, "int8" if integer else NAMES.get(kind := kinds[0] if kinds else "", kind)] += 1
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
+    def stored(self) -> dict[str, int]:
+        """The numbers of the file's weights, by the type that it keeps them in."""
+        import onnx
+
+        names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+        counted: Counter[str] = Counter()
+        for tensor in _constants(onnx.load(self.path, load_external_data=False).graph):
+            kind = names[tensor.data_type]
+            counted[NAMES.get(kind, kind)] += math.prod(tensor.dims)
+        return dict(counted)
+
     def _options(self) -> Any:
         import onnxruntime
 
@@ -68,6 +81,16 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return options
+
+
+def _constants(graph: Any) -> Iterator[Any]:
+    """The tensors that a graph, and the graphs inside its nodes, have from the beginning."""
+    yield from graph.initializer
+    for attribute in (a for node in graph.node for a in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            yield from _constants(inner)
 
 
 def load(folder: Path, artefact: Artefact, threads: int) -> OnnxModel:

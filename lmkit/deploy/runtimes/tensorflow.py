@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -46,6 +47,13 @@ class TensorFlowModel:
             if operation.outputs and operation.type not in ("Const", "Placeholder", "Identity", "ReadVariableOp"):
                 counted[operation.type, operation.outputs[0].dtype.name] += 1
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+
+    def stored(self) -> dict[str, int]:
+        """The numbers of all variables, by their type."""
+        counted: Counter[str] = Counter()
+        for variable in getattr(self.kept, "variables", ()):
+            counted[str(getattr(variable.dtype, "name", variable.dtype))] += math.prod(variable.shape)
+        return dict(counted)
 
 
 def load(folder: Path, artefact: Artefact, threads: int) -> TensorFlowModel:

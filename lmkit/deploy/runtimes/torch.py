@@ -47,6 +47,21 @@ class TorchModel:
             self.module(torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype)))
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
+    def stored(self) -> dict[str, int]:
+        """The numbers of parameters and buffers, by their type; those of a quantized one by the type inside it."""
+        counted: Counter[str] = Counter()
+        for tensor in {id(t): t for t in (*self.module.parameters(), *self.module.buffers())}.values():
+            for inner in _inside(tensor):
+                counted[str(inner.dtype).removeprefix("torch.")] += inner.numel()
+        return dict(counted)
+
+
+def _inside(tensor: Any) -> list[Any]:
+    """The plain tensors of which a tensor consists."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    return [plain for name in tensor.__tensor_flatten__()[0] for plain in _inside(getattr(tensor, name))]
+
 
 def load(folder: Path, artefact: Artefact, threads: int) -> TorchModel:
     """Builds or opens it."""
