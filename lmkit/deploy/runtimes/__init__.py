@@ -7,13 +7,15 @@ A runtime is one module of this package, called as it is. It has
 - ``load(folder, artefact, threads) -> Loaded``, which imports its library inside, and nothing of lmkit that would
   import another.
 
-What is loaded may also tell ``stored()``, {type: how many numbers of its weights are kept in it}; it is asked last, once
-memory is measured, and may import what reads the file. A runtime that cannot look leaves it out.
+What is loaded may also tell ``stored()``, {type: how many numbers of its kernels and tables are kept in it}, without
+what has one dimension (biases, scales, norms). It is asked last, once memory is measured, and may import what reads the
+file. A runtime that cannot look leaves it out.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -43,6 +45,11 @@ class Loaded(Protocol):
 
     def executed(self) -> list[Operation]:
         """What a call executes, as the runtime itself tells it."""
+
+
+def wide(shape: Iterable[int]) -> bool:
+    """Whether a tensor is a kernel or a table, and no bias, scale or norm: it has two dimensions that count."""
+    return sum(n > 1 for n in shape) > 1
 
 
 def find(runtime: str) -> ModuleType:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation
+from lmkit.deploy.runtimes import Operation, wide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class LiteModel:
         computed |= {t["index"] for t in lite.get_input_details()}
         counted: Counter[str] = Counter()
         for tensor in lite.get_tensor_details():
-            if tensor["index"] not in computed:
+            if tensor["index"] not in computed and wide(tensor["shape"]):
                 counted[tensor["dtype"].__name__] += math.prod(map(int, tensor["shape"]))
         return dict(counted)
 

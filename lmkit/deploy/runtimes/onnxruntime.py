@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation
+from lmkit.deploy.runtimes import Operation, wide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,14 +63,15 @@ class OnnxModel:
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of the file's weights, by the type that it keeps them in."""
+        """The numbers of the file's kernels and tables, by the type that it keeps them in."""
         import onnx
 
         names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
         counted: Counter[str] = Counter()
         for tensor in _constants(onnx.load(self.path, load_external_data=False).graph):
             kind = names[tensor.data_type]
-            counted[NAMES.get(kind, kind)] += math.prod(tensor.dims)
+            if wide(tensor.dims):
+                counted[NAMES.get(kind, kind)] += math.prod(tensor.dims)
         return dict(counted)
 
     def _options(self) -> Any:

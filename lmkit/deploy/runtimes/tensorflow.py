@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation
+from lmkit.deploy.runtimes import Operation, wide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class TensorFlowModel:
     def stored(self) -> dict[str, int]:
         """The numbers of all variables, by their type."""
         counted: Counter[str] = Counter()
-        for variable in getattr(self.kept, "variables", ()):
+        for variable in (v for v in getattr(self.kept, "variables", ()) if wide(v.shape)):
             counted[str(getattr(variable.dtype, "name", variable.dtype))] += math.prod(variable.shape)
         return dict(counted)
 

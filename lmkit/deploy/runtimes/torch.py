@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation
+from lmkit.deploy.runtimes import Operation, wide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class TorchModel:
         """The numbers of parameters and buffers, by their type; those of a quantized one by the type inside it."""
         counted: Counter[str] = Counter()
         for tensor in {id(t): t for t in (*self.module.parameters(), *self.module.buffers())}.values():
-            for inner in _inside(tensor):
+            for inner in (plain for plain in _inside(tensor) if wide(plain.shape)):
                 counted[str(inner.dtype).removeprefix("torch.")] += inner.numel()
         return dict(counted)
 
