@@ -8,10 +8,13 @@ baseline runs twice, and a difference inside what baseline against baseline show
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +90,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
+            start_new_session=True,  # an interrupt of the notebook's kernel, or in the terminal, is not meant for it
         )
 
     def ask(self, do: str, **order: Any) -> dict[str, Any]:
@@ -112,6 +116,12 @@ class Process:
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
+    def kill(self) -> None:
+        """Ends it at once, with all that it started."""
+        if self.process.poll() is None:
+            with suppress(OSError):  # it ends by itself just now
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Lets it end."""
         for stream in (self.process.stdin, self.process.stdout):
@@ -123,7 +133,9 @@ class Process:
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:  # whoever asked is no longer there for the answer, which may take minutes
+            self.kill()
         self.close()
 
 
