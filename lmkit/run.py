@@ -181,10 +181,10 @@ class Run:
             RunStateError: there is no such checkpoint (yet).
             ConfigError: a builder of the user's own is no longer where it was.
         """
-        return get_backend(self.experiment.framework).bare(self._built(which))
+        return get_backend(self.experiment.framework).bare(self.built(which))
 
-    def _built(self, which: str) -> Any:
-        """The model as the backend speaks to it."""
+    def built(self, which: str = "last") -> Any:
+        """The model of a checkpoint as the backend speaks to it; ``load_model`` gives it as its author knows it."""
         saved = self.folder.load_checkpoint(which)
         if saved is None:
             raise RunStateError(f"{self.name} has no checkpoint {which!r} yet; it is {self.state}")
@@ -203,7 +203,7 @@ class Run:
     @cached_property
     def _trained(self) -> Any:
         self._ended("loaded")
-        return self._built("last")
+        return self.built("last")
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions (rows,) for rows as they came: classes of the target, or values in its unit. Waits for the end.

@@ -3,9 +3,9 @@
 What can be imported is named by where it is imported from, and each process imports it. What a notebook holds itself is
 kept beside the runs, ``runs/.data/<name>-<hash>.pkl``, by cloudpickle, with its text in a ``.py`` beside it.
 
-A pickle is a program: to load one is to run what its maker wrote. So only two unpickle, and only what an experiment
-names: the worker that trains, and ``Run.load_model`` (with ``run.model`` and ``run.predict``). Lists of runs, charts,
-tables and reports never do. Trust a folder of runs that is not yours as you would trust a script.
+A pickle is a program: to load one is to run what its maker wrote. So only three unpickle, and only what an experiment
+names: the worker that trains, ``Run.load_model`` (with ``run.model`` and ``run.predict``), and what makes and measures
+a run's variants. Lists of runs, charts, tables, reports and bundles never do. Trust a folder of runs that is not yours as you would trust a script.
 """
 
 from __future__ import annotations
@@ -234,12 +234,27 @@ def obtain(reference: str, path: str, root: str | Path | None = None) -> Any:
 def _unpickle(reference: str, path: str, root: str | Path | None) -> None:
     if not reference.startswith(KEPT) or reference in _here:
         return
-    _allow_current_folder()
     try:
-        with kept_path(reference, root).open("rb") as file:
-            _here[reference] = pickle.load(file)
+        bring(reference, kept_path(reference, root), path)
     except FileNotFoundError:
         raise ConfigError([f"{path}: {reference} is not kept beside these runs; hand it over again"]) from None
+
+
+def bring(reference: str, file: Path, path: str = "model.builder") -> None:
+    """Brings what a ``kept:`` reference names into this process from its pickle, if it is not there yet.
+
+    Raises:
+        FileNotFoundError: there is no such pickle.
+        ConfigError: it cannot be loaded.
+    """
+    if not reference.startswith(KEPT) or reference in _here:
+        return
+    _allow_current_folder()
+    try:
+        with file.open("rb") as opened:
+            _here[reference] = pickle.load(opened)
+    except FileNotFoundError:
+        raise
     except Exception as error:
         raise ConfigError([f"{path}: {reference} cannot be loaded here: {type(error).__name__}: {error}"]) from None
 

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from lmkit.backends.quiet import quiet
+from lmkit.backends.tensorflow.models.own import OwnModel
 from lmkit.specs.signature import Shape
 
 NEEDS = {"onnx": ("onnx", "tf2onnx"), "saved_model": (), "litert": ("ai_edge_litert",)}
@@ -52,6 +53,6 @@ def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) ->
 
 def _save(model: keras.Model, forward: Any, path: Path) -> None:
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    archive.track(model.own if isinstance(model, OwnModel) else model)
     archive.add_endpoint("serve", forward)
     archive.write_out(str(path), verbose=False)

@@ -15,13 +15,18 @@ def build(framework: str, folder: Path, artefact: Artefact) -> Any:
     from safetensors.numpy import load_file
 
     from lmkit.backends import get_backend
-    from lmkit.specs.models import Model
-    from lmkit.specs.signature import Signature
+    from lmkit.data import objects
+    from lmkit.specs.models import Model, Own
+    from lmkit.specs.signature import Graph, Signature
 
     told = json.loads((folder / artefact.entry).read_text(encoding="utf-8"))
     given = told["signature"]
     signature = Signature(**{**given, "shape": tuple(given["shape"])})
-    backend = get_backend(framework)
-    model = backend.build(TypeAdapter(Model).validate_python(told["model"]), signature, told["precision"])
+    if (folder / "graph.safetensors").is_file():
+        signature = signature._replace(graph=Graph(**load_file(folder / "graph.safetensors")))
+    backend, spec = get_backend(framework), TypeAdapter(Model).validate_python(told["model"])
+    if isinstance(spec, Own):
+        objects.bring(spec.builder, folder / "builder.pkl")
+    model = backend.build(spec, signature, told["precision"])
     backend.set_weights(model, load_file(folder / "weights.safetensors"))
     return model

@@ -116,7 +116,7 @@ class Subject:
     def model(self) -> Any:
         """The model, built anew each time, so that no technique sees what another did to it."""
         if not self.made:
-            return self.run.load_model("last")
+            return self.run.built()
         return self.build(self.spec, self.weights)
 
     def build(self, spec: ModelSpec, weights: Weights) -> Any:

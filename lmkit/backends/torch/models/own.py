@@ -32,7 +32,7 @@ class OwnModel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Rows (rows, …), flat or not → logits (rows, outputs)."""
-        given = self.own(x.reshape(len(x), *self.shape) if x.is_floating_point() else x)
+        given = self.own(x.reshape(x.shape[0], *self.shape) if x.is_floating_point() else x)
         given = getattr(given, "logits", given)
         if isinstance(given, dict) and "logits" in given:
             given = given["logits"]
