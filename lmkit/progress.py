@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, TextIO
 
@@ -18,6 +19,17 @@ SHOWN = (
 
 HEARTBEAT_SECONDS = 30.0
 WIDTH = 20
+
+
+INTERACTIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
+"""Set by those who run notebooks for a person to look at: a Jupyter server, VS Code, Colab. papermill, nbconvert and
+nbval start their kernels without."""
+
+
+def has_widgets() -> bool:
+    """Whether somebody looks who can see widgets; LMKIT_WIDGETS=on or off decides it otherwise."""
+    wanted = os.environ.get("LMKIT_WIDGETS", "")
+    return wanted == "on" or (wanted != "off" and any(name in os.environ for name in INTERACTIVE))
 
 
 class Reporter:

@@ -10,6 +10,29 @@ from typing import Any
 NONE = "nothing to show"
 
 
+class Written(float):
+    """A number with how it is written: it is sorted and aligned as the number, and shown as the text.
+
+    Attributes:
+        text: how it is shown.
+        span: the interval that it lies in.
+        band: what cannot be told apart, where there is such: a picture of the number has it behind.
+
+    >>> max(Written(0.012, "12 ms"), Written(0.0003, "300 µs")).text
+    '12 ms'
+    """
+
+    def __new__(cls, value: float, text: str, **_: Any) -> Written:
+        """The number itself."""
+        return super().__new__(cls, value)
+
+    def __init__(
+        self, value: float, text: str, *, span: tuple[float, float] | None = None,
+        band: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
+        self.text, self.span, self.band = text, span, band
+
+
 @dataclass(frozen=True)
 class Table:
     """A small table that shows itself as script-free HTML and as aligned text.
@@ -29,7 +52,7 @@ class Table:
         """The table as aligned text."""
         if not self.rows:
             return f"{self.title}\n{NONE}"
-        cells = [self.columns, *([_cell(c) for c in row] for row in self.rows)]
+        cells = [self.columns, *([written(c) for c in row] for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         right = [self._numeric(i) for i in range(len(self.columns))]
         lines = [
@@ -45,7 +68,7 @@ class Table:
 
         def line(tag: str, row: Sequence[Any]) -> str:
             cells = "".join(
-                f'<{tag} style="text-align: {"right" if r else "left"}">{html.escape(_cell(c))}</{tag}>'
+                f'<{tag} style="text-align: {"right" if r else "left"}">{html.escape(written(c))}</{tag}>'
                 for c, r in zip(row, right, strict=True)
             )
             return f"<tr>{cells}</tr>"
@@ -65,7 +88,10 @@ class Table:
         return self.text
 
 
-def _cell(value: Any) -> str:
+def written(value: Any) -> str:
+    """A cell as text."""
     if value is None or value != value:  # NaN is the one value that differs from itself
         return "–"
+    if isinstance(value, Written):
+        return value.text
     return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).splitlines())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.measure import Interval, noise
 from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
-from lmkit.table import Table
+from lmkit.table import Table, Written
 
 if TYPE_CHECKING:
     from lmkit.deploy.comparison import Comparison
@@ -38,21 +38,24 @@ def _row(v: Variant, name: str, batches: int, metric: str, unlike: Interval) -> 
         return (name, *[None] * (9 + batches), said)
     first = v.latency[0]
     ratio = f"{first.ratio.value:.2f} [{first.ratio.low:.2f}, {first.ratio.high:.2f}]"
+    load = v.seconds["import_seconds"] + v.seconds["load_seconds"]
     remarks = "; ".join(v.flags) or (
         "" if first.differs(unlike) or v.technique == "baseline" else "no difference in latency"
     )
     return (
         name,
-        bytes_text(v.size_bytes),
-        *(seconds_text(one.p50.value) for one in v.latency),
-        ratio,
-        f"[{first.control.low:.2f}, {first.control.high:.2f}]",
+        Written(v.size_bytes, bytes_text(v.size_bytes)),
+        *(Written(one.p50.value, seconds_text(one.p50.value)) for one in v.latency),
+        Written(
+            first.ratio.value, ratio, span=(first.ratio.low, first.ratio.high), band=(unlike.low, unlike.high)
+        ),
+        Written(first.control.value, f"[{first.control.low:.2f}, {first.control.high:.2f}]"),
         float(f"{v.latency[-1].rows_per_second:.3g}"),
         v.metrics.get(metric),
-        f"{v.divergence:.1e}",
-        None if v.agreement is None else f"{v.agreement:.1%}",
-        seconds_text(v.seconds["import_seconds"] + v.seconds["load_seconds"]),
-        bytes_text(v.peak_bytes),
+        Written(v.divergence, f"{v.divergence:.1e}"),
+        None if v.agreement is None else Written(v.agreement, f"{v.agreement:.1%}"),
+        Written(load, seconds_text(load)),
+        Written(v.peak_bytes, bytes_text(v.peak_bytes)),
         remarks,
     )
 

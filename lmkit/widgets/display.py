@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmkit.errors import RunFailed, RunNotFound
+from lmkit.progress import INTERACTIVE as INTERACTIVE
+from lmkit.progress import has_widgets as has_widgets
 from lmkit.run import Run, Runs, attach
 
 if TYPE_CHECKING:
     from lmkit.widgets.monitor import Monitor
-
-INTERACTIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
-"""Set by those who run notebooks for a person to look at: a Jupyter server, VS Code, Colab. papermill, nbconvert and
-nbval start their kernels without."""
-
-
-def has_widgets() -> bool:
-    """Whether somebody looks who can see widgets; LMKIT_WIDGETS=on or off decides it otherwise."""
-    wanted = os.environ.get("LMKIT_WIDGETS", "")
-    return wanted == "on" or (wanted != "off" and any(name in os.environ for name in INTERACTIVE))
-
 
 def monitor(*runs: Run | str | Path | Sequence[Run | str | Path], root: str | Path | None = None) -> Monitor:
     """Runs watched live, laid over each other, with the controls to steer them.
