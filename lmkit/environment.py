@@ -58,6 +58,17 @@ def has_vnni() -> bool:
     return any("vnni" in ability or ability.startswith("amx") for ability in processor()["abilities"])
 
 
+def cache_folder() -> Path:
+    """Where measurements are kept: $LMKIT_CACHE, else lmkit in the user's cache folder."""
+    if given := os.environ.get("LMKIT_CACHE"):
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lmkit"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lmkit" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmkit"
+
+
 def _git_commit() -> str | None:
     try:
         out = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.backends import require
+from lmkit.environment import cache_folder, processor
 from lmkit.errors import LmkitError
 from lmkit.planning.timing import Speed
 
@@ -26,17 +27,6 @@ VERSION = 2
 
 PATIENCE = 300.0
 """Seconds after which a measurement is given up."""
-
-
-def cache_folder() -> Path:
-    """Where measurements are kept: $LMKIT_CACHE, else lmkit in the user's cache folder."""
-    if given := os.environ.get("LMKIT_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "lmkit"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lmkit" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmkit"
 
 
 def cached(framework: str, precision: str, threads: int) -> Speed | None:
@@ -92,8 +82,6 @@ def _file(framework: str, precision: str, threads: int) -> Path:
 
 @lru_cache(maxsize=64)
 def _machine() -> dict[str, Any]:
-    from lmkit.environment import processor
-
     versions = {}
     for name in ("lmkit", "torch", "tensorflow", "keras", "numpy"):
         try:
