@@ -1,28 +1,37 @@
 """The comparison: every technique applied to a run, measured beside the baseline, in one table that fills as it goes.
 
-What was measured lies in the run's folder, ``variants/<technique>/``, and is not measured again.
+What was measured lies in the run's folder, ``variants/<technique>/``, and is not measured again. Where somebody looks
+who can see widgets, the measuring goes on while the notebook does other things, and a comparison is like a future: what
+needs the finished one waits for it.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmkit.deploy.measure import ROUNDS, Interval, noise
 from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
-from lmkit.deploy.session import Session, Tell
-from lmkit.deploy.showing import Live, table
+from lmkit.deploy.session import Tell
+from lmkit.deploy.showing import Lines, table
 from lmkit.deploy.techniques import find, techniques
 from lmkit.deploy.variant import Variant
+from lmkit.deploy.work import Settings, Work
 from lmkit.errors import ConfigError, RunStateError
+from lmkit.progress import has_widgets
 from lmkit.run import Run, attach
 from lmkit.table import Table
+
+AT_ONCE_SECONDS = 0.4
+"""So long a call waits that need not wait: what was measured before is then there when it returns."""
 
 
 class Comparison(Sequence[Variant]):
     """Variants of one run or several, in the order in which they were asked for.
+
+    While it is being measured, whoever asks for its variants, or for what follows from them, waits until it has ended;
+    ``state``, ``doing``, ``seconds_left`` and ``now`` tell how it goes.
 
     >>> import lmkit as lk
     >>> comparison = lk.compare(run, techniques=["onnx", "onnx-int8-static"])  # doctest: +SKIP
@@ -32,15 +41,85 @@ class Comparison(Sequence[Variant]):
 
     def __init__(self, variants: Iterable[Variant]) -> None:
         self.variants = list(variants)
+        self.work: Work | None = None
+
+    # -- how it goes ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """running, completed, cancelled, or failed, where the measuring itself could not go on."""
+        return self.work.state if self.work else "completed"
+
+    @property
+    def doing(self) -> str:
+        """What is being done, such as ``times digits/onnx``; empty while nothing is."""
+        return self.work.doing if self.work else ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long it will still take; None where that cannot be said, and after the end."""
+        return self.work.seconds_left if self.work else None
+
+    @property
+    def now(self) -> Comparison:
+        """What there is by now, as a comparison that waits for nothing; unfinished variants are in it as ``pending``."""
+        return Comparison(self.variants)
+
+    def wait(self, timeout: float | None = None) -> Comparison:
+        """Waits until all is measured, or it was cancelled; returns itself. An interrupt ends the waiting alone.
+
+        Raises:
+            TimeoutError: it still goes on after ``timeout`` seconds.
+            Exception: the measuring itself could not go on, as on a full disk; what was finished is in ``now``.
+        """
+        if self.work:
+            if not self.work.wait(timeout):
+                raise TimeoutError(f"the comparison still goes on after {timeout:g} seconds: {self.doing}")
+            if self.work.state == "failed" and self.work.error:
+                raise self.work.error
+        return self
+
+    def cancel(self) -> Comparison:
+        """Ends the measuring at once; finished variants are kept, the others are ``cancelled``. Returns itself."""
+        if self.work and self.state == "running":
+            self.work.cancel()
+        return self
+
+    def resume(self) -> Comparison:
+        """Goes on with what was cancelled, while the notebook does other things; returns itself."""
+        if self.work:
+            self.work.resume()
+        return self
+
+    def add(self, *names: str) -> Comparison:
+        """Measures further techniques as well, while the notebook does other things; returns itself.
+
+        Raises:
+            ConfigError: there is no such technique, or the comparison was not made by ``lk.compare``.
+        """
+        _check(names)
+        work = self.work
+        if work is None:
+            raise ConfigError(["techniques: this comparison was not measured here; go on with lk.compare(run, [...])"])
+
+        def more() -> None:
+            known = {v.name for v in self.variants}
+            new = (_pending(r, t, work.settings.threads) for r in work.runs for t in names)
+            self.variants += [v for v in new if v.name not in known]
+
+        work.resume(more)
+        return self
+
+    # -- what came of it ------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.variants)
+        return len(self.wait().variants)
 
     def __getitem__(self, i: Any) -> Any:
-        return self.variants[i]
+        return self.wait().variants[i]
 
     def __iter__(self) -> Iterator[Variant]:
-        return iter(self.variants)
+        return iter(self.wait().variants)
 
     @property
     def table(self) -> Table:
@@ -50,7 +129,7 @@ class Comparison(Sequence[Variant]):
     @property
     def measured(self) -> list[Variant]:
         """Those that were measured."""
-        return [v for v in self.variants if v.state == "measured"]
+        return [v for v in self if v.state == "measured"]
 
     def recommend(self, constraint: str = EXAMPLES[0]) -> Recommendation:
         """What to ship under a constraint in words, such as ``smallest within 1 point of accuracy``, and why."""
@@ -71,14 +150,15 @@ class Comparison(Sequence[Variant]):
     def to_list(self) -> list[dict[str, Any]]:
         """One object a variant, as ``lmkit compare --json`` prints them; latency in milliseconds."""
         unlike = noise(v.latency[0] for v in self.measured)
-        return [_told(v, unlike) for v in self.variants]
+        return [_told(v, unlike) for v in self]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/html": self.table.html, "text/plain": self.table.text}
 
     def __repr__(self) -> str:
-        done = len(self.measured)
-        return f"<Comparison of {len({v.run for v in self})} run(s): {done} of {len(self)} variants measured>"
+        done = sum(v.state == "measured" for v in self.variants)
+        runs = len({v.run for v in self.variants})
+        return f"<Comparison of {runs} run(s), {self.state}: {done} of {len(self.variants)} variants measured>"
 
 
 def _goods(variant: Variant) -> tuple[float, float, float]:
@@ -112,6 +192,7 @@ def _told(variant: Variant, unlike: Interval) -> dict[str, Any]:
         "divergence": variant.divergence,
         "agreement": variant.agreement,
         "operations": [list(o) for o in variant.operations],
+        "weights": dict(variant.weights),
         "recipe": dict(variant.recipe),
         "flags": list(variant.flags),
     }  # fmt: skip
@@ -125,10 +206,15 @@ def compare(
     threads: int = 1,
     rounds: int = ROUNDS,
     again: bool = False,
+    wait: bool | None = None,
     runs: str | Path | None = None,
     tell: Tell | None = None,
 ) -> Comparison:
     """Applies techniques to trained runs, and measures each beside the baseline.
+
+    In JupyterLab, and wherever else widgets are seen, it returns at once, and the comparison fills as it is measured.
+    Elsewhere it returns when all is measured, and prints a line a variant; an interrupt ends it. Finished variants are
+    kept: the same call goes on with the others.
 
     Args:
         run: a completed run, or several, or their names; the first one's baseline is what all are compared with.
@@ -137,34 +223,47 @@ def compare(
         threads: of each process; one, as where every core serves requests of its own.
         rounds: how often each is timed beside the baseline; more make the intervals narrower.
         again: measure anew what was measured before.
+        wait: return when all is measured, or at once (default: at once where widgets are seen).
         runs: where runs are kept.
-        tell: is called whenever something has changed, with what is being done (default: shows the table as it fills).
+        tell: is called whenever something has changed, with what is being done (default, where it waits: prints lines).
 
     Raises:
         ConfigError: there is no such technique.
         RunStateError: a run has not completed.
     """
     wanted = ["baseline", *(t for t in techniques or known_names() if t != "baseline")]
-    for name in wanted:
-        try:
-            find(name)
-        except Exception as error:
-            raise ConfigError([str(error)]) from None
+    _check(wanted)
     given: list[Any] = list(run) if isinstance(run, list | tuple) else [run]
     several: list[Run] = [r if isinstance(r, Run) else attach(r, runs=runs) for r in given]
     for each in several:
         if each.state != "completed":
             raise RunStateError(f"{each.name} cannot be compared: it is {each.state}, expected completed")
-    comparison = Comparison(
-        Variant(r.name, t, find(t).group, threads=threads, folder=str(r.path)) for r in several for t in wanted
-    )
-    live = Live()
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            Session(comparison, several, Path(scratch), batches, threads, rounds, again, tell or live).run()
-        finally:
-            live.close()
+    comparison = Comparison(_pending(r, t, threads) for r in several for t in wanted)
+    comparison.work = work = Work(comparison, several, Settings(tuple(batches), threads, rounds, again))
+    if wait is None:
+        wait = not has_widgets()
+    if tell:
+        work.listeners.append(tell)
+    if not wait:
+        work.start()
+        work.wait(AT_ONCE_SECONDS)
+        return comparison
+    if tell is None:
+        work.listeners.append(Lines())
+    work.run()
     return comparison
+
+
+def _check(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            find(name)
+        except Exception as error:
+            raise ConfigError([str(error)]) from None
+
+
+def _pending(run: Run, technique: str, threads: int) -> Variant:
+    return Variant(run.name, technique, find(technique).group, threads=threads, folder=str(run.path))
 
 
 def known_names() -> list[str]:

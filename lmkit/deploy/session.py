@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +111,15 @@ class Session:
     def _logits(self, run: Run) -> Path:
         return self.scratch / f"{run.name}-baseline-logits.npy"
 
+    def _before(self, variant: Variant, run: Run) -> dict[str, Artefact]:
+        """What was made of the same run for the variants before this one."""
+        found = {}
+        for other in self.comparison.variants[: [v.name for v in self.comparison.variants].index(variant.name)]:
+            if other.run == run.name and other.state == "measured":
+                with suppress(OSError, ValueError):
+                    found[other.technique] = Artefact.read(self._place(run, other.technique), check=False)
+        return found
+
     def _measured(self, variant: Variant, place: Path, reference: Path, run: Run, maker: Process) -> Variant:
         """Loads, times, scores and proves one variant."""
         artefact = Artefact.read(place)
@@ -139,12 +148,13 @@ class Session:
             self._doing(variant, "times")
             timed = tuple(latency(tried, baseline, control, batch, rounds=self.rounds) for batch in self.batches)
             peak = tried.ask("memory")["peak_bytes"]
+            weights = tried.ask("stored")["weights"]
         seconds.pop("imported_bytes")
-        remarks = flags(variant, artefact, operations, outputs, scored)
+        remarks = flags(variant, artefact, operations, weights, outputs, scored, self._before(variant, run))
         found = Variant(
             variant.run, variant.technique, variant.group, "measured", "", artefact.size(place), peak, self.threads,
             seconds, timed, scored["metrics"], scored["divergence"], scored["agreement"], operations,
-            artefact.recipe, remarks, variant.folder,
+            artefact.recipe, remarks, variant.folder, weights=weights or {},
         )  # fmt: skip
         (place / MEASURED).write_text(json.dumps({"batches": self.batches, **found.to_dict()}), encoding="utf-8")
         return found

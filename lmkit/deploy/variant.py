@@ -23,6 +23,7 @@ class Variant:
         operations: what a call executes: name, type, count.
         flags: what is not as it should be.
         folder: the run's.
+        weights: type → how many numbers of the weights are kept in it; empty where the runtime does not tell.
     """
 
     run: str
@@ -42,6 +43,7 @@ class Variant:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     folder: str = ""
+    weights: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
