@@ -62,7 +62,7 @@ class Comparison(Sequence[Variant]):
 
     @property
     def now(self) -> Comparison:
-        """What there is by now, as a comparison that waits for nothing; unfinished variants are in it as ``pending``."""
+        """What there is by now, as a comparison that waits for nothing; what is not finished is ``pending``."""
         return Comparison(self.variants)
 
     def wait(self, timeout: float | None = None) -> Comparison:

@@ -1,12 +1,13 @@
-"""A comparison as a table, and the table live while it fills."""
+"""A comparison as a table, and as lines while it fills."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lmkit.deploy.measure import Interval, noise
 from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
+from lmkit.progress import time_text
 from lmkit.table import Table, Written
 
 if TYPE_CHECKING:
@@ -60,41 +61,37 @@ def _row(v: Variant, name: str, batches: int, metric: str, unlike: Interval) -> 
     )
 
 
-class Live:
-    """Shows a comparison while it fills: in a notebook one table, replaced in place; elsewhere a line a variant."""
+class Lines:
+    """Prints a line for each variant that is finished; in a terminal what is being done, too, on a line of its own.
 
-    def __init__(self) -> None:
-        self.told: set[str] = set()
-        self.handle: Any = None
+    Lines go where those of a run do: in a notebook to the cell's output, elsewhere to the standard error.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
         shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-        self.notebook = shell is not None and hasattr(shell, "kernel")
+        self.file = file or (sys.stdout if shell is not None else sys.stderr)
+        self.terminal = self.file.isatty()
+        self.told: set[str] = set()
 
     def __call__(self, comparison: Comparison, doing: str) -> None:
-        """Tells how far it has come, and what is being done."""
-        done = sum(v.state != "pending" for v in comparison)
-        if self.notebook:
-            self._replace(comparison, f"{done} of {len(comparison)}: {doing}" if doing else "")
-            return
-        for v in comparison:
-            if v.state != "pending" and v.name not in self.told:
+        """Tells what is new."""
+        variants = comparison.variants
+        seconds = comparison.seconds_left
+        left = f"  about {time_text(seconds)} left" if seconds else ""
+        for v in variants:
+            if v.state not in ("pending", "cancelled") and v.name not in self.told:
                 self.told.add(v.name)
-                print(f"{len(self.told)}/{len(comparison)}  {v.technique}: {_line(v)}", file=sys.stderr)
+                self._say(f"{len(self.told)}/{len(variants)}  {v.technique}: {_line(v)}{left}")
+        if self.terminal and doing:
+            self.file.write(f"\r\x1b[K{len(self.told)}/{len(variants)}  {doing}{left}")
+            self.file.flush()
+        if comparison.state == "cancelled":
+            self._say(f"{len(self.told)} of {len(variants)} variants are finished and kept; the same call goes on")
 
-    def _replace(self, comparison: Comparison, doing: str) -> None:
-        from IPython.display import display
-
-        # a raw bundle, for a figure or an object would be appended and not replaced
-        shown = table(comparison)
-        bundle = {"text/html": f"{shown.html}<p>{doing}</p>", "text/plain": f"{shown.text}\n{doing}"}
-        if self.handle is None:
-            self.handle = display(bundle, raw=True, display_id=True)
-        else:
-            self.handle.update(bundle, raw=True)
-
-    def close(self) -> None:
-        """Takes the live table away; what there is is the cell's result."""
-        if self.handle is not None:
-            self.handle.update({"text/plain": ""}, raw=True)
+    def _say(self, line: str) -> None:
+        if self.terminal:
+            self.file.write("\r\x1b[K")
+        print(line, file=self.file, flush=True)
 
 
 def _line(v: Variant) -> str:
