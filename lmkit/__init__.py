@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmkit import charts, tables
     from lmkit.batch.execution import run_template
+    from lmkit.batch.recording import record
     from lmkit.batch.templates import templates
     from lmkit.conversion import convert
     from lmkit.deploy.bundle import bundle
@@ -58,6 +59,7 @@ _HOMES = {
     "describe": "lmkit.description",
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
+    "record": "lmkit.batch.recording",
     "plan": "lmkit.planning.plan",
     "Plan": "lmkit.planning.plan",
     "report": "lmkit.reports",
@@ -101,6 +103,7 @@ __all__ = [
     "monitor",
     "pause",
     "plan",
+    "record",
     "report",
     "resume",
     "run_template",

@@ -160,7 +160,8 @@ def templates(chosen: argparse.Namespace) -> int:
     for name, parameters in table.groupby("template", sort=False):
         print(f"{name}: {parameters['title'].iloc[0]}")
         for row in parameters.itertuples():
-            print(f"  {row.parameter}: {row.type} = {row.default!r}  # {row.documentation}")
+            bounds = f" ({row.allowed})" if row.allowed else ""
+            print(f"  {row.parameter}: {row.type} = {row.default!r}  # {row.documentation}{bounds}")
     return DONE
 
 

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
+JOURNAL = "LMKIT_JOURNAL"
+"""The environment variable in which whoever executes a notebook names a file; what it does adds lines to it."""
+
 
 class TornLine(UserWarning):
     """A line of a log was not written to its end, and is skipped."""

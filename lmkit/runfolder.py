@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from lmkit.errors import RunNotFound, RunStateError, nearest
-from lmkit.events import EventLog, JsonLines
+from lmkit.events import JOURNAL, EventLog, JsonLines
 from lmkit.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -51,9 +51,6 @@ LOST_AFTER = 15.0
 STATUS = "status.json"
 
 OWN = "own.py"
-
-JOURNAL = "LMKIT_JOURNAL"
-"""The environment variable in which whoever executes a notebook names a file; each new run adds a line to it."""
 
 
 @dataclass(frozen=True, kw_only=True)

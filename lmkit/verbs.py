@@ -87,6 +87,7 @@ def _parameter(metavar: str) -> Word:
 
 RUN = word("run", metavar="RUN", help="a run's name, the beginning of it, its short id, or: last")
 SEVERAL = word("run", metavar="RUN", nargs="*", help="names of runs, each as a whole, its beginning or its short id")
+TIME_LIMIT = word("--time-limit", type=float, metavar="SECONDS", help="end the notebook, and its runs, after so long")
 RUNS = word("--runs", metavar="DIR", help="where runs are kept (default: $LMKIT_RUNS or ./runs)")
 
 
@@ -172,6 +173,7 @@ def plan(chosen: argparse.Namespace) -> Plan:
     _parameter("NAME"),
     word("-f", dest="file", metavar="FILE", help="parameters as YAML or JSON"),
     word("-o", dest="output", metavar="OUT.ipynb", help="where to put the executed notebook"),
+    TIME_LIMIT,
     RUNS,
     example="run train -p framework tensorflow -p epochs 30",
 )
@@ -182,8 +184,9 @@ def run(chosen: argparse.Namespace) -> Execution:
     typed = {name: value for name, value in pairs.items() if isinstance(value, Typed)}
     values = {name: value for name, value in pairs.items() if name not in typed}
     return lmkit.run_template(
-        chosen.template, {**_flat(given), **values}, typed=typed, output=chosen.output, runs=chosen.runs
-    )
+        chosen.template, {**_flat(given), **values}, typed=typed, output=chosen.output, runs=chosen.runs,
+        time_limit=chosen.time_limit,
+    )  # fmt: skip
 
 
 @_verb(RUNS, example="runs")

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
-import shlex
 import shutil
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from lmkit.batch.kernels import kernel_manager
+from lmkit.batch.notebooks import Journal, command, execute
 from lmkit.batch.pages import INSTALL, page
-from lmkit.batch.templates import Template, check_parameters, described_experiment, read_template
+from lmkit.batch.templates import check_parameters, described_experiment, read_template
 from lmkit.errors import MissingPackage, RunStateError, TemplateError
-from lmkit.events import JsonLines
 from lmkit.run import Run
-from lmkit.runfolder import JOURNAL, RunFolder, runs_root
-
-KERNEL_STARTS = 3
-"""How often a kernel is started at most, where it dies or is silent before the first cell."""
-
-INTERRUPTED = "it was interrupted"
+from lmkit.runfolder import RunFolder, runs_root
 
 
 @dataclass(frozen=True)
@@ -41,6 +31,7 @@ class Execution:
         runs: the folders of the runs that it started, as they came.
         state: completed; else the state of the first run that is not, or failed where a cell did.
         error: why it did not complete, in one readable message; empty where it did.
+        values: what the notebook recorded by ``lk.record``.
     """
 
     notebook: Path
@@ -48,6 +39,7 @@ class Execution:
     runs: list[Path]
     state: str
     error: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 def run_template(
@@ -57,6 +49,7 @@ def run_template(
     typed: Mapping[str, str] | None = None,
     output: str | Path | None = None,
     runs: str | Path | None = None,
+    time_limit: float | None = None,
     log: TextIO | None = None,
 ) -> Execution:
     """Executes a template with papermill and makes the page beside it.
@@ -76,17 +69,20 @@ def run_template(
         typed: more of them, as typed on a command line: texts, which are read by the declared types.
         output: where to put the executed notebook instead.
         runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
+        time_limit: seconds after which its kernel is ended and its runs are stopped; it has failed then.
         log: where to print; default: the standard error.
 
     Raises:
-        TemplateError: no such template; a parameter is unknown, of the wrong type or never read; the executed notebook
-            cannot be written there.
+        TemplateError: no such template; a parameter is unknown, of the wrong type or read by no cell; the executed
+            notebook cannot be written there.
         ConfigError, DataError: the experiment that the parameters describe cannot be, or not with this data.
         MissingPackage: papermill, nbconvert or the framework is not installed.
 
     >>> run_template("train", {"epochs": 3, "training.optimizer.lr": 0.1}).state  # doctest: +SKIP
     'completed'
     """
+    if time_limit is not None and not 0 < time_limit < float("inf"):
+        raise TemplateError(f"time limit: given {time_limit!r}, expected seconds, more than 0")
     chosen = read_template(template)
     values = check_parameters(chosen, parameters or {}, typed)
     experiment = described_experiment(chosen, values)
@@ -102,10 +98,13 @@ def run_template(
     notebook = _writable(root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb")
     place = notebook if output is None else _writable(Path(output))
     with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
-        journal = Path(folder) / "runs.jsonl"
-        problem = _execute(chosen, values, notebook, root, journal, log or sys.stderr)
-        made = _runs_in(journal)
-    if problem == INTERRUPTED:
+        journal = Journal(Path(folder) / "journal.jsonl")
+        environment = {"LMKIT_RUNS": str(root), "LMKIT_COMMAND": command()}
+        ending = execute(
+            chosen, values, notebook, journal, log or sys.stderr, environment=environment, time_limit=time_limit
+        )
+        made, recorded = journal.runs, journal.values
+    if ending.kind in ("interrupted", "limit"):
         _stop(made)
     in_run = len(made) == 1 and output is None
     if in_run:
@@ -113,10 +112,10 @@ def run_template(
     if place != notebook:
         shutil.move(notebook, place)
     state, reason = _outcome(made)
-    if problem and state == "completed":
-        state = "stopped" if problem == INTERRUPTED else "failed"
+    if ending.error and (state == "completed" or ending.kind == "limit"):
+        state = "stopped" if ending.kind == "interrupted" else "failed"
     report = _page(place, place.with_name("report.html") if in_run else place.with_suffix(".html"))
-    return Execution(place, report, made, state, "; ".join(w for w in (problem, reason) if w))
+    return Execution(place, report, made, state, "; ".join(w for w in (ending.error, reason) if w), recorded)
 
 
 def _writable(notebook: Path) -> Path:
@@ -141,88 +140,11 @@ def _need_packages() -> None:
         raise MissingPackage(f"executing a template needs {', '.join(missing)}, which is not installed: {INSTALL}")
 
 
-def _execute(template: Template, values: dict[str, Any], output: Path, root: Path, journal: Path, log: TextIO) -> str:
-    """Executes a template; returns what went wrong, if anything."""
-    import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.iorw import load_notebook_node
-    from papermill.parameterize import parameterize_notebook
-
-    prepared = load_notebook_node(str(template.path))
-    if values:
-        prepared = parameterize_notebook(prepared, values, kernel_name="python3", language="python")
-        # a notebook's metadata is JSON, which has no NaN
-        prepared.metadata.papermill["parameters"] = json.loads(json.dumps(values), parse_constant=str)
-    nbformat.write(prepared, output)
-    environment = {"LMKIT_RUNS": str(root), "LMKIT_COMMAND": shlex.join(sys.argv), JOURNAL: str(journal)}
-    answered = threading.Event()
-    for attempt in range(1, KERNEL_STARTS + 1):
-        try:
-            with kernel_manager(environment) as manager, _interruptible(journal, log):
-                papermill.execute_notebook(
-                    nbformat.from_dict(prepared),
-                    str(output).replace("{", "{{").replace("}", "}}"),  # papermill fills in braces
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=False,
-                    stdout_file=log,
-                    stderr_file=log,
-                    store_widget_state=False,
-                    kernel_manager_class=manager,
-                    extra_arguments=["--log-level=50"],  # what a kernel says of itself is not for who reads the log
-                    on_notebook_start=lambda **_: answered.set(),
-                )
-            return ""
-        except papermill.PapermillExecutionError as error:
-            return f"cell [{error.exec_count}] failed: {error.ename}: {error.evalue}"
-        except DeadKernelError:
-            return "its kernel died while a cell ran"
-        except RuntimeError as error:
-            if answered.is_set():
-                raise
-            if attempt == KERNEL_STARTS:
-                return f"its kernel did not start, {KERNEL_STARTS} times: {error}"
-        except KeyboardInterrupt:
-            return INTERRUPTED
-    raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def _interruptible(journal: Path, log: TextIO) -> Iterator[None]:
-    """Meanwhile the first Ctrl-C stops the runs that the notebook started, if any, and spares the notebook."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def interrupt(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        live = [f for f in map(RunFolder, _runs_in(journal)) if f.status().live]
-        if not live:
-            raise KeyboardInterrupt
-        for folder in live:
-            folder.command("stop")
-        with contextlib.suppress(RuntimeError):  # it may have come in the middle of another print
-            print("stopping the run; Ctrl-C again ends the notebook too", file=log, flush=True)
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _stop(made: list[Path]) -> None:
     """Stops what still runs, and waits until it has written down where it stands."""
     for run in (Run(RunFolder(path)) for path in made):
         with contextlib.suppress(RunStateError):  # it has ended by itself
             run.stop().wait()
-
-
-def _runs_in(journal: Path) -> list[Path]:
-    """The folders of the runs that a notebook started, as they came."""
-    return [Path(line["run"]) for line in JsonLines(journal).read(quiet=True)[0]]
 
 
 def _outcome(made: list[Path]) -> tuple[str, str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 
 @contextmanager
-def kernel_manager(environment: Mapping[str, str]) -> Iterator[type]:
+def kernel_manager(environment: Mapping[str, str], started: list[int] | None = None) -> Iterator[type]:
     """A kernel manager that starts this Python, whatever kernels are registered, with ``environment`` added.
+
+    The process of each kernel is added to ``started``.
 
     Where the system has Unix sockets, the kernel listens on those, in a private folder that goes when this ends: two
     kernels that start at once cannot take each other's port, and no other user of the machine can read along.
@@ -41,6 +43,8 @@ def kernel_manager(environment: Mapping[str, str]) -> Iterator[type]:
         async def _async_start_kernel(self, **arguments: Any) -> None:
             env = {**os.environ, **(arguments.pop("env", None) or {}), **environment}
             await super()._async_start_kernel(env=env, **arguments)
+            if started is not None:
+                started.append(getattr(self.provisioner, "pid", 0))
 
         start_kernel = _async_start_kernel
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.batch.parameters import Parameter, parameter_value, read_parameters
+from lmkit.batch.reading import BLIND
 from lmkit.errors import TemplateError, nearest
 from lmkit.experiment import Experiment, paths
 from lmkit.specs.plain import parse_value, plain
@@ -49,23 +50,72 @@ class Template:
     notebook: dict[str, Any] = field(repr=False)
 
     def reads(self, name: str) -> bool:
-        """Whether any code cell besides the parameters' own reads ``name``."""
-        return any(name in _names_read(_source(c)) for c in _code(self.notebook) if "parameters" not in _tags(c))
+        """Whether any code cell besides the parameters' own may read ``name``."""
+        return any(
+            {name, *BLIND} & _names_read(_source(c)) for c in _code(self.notebook) if "parameters" not in _tags(c)
+        )
 
 
 # -- finding and reading --------------------------------------------------------------------------
 
 
 def templates() -> pd.DataFrame:
-    """The parameters of the known templates, one a row: template, title, parameter, type, default, documentation."""
+    """The parameters of the known templates, one a row.
+
+    Columns: template, title, parameter, type, default, allowed (bounds or choices, in words; of an experiment's path
+    those of the experiment), documentation.
+    """
     import pandas as pd
 
     rows = [
-        (template.name, template.title, p.name, p.annotation, p.default, p.documentation)
+        (template.name, template.title, p.name, p.annotation, p.default, allowed(template, p), p.documentation)
         for template in map(read_template, known_templates())
         for p in template.parameters.values()
     ]
-    return pd.DataFrame(rows, columns=["template", "title", "parameter", "type", "default", "documentation"])
+    return pd.DataFrame(rows, columns=["template", "title", "parameter", "type", "default", "allowed", "documentation"])
+
+
+def allowed(template: Template, parameter: Parameter) -> str:
+    """What values a parameter may have, in words; empty where its type says all.
+
+    >>> train = read_template("train")
+    >>> [allowed(train, train.parameters[name]) for name in ("epochs", "framework", "name")]
+    ['at least 1', 'torch, tensorflow', '']
+    """
+    from pydantic import TypeAdapter
+
+    schema: Mapping[str, Any] = TypeAdapter(parameter.type).json_schema()
+    if OVERRIDES in template.parameters and (path := _ends().get(parameter.name)):
+        schema = whole = Experiment.model_json_schema()
+        for name in path.split("."):
+            schema = next((k["properties"][name] for k in _kinds(schema, whole) if name in k.get("properties", {})), {})
+        return _in_words(schema, whole)
+    return _in_words(schema, schema)
+
+
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
+
+
+def _kinds(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The alternatives that a schema leaves."""
+    if "$ref" in schema:
+        return _kinds(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
+    alternatives = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    return [kind for a in alternatives for kind in _kinds(a, whole)] if alternatives else [schema]
+
+
+def _in_words(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    said: list[str] = []
+    for kind in _kinds(schema, whole):
+        said += [str(v) for v in kind.get("enum", [kind["const"]] if "const" in kind else [])]
+        bounds = [f"{words} {kind[key]}" for key, words in _BOUNDS.items() if key in kind]
+        said += [" and ".join(bounds)] if bounds else []
+    return ", ".join(dict.fromkeys(said))
 
 
 def known_templates() -> dict[str, Path]:
@@ -120,7 +170,7 @@ def _tags(cell: Mapping[str, Any]) -> list[str]:
 
 
 def _names_read(source: str) -> set[str]:
-    """The names that code reads. Of what is not plain Python (magics) every word counts."""
+    """The names that code may read. Of what is not plain Python (magics) every word counts."""
     plain_lines = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
     magics = " ".join(line for line in source.splitlines() if line.lstrip().startswith(("%", "!")))
     words = set(re.findall(r"\w+", magics))
@@ -128,7 +178,9 @@ def _names_read(source: str) -> set[str]:
         tree = ast.parse(plain_lines)
     except SyntaxError:
         return set(re.findall(r"\w+", source))
-    return words | {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    changed = {id(n.target) for n in ast.walk(tree) if isinstance(n, ast.AugAssign)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+    return words | {n.id for n in names if isinstance(n.ctx, ast.Load) or id(n) in changed}
 
 
 # -- checking -------------------------------------------------------------------------------------
@@ -149,6 +201,12 @@ def check_parameters(
         ConfigError: the experiment that they describe cannot be.
     """
     known = template.parameters
+    if (given or typed) and not known:
+        first = next(iter({**given, **(typed or {})}))
+        raise TemplateError(
+            f"{first}: the template {template.name!r} has no parameters: none of its cells is tagged 'parameters'; "
+            "tag one that holds lines such as 'rate: float = 0.1  # what it is'"
+        )
     values: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     typed = typed or {}

@@ -22,9 +22,10 @@ from written_run import written_run
 
 import lmkit as lk
 from lmkit import cli
-from lmkit.batch import execution
-from lmkit.batch.execution import KERNEL_STARTS, run_template
+from lmkit.batch import notebooks
+from lmkit.batch.execution import run_template
 from lmkit.batch.kernels import kernel_manager
+from lmkit.batch.notebooks import KERNEL_STARTS
 from lmkit.runfolder import runs_root
 
 # -- what arrives in the notebook -----------------------------------------------------------------
@@ -115,8 +116,8 @@ def test_a_kernel_that_never_starts_is_started_again(
     starts = []
 
     @contextlib.contextmanager
-    def faulty(environment: Mapping[str, str]) -> Iterator[type]:
-        with kernel_manager(environment) as manager:
+    def faulty(environment: Mapping[str, str], started: list[int]) -> Iterator[type]:
+        with kernel_manager(environment, started) as manager:
 
             class Faulty(manager):  # type: ignore[misc, valid-type]
                 def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
@@ -126,7 +127,7 @@ def test_a_kernel_that_never_starts_is_started_again(
 
             yield Faulty
 
-    monkeypatch.setattr(execution, "kernel_manager", faulty)
+    monkeypatch.setattr(notebooks, "kernel_manager", faulty)
     done = run_template(write_notebook(tmp_path / "own.ipynb", "print('ran')"), log=io.StringIO())
     if stillborn < KERNEL_STARTS:
         assert (done.state, len(starts), printed(done.notebook)) == ("completed", stillborn + 1, "ran\n")

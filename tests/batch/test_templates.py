@@ -10,7 +10,7 @@ import pytest
 from written_notebook import write_notebook
 
 import lmkit as lk
-from lmkit.batch.templates import check_parameters, described_experiment, known_templates, read_template
+from lmkit.batch.templates import allowed, check_parameters, described_experiment, known_templates, read_template
 from lmkit.errors import ConfigError, TemplateError
 from lmkit.runfolder import runs_root
 
@@ -35,8 +35,17 @@ def test_the_templates_of_lmkit_are_listed_with_their_parameters() -> None:
     assert list(train.index) == ["framework", "data", "model", "epochs", "seed", "name", "overrides"]
     assert train.loc["epochs", "type"] == "int"
     assert train.loc["epochs", "default"] == 50
+    assert train.loc["epochs", "allowed"] == "at least 1"
+    assert train.loc["framework", "allowed"] == "torch, tensorflow"
+    assert train.loc["seed", "allowed"] == "at least 0 and less than 4294967296"
     assert train["title"].unique().tolist() == ["Train a model"]
     assert (train["documentation"].str.len() > 0).all()
+
+
+def test_what_a_parameter_may_be_is_told_of_a_notebook_of_ones_own(tmp_path: Path) -> None:
+    cell = "how: Literal['fast', 'slow'] | None = None\nrate: float = 1.0"
+    found = read_template(write_notebook(tmp_path / "own.ipynb", "how, rate", parameters=cell))
+    assert [allowed(found, p) for p in found.parameters.values()] == ["fast, slow", ""]
 
 
 def test_a_template_is_found_by_its_name_and_by_its_path(own: Path) -> None:
@@ -49,7 +58,7 @@ def test_a_template_is_found_by_its_name_and_by_its_path(own: Path) -> None:
 def test_a_notebook_without_parameters_has_none(tmp_path: Path) -> None:
     found = read_template(write_notebook(tmp_path / "plain.ipynb", "1 + 1"))
     assert (found.title, found.parameters) == ("plain", {})
-    with pytest.raises(TemplateError, match=r"a: the template 'plain' has no such parameter; \(known: none\)"):
+    with pytest.raises(TemplateError, match="a: the template 'plain' has no parameters: none of its cells is tagged"):
         check_parameters(found, {"a": 1})
 
 
