@@ -1,0 +1,75 @@
+"""OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.runtimes import Operation
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LIBRARIES, PACKAGES = ("openvino",), ("openvino",)
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# a module that is None is not there: OpenVINO, which else reports its import to its maker, then tells nobody
+
+NAMES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool"} | {
+    f"{short}{bits}": f"{long}{bits}" for short, long in (("i", "int"), ("u", "uint")) for bits in (4, 8, 16, 32, 64)
+}
+"""What OpenVINO calls a type → what it is called everywhere else."""
+
+NOTHING = ("Const", "Input", "Output")
+"""Layers of a compiled model that compute nothing."""
+
+
+class OpenvinoModel:
+    """A compiled model, for one call after another."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import openvino
+
+        self.path = path
+        told = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",  # what is not quantized; a CPU with bfloat16 would round to it
+            "ENABLE_CPU_PINNING": False,  # other processes compute beside this one
+        }
+        self.compiled: Any = openvino.Core().compile_model(path, "CPU", told)
+        self.request: Any = self.compiled.create_infer_request()
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Logits of rows."""
+        found: np.ndarray = self.request.infer([X], share_inputs=True)[0]
+        return found
+
+    def executed(self) -> list[Operation]:
+        """The layers of the graph that the CPU runs, with the type that each computes in."""
+        counted: Counter[tuple[str, str]] = Counter()
+        for layer in self.compiled.get_runtime_model().get_ops():
+            told = {k: layer.get_rt_info()[k].astype(str) for k in ("layerType", "runtimePrecision")}
+            if told["layerType"] not in NOTHING:
+                kind = told["runtimePrecision"]
+                counted[told["layerType"], NAMES.get(kind, kind)] += 1
+        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+
+    def stored(self) -> dict[str, int]:
+        """The numbers of the file's constants, by the type that it keeps them in."""
+        import openvino
+
+        counted: Counter[str] = Counter()
+        for node in openvino.Core().read_model(self.path).get_ops():
+            if node.get_type_name() == "Constant":
+                kind = node.get_element_type().get_type_name()
+                counted[NAMES.get(kind, kind)] += node.get_data().size
+        return dict(counted)
+
+
+def load(folder: Path, artefact: Artefact, threads: int) -> OpenvinoModel:
+    """Opens the file, and the weights beside it."""
+    return OpenvinoModel(folder / artefact.entry, threads)

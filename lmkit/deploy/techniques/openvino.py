@@ -1,0 +1,102 @@
+"""OpenVINO, whose files hold a model of either framework: as it is, with halved weights, or in eight bits."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lmkit.backends.quiet import quiet
+from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.techniques import NotApplicable, Subject, technique
+from lmkit.deploy.techniques.baseline import row
+from lmkit.deploy.techniques.quantize import CALIBRATION_ROWS
+from lmkit.environment import has_vnni
+
+ENTRY = "model.xml"
+
+FORMATS = {"program": "model.pt2", "saved_model": "model", "onnx": "model.onnx"}
+"""What OpenVINO reads, the most direct first → where it is written in between."""
+
+
+@technique("openvino", "convert")
+def openvino(subject: Subject, folder: Path) -> Artefact:
+    """OpenVINO, any number of rows, float32 on the CPU."""
+    return _saved(_converted(subject), subject, folder, {"technique": "openvino"})
+
+
+@technique("openvino-float16", "quantize")
+def float16(subject: Subject, folder: Path) -> Artefact:
+    """OpenVINO with weights kept in float16, widened while they load: half the size, float32 on the CPU."""
+    return _saved(_converted(subject), subject, folder, {"technique": "openvino-float16"}, stores="float16")
+
+
+@technique("openvino-int8-static", "quantize")
+def static(subject: Subject, folder: Path) -> Artefact:
+    """Int8 on OpenVINO: weights and activations, by ranges that NNCF takes on training rows."""
+    import numpy as np
+
+    _needs("nncf")
+    model = _converted(subject)
+    import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    X = np.asarray(subject.data.training.X[:CALIBRATION_ROWS])
+    reduce = not has_vnni()
+    attends = any(layer.kind == "attention" for layer in subject.spec.layers(subject.signature))
+    recipe = {
+        "technique": "openvino-int8-static", "reduce_range": reduce, "calibration_rows": len(X),
+        "attention_aware": attends,
+    }  # fmt: skip
+    with quiet():
+        model = nncf.quantize(
+            model,
+            nncf.Dataset([X[i : i + 1] for i in range(len(X))]),
+            subset_size=len(X),
+            target_device=nncf.TargetDevice.CPU,
+            model_type=nncf.ModelType.TRANSFORMER if attends else None,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE if reduce else nncf.OverflowFix.DISABLE,
+                # the mean of each row's extremes, which is the default, cuts off what rows differ in
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            ),
+        )
+    return _saved(model, subject, folder, recipe, claims="int8")
+
+
+def _converted(subject: Subject) -> Any:
+    """The model in OpenVINO's own form, for any number of rows."""
+    _needs("openvino")
+    import lmkit.deploy.runtimes.openvino  # noqa: F401 (before the library: it then tells nobody of its import)
+
+    import openvino
+
+    reasons = {kind: subject.backend.cannot_export(kind) for kind in FORMATS}
+    kind = next((kind for kind, reason in reasons.items() if not reason), None)
+    if kind is None:
+        raise NotApplicable(reasons["onnx"])
+    shape, dtype = row(subject)
+    with tempfile.TemporaryDirectory() as scratch, quiet():
+        path = Path(scratch) / FORMATS[kind]
+        subject.backend.export(subject.model, shape, dtype, kind, path)
+        model = openvino.convert_model(path)
+        model.reshape({0: [-1, *shape]})
+        # read again from a file of its own: what was converted may look into the one that is about to go
+        openvino.save_model(model, Path(scratch) / ENTRY, compress_to_fp16=False)
+        return openvino.Core().read_model(
+            (Path(scratch) / ENTRY).read_bytes(), (Path(scratch) / ENTRY).with_suffix(".bin").read_bytes()
+        )
+
+
+def _saved(model: Any, subject: Subject, folder: Path, recipe: dict[str, Any], **claims: str) -> Artefact:
+    """The files: the graph, and its weights beside it. On the CPU float64 is computed in float32 as well."""
+    import openvino
+
+    openvino.save_model(model, folder / ENTRY, compress_to_fp16=claims.get("stores") == "float16")
+    return Artefact("openvino", ENTRY, *row(subject), recipe, **claims)
+
+
+def _needs(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise NotApplicable(f"{package} is not installed; install it: python -m pip install 'lmkit[openvino]'")
