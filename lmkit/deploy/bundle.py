@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.deploy.artefact import RECORD, Artefact, StaleArtefact, digest
 from lmkit.deploy.card import card
 from lmkit.deploy.loading import CARD, CHECKSUMS, EXAMPLE, PREPROCESSING, SIGNATURE, BundleError
-from lmkit.deploy.measure import Process
+from lmkit.deploy.process import Process
 from lmkit.deploy.techniques import find
 from lmkit.errors import RunStateError, nearest
 from lmkit.run import Run, attach

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.backends import get_backend
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.measure import NotApplicable
+from lmkit.deploy.process import NotApplicable
 from lmkit.errors import LmkitError, nearest
 
 if TYPE_CHECKING:
