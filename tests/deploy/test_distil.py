@@ -93,7 +93,7 @@ def test_students_of_each_family() -> None:
     deep, flat = Transformer(depth=4, width=8, heads=2), Transformer(depth=1, width=8, heads=2)
     assert deep.smaller(image) == Transformer(depth=2, width=8, heads=2)
     assert flat.smaller(image) == Transformer(depth=1, width=8, heads=2, feedforward=16)
-    assert GCN().smaller(Signature((4,), 2)) == GCN()
+    assert GCN().smaller(Signature((4,), 2)) == GCN(hidden=(8,))
 
 
 # -- of a run -------------------------------------------------------------------------------------

@@ -64,8 +64,6 @@ for _share in SHARES:
 def unstructured(subject: Subject) -> Subject:
     """The smaller half of all weights made zero (Han et al., 2015), the rest trained on: smaller once compressed."""
     share, weights = 0.5, subject.weights
-    if subject.signature.graph:
-        raise NotApplicable(_nothing_to_prune(subject))
     mask, rate = magnitude_mask(weights, share), _rate(subject)
     done = _trained_on(subject, subject.spec, masked(weights, mask), rate, mask)
     of = sum(values.size for values in mask.values())
@@ -126,8 +124,6 @@ def _nothing_to_prune(subject: Subject) -> str:
     family = subject.spec.family  # type: ignore[attr-defined]
     if family == "own":
         return "what a model of one's own is made of is not known here; prune it where it is built, and train it anew"
-    if subject.signature.graph:
-        return "models of graphs are not deployed as they are: they hold the whole graph"
     return f"this {family} has no hidden layer whose units could be taken out"
 
 

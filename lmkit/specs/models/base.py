@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -76,13 +76,26 @@ class Slice(NamedTuple):
 
     Attributes:
         weight: its name.
-        axis: along which they lie.
+        axis: along which they lie; None: along all of them, the last running fastest, and the first stays as long.
         rounds: how often the units come there, one round after the other.
+        size: places that one unit takes there, beside each other.
     """
 
     weight: str
-    axis: int = 0
+    axis: int | None = 0
     rounds: int = 1
+    size: int = 1
+
+    def places(self, width: int) -> np.ndarray:
+        """Where each of ``width`` units lies along the axis: (width, rounds · size).
+
+        >>> Slice("qkv_0.kernel", 1, rounds=3, size=2).places(4)[1].tolist()
+        [2, 3, 10, 11, 18, 19]
+        """
+        import numpy as np
+
+        first = self.size * (np.arange(width)[:, None] + width * np.arange(self.rounds))
+        return np.asarray((first[..., None] + np.arange(self.size)).reshape(width, -1))
 
 
 class Units(NamedTuple):
@@ -184,6 +197,21 @@ def equal_neighbours(widths: tuple[int, ...]) -> list[bool]:
     [False, True, False]
     """
     return [False, *(a == b for a, b in pairwise(widths))][: len(widths)]
+
+
+def joined(skips: Sequence[bool]) -> list[list[int]]:
+    """The hidden layers that are added to each other, together.
+
+    >>> joined([False, True, False])
+    [[0, 1], [2]]
+    """
+    sets: list[list[int]] = []
+    for i, skipped in enumerate(skips):
+        if skipped:
+            sets[-1].append(i)
+        else:
+            sets.append([i])
+    return sets
 
 
 def refuse(path: str, sentence: str) -> ConfigError:

@@ -8,7 +8,20 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from lmkit.specs.models.base import Activation, Layer, ModelSpec, Weights, Widths, equal_neighbours, refuse
+from lmkit.specs.models.base import (
+    Activation,
+    Layer,
+    ModelSpec,
+    Slice,
+    Units,
+    Weights,
+    Widths,
+    equal_neighbours,
+    joined,
+    made_by,
+    refuse,
+    used_by,
+)
 from lmkit.specs.signature import Signature
 
 
@@ -103,6 +116,27 @@ class GCN(ModelSpec):
             if self.skips[i]:
                 found.append(Layer(f"add_{i}", "add", (fan_out,)))
         return found
+
+    def units(self, signature: Signature) -> list[Units]:
+        """Those of each hidden layer, of each head as many; layers that are added to each other share theirs."""
+        layers = self.layers(signature)
+        heads = self.heads if self.weighting == "attention" else 1
+
+        def made(shared: list[int]) -> tuple[Slice, ...]:
+            slices = made_by(layers, *(f"{kind}_{i}" for i in shared for kind in ("conv", "norm")))
+            vectors = (".sender", ".receiver")  # (heads, units of a head)
+            return tuple(s._replace(axis=None) if s.weight.endswith(vectors) else s for s in slices)
+
+        return [
+            Units(
+                tuple(f"hidden.{i}" for i in shared),
+                self.hidden[shared[0]],
+                made(shared),
+                used_by(layers, *(f"conv_{i + 1}" for i in shared)),
+                heads,
+            )
+            for shared in joined(self.skips)
+        ]
 
     def initial_weights(self, signature: Signature, seed: int) -> Weights:
         """As elsewhere; both vectors of attention are drawn like a kernel from two nodes to one score."""

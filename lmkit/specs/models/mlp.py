@@ -13,6 +13,7 @@ from lmkit.specs.models.base import (
     Units,
     Widths,
     equal_neighbours,
+    joined,
     made_by,
     refuse,
     used_by,
@@ -73,12 +74,7 @@ class MLP(ModelSpec):
 
     def units(self, signature: Signature) -> list[Units]:
         """Those of each hidden layer; layers that are added to each other share theirs."""
-        layers, sets = self.layers(signature), list[list[int]]()
-        for i, skips in enumerate(self.skips):
-            if skips:
-                sets[-1].append(i)
-            else:
-                sets.append([i])
+        layers = self.layers(signature)
         return [
             Units(
                 tuple(f"hidden.{i}" for i in shared),
@@ -86,5 +82,5 @@ class MLP(ModelSpec):
                 made_by(layers, *(f"{kind}_{i}" for i in shared for kind in ("dense", "norm"))),
                 used_by(layers, *(f"dense_{i + 1}" for i in shared)),
             )
-            for shared in sets
+            for shared in joined(self.skips)
         ]

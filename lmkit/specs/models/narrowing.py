@@ -43,9 +43,11 @@ def importance(units: Units, weights: Weights) -> np.ndarray:
     sides = []
     for slices in (units.made, units.used):
         squares = np.zeros(units.width)
-        for name, axis, rounds in slices:
-            values = np.moveaxis(weights[name].astype(np.float64), axis, 0).reshape(rounds, units.width, -1)
-            squares += np.square(values).sum(axis=(0, 2))
+        for piece in slices:
+            values = np.take(weights[piece.weight].astype(np.float64), piece.places(units.width), piece.axis)
+            first = piece.axis or 0  # the axis of the units, which that of their places follows
+            others = tuple(i for i in range(values.ndim) if i != first)
+            squares += np.square(values).sum(axis=others)
         sides.append(np.sqrt(squares))
     return np.asarray(sides[0] * sides[1])
 
@@ -67,8 +69,11 @@ def narrowed(spec: ModelSpec, signature: Signature, weights: Weights, share: flo
     for units in sets:
         kept = _largest(importance(units, weights), widths[units.fields[0]], units.groups)
         removed.append(np.setdiff1d(np.arange(units.width), kept))
-        for name, axis, rounds in (*units.made, *units.used):
-            smaller[name] = _taken(smaller[name], axis, rounds, units.width, kept)
+        for piece in (*units.made, *units.used):
+            gone = piece.places(units.width)[removed[-1]].ravel()
+            left = np.delete(smaller[piece.weight], gone, piece.axis)
+            rows = len(smaller[piece.weight])
+            smaller[piece.weight] = np.ascontiguousarray(left.reshape(rows, -1) if piece.axis is None else left)
     return Narrowed(resized(spec, widths), smaller, removed)
 
 
@@ -113,14 +118,6 @@ def _largest(values: np.ndarray, keep: int, groups: int) -> np.ndarray:
     size = len(values) // groups
     order = np.argsort(-values.reshape(groups, size), axis=1, kind="stable")[:, : keep // groups]
     return np.asarray(np.sort(order + size * np.arange(groups)[:, None], axis=None))
-
-
-def _taken(values: np.ndarray, axis: int, rounds: int, count: int, kept: np.ndarray) -> np.ndarray:
-    """The slices ``kept`` of each round along an axis."""
-    import numpy as np
-
-    places = (count * np.arange(rounds)[:, None] + kept).ravel()
-    return np.ascontiguousarray(np.take(values, places, axis))
 
 
 def parameters(weights: Weights) -> int:
