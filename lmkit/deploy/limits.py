@@ -142,7 +142,7 @@ def _file(threads: int) -> Path:
 def shortest(call: Callable[[], object], times: int = TIMES, least: float = 0.0) -> float:
     """Seconds of the shortest of several calls, or of as many as ``least`` seconds take; the first is not timed."""
     call()
-    found, clock = [], time.perf_counter
+    clock, found = time.perf_counter, list[float]()
     end = clock() + least
     while len(found) < times or clock() < end:
         began = clock()
