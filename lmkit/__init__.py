@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lmkit.batch.templates import templates
     from lmkit.conversion import convert
     from lmkit.deploy.bundle import bundle
-    from lmkit.deploy.comparison import compare
+    from lmkit.deploy.comparison import compare, comparison
     from lmkit.deploy.loading import load_bundle
     from lmkit.description import describe
     from lmkit.errors import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lmkit.reports import report
     from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, train, watch
     from lmkit.widgets.configurator import configure
-    from lmkit.widgets.display import monitor
+    from lmkit.widgets.display import explore, monitor
 
 __version__ = "0.1.0"
 
@@ -55,6 +55,8 @@ _HOMES = {
     "convert": "lmkit.conversion",
     "load_bundle": "lmkit.deploy.loading",
     "compare": "lmkit.deploy.comparison",
+    "comparison": "lmkit.deploy.comparison",
+    "explore": "lmkit.widgets.display",
     "bundle": "lmkit.deploy.bundle",
     "describe": "lmkit.description",
     "run_template": "lmkit.batch.execution",
@@ -95,9 +97,11 @@ __all__ = [
     "bundle",
     "charts",
     "compare",
+    "comparison",
     "configure",
     "convert",
     "describe",
+    "explore",
     "generate",
     "load_bundle",
     "monitor",
@@ -136,12 +140,21 @@ def _show(shown: Any) -> None:
     show(shown)
 
 
+def _show_comparison(shown: Any) -> None:
+    """Shows a comparison in a notebook."""
+    from lmkit.widgets.display import show_comparison
+
+    show_comparison(shown)
+
+
 def _teach_ipython() -> None:
-    """Tells IPython, where we are imported in one, how runs show themselves; nothing is imported for it."""
+    """Tells IPython, where we are imported in one, how what lives shows itself; nothing is imported for it."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
+        known = shell.display_formatter.ipython_display_formatter
         for name in ("Run", "Runs"):
-            shell.display_formatter.ipython_display_formatter.for_type_by_name("lmkit.run", name, _show)
+            known.for_type_by_name("lmkit.run", name, _show)
+        known.for_type_by_name("lmkit.deploy.comparison", "Comparison", _show_comparison)
 
 
 _teach_ipython()

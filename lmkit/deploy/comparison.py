@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmkit.deploy.keeping import saved
 from lmkit.deploy.measure import ROUNDS, Interval, noise
 from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
 from lmkit.deploy.session import Tell
@@ -18,7 +19,7 @@ from lmkit.deploy.showing import Lines, table
 from lmkit.deploy.techniques import find, techniques
 from lmkit.deploy.variant import Variant
 from lmkit.deploy.work import Settings, Work
-from lmkit.errors import ConfigError, RunStateError
+from lmkit.errors import ConfigError, DataError, RunStateError
 from lmkit.progress import has_widgets
 from lmkit.run import Run, attach
 from lmkit.table import Table
@@ -184,6 +185,9 @@ def _told(variant: Variant, unlike: Interval) -> dict[str, Any]:
             "ci95": [1e3 * first.p50.low, 1e3 * first.p50.high],
             "p95": first.p95 and 1e3 * first.p95,
         },
+        "t_min_ms": first and first.least and 1e3 * first.least,
+        "of_limit": first and first.closeness,
+        "joules": first and first.joules,
         "ratio": first and {"value": first.ratio.value, "ci95": [first.ratio.low, first.ratio.high],
                             "control": [first.control.low, first.control.high], "differs": first.differs(unlike)},
         "rows_per_second": {str(one.batch): one.rows_per_second for one in variant.latency},
@@ -206,6 +210,7 @@ def compare(
     threads: int = 1,
     rounds: int = ROUNDS,
     again: bool = False,
+    limits: bool = True,
     wait: bool | None = None,
     runs: str | Path | None = None,
     tell: Tell | None = None,
@@ -221,8 +226,9 @@ def compare(
         techniques: names (default: all); the baseline is always measured.
         batches: numbers of rows a call.
         threads: of each process; one, as where every core serves requests of its own.
-        rounds: how often each is timed beside the baseline; more make the intervals narrower.
+        rounds: how often each is timed beside the baseline at most; there are fewer once its ratio is known well.
         again: measure anew what was measured before.
+        limits: measure, once a machine, how fast it is at best (some seconds), and tell how close variants come.
         wait: return when all is measured, or at once (default: at once where widgets are seen).
         runs: where runs are kept.
         tell: is called whenever something has changed, with what is being done (default, where it waits: prints lines).
@@ -239,7 +245,7 @@ def compare(
         if each.state != "completed":
             raise RunStateError(f"{each.name} cannot be compared: it is {each.state}, expected completed")
     comparison = Comparison(_pending(r, t, threads) for r in several for t in wanted)
-    comparison.work = work = Work(comparison, several, Settings(tuple(batches), threads, rounds, again))
+    comparison.work = work = Work(comparison, several, Settings(tuple(batches), threads, rounds, again, limits))
     if wait is None:
         wait = not has_widgets()
     if tell:
@@ -252,6 +258,28 @@ def compare(
         work.listeners.append(Lines())
     work.run()
     return comparison
+
+
+def comparison(
+    run: Run | str | Path | Sequence[Run | str | Path] = "last", *, runs: str | Path | None = None
+) -> Comparison:
+    """What was measured of trained runs before, read from their folders; nothing is measured.
+
+    Args:
+        run: a run, or several, or their names.
+        runs: where runs are kept.
+
+    Raises:
+        RunNotFound: there is no such run.
+        DataError: nothing was measured of it yet.
+    """
+    given: list[Any] = list(run) if isinstance(run, list | tuple) else [run]
+    several = [r if isinstance(r, Run) else attach(r, runs=runs) for r in given]
+    found = [v for r in several for v in saved(r)]
+    if not found:
+        names = ", ".join(r.name for r in several)
+        raise DataError(f"nothing was measured of {names} yet; measure its variants: lmkit compare {several[0].name}")
+    return Comparison(found)
 
 
 def _check(names: Iterable[str]) -> None:

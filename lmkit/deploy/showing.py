@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lmkit.deploy.measure import Interval, noise
+from lmkit.deploy.measure import Interval, Latency, noise
 from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
 from lmkit.progress import time_text
 from lmkit.table import Table, Written
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from lmkit.deploy.comparison import Comparison
     from lmkit.deploy.variant import Variant
 
+CONTROL, REMARKS = "control [95 %]", "remarks"
+TOLD_BESIDE = (CONTROL, REMARKS)
+"""Columns that a live table shows otherwise: as a band behind the ratio, and as a line under the row."""
+
 
 def table(comparison: Comparison) -> Table:
     """One variant a row; what could not be done tells its reason where its numbers would be."""
@@ -21,11 +25,19 @@ def table(comparison: Comparison) -> Table:
     metric = next((main_metric(v) for v in comparison.measured), "")
     batches = next(([one.batch for one in v.latency] for v in comparison.measured), [1])
     columns = (
-        "variant", "size", *(f"{_rows(b)} a call" for b in batches), "ratio to baseline [95 %]", "control [95 %]",
-        "rows/s", metric or "metric", "off by", "agree", "load", "memory", "remarks",
+        "variant", "size", *(f"{_rows(b)} a call" for b in batches), *(["p95"] if _tells(comparison, "p95") else []),
+        "ratio to baseline [95 %]", CONTROL, *(f"rows/s by {b}" for b in batches),
+        *(["t_min", "t_min/t"] if _tells(comparison, "least") else []),
+        *(["J a call"] if _tells(comparison, "joules") else []),
+        metric or "metric", "off by", "agree", "load", "memory", REMARKS,
     )  # fmt: skip
     unlike = noise(v.latency[0] for v in comparison.measured)
-    rows = [_row(v, v.name if several else v.technique, len(batches), metric, unlike) for v in comparison]
+    rows = [
+        _row(v, v.name if several else v.technique, metric, unlike, comparison)
+        if v.state == "measured"
+        else (v.name if several else v.technique, *[None] * (len(columns) - 2), _unmeasured(v))
+        for v in comparison
+    ]
     return Table("Variants beside the baseline", columns, tuple(rows))
 
 
@@ -33,10 +45,16 @@ def _rows(batch: int) -> str:
     return f"{batch} row{'s' if batch > 1 else ''}"
 
 
-def _row(v: Variant, name: str, batches: int, metric: str, unlike: Interval) -> tuple[Any, ...]:
-    if v.state != "measured":
-        said = v.state if not v.reason else f"{v.state}: {v.reason}"
-        return (name, *[None] * (9 + batches), said)
+def _tells(comparison: Comparison, what: str) -> bool:
+    """Whether there is a variant of which it is known for the first number of rows."""
+    return any(getattr(v.latency[0], what) is not None for v in comparison.measured)
+
+
+def _unmeasured(v: Variant) -> str:
+    return v.state if not v.reason else f"{v.state}: {v.reason}"
+
+
+def _row(v: Variant, name: str, metric: str, unlike: Interval, beside: Comparison) -> tuple[Any, ...]:
     first = v.latency[0]
     ratio = f"{first.ratio.value:.2f} [{first.ratio.low:.2f}, {first.ratio.high:.2f}]"
     load = v.seconds["import_seconds"] + v.seconds["load_seconds"]
@@ -47,11 +65,14 @@ def _row(v: Variant, name: str, batches: int, metric: str, unlike: Interval) -> 
         name,
         Written(v.size_bytes, bytes_text(v.size_bytes)),
         *(Written(one.p50.value, seconds_text(one.p50.value)) for one in v.latency),
+        *([first.p95 and Written(first.p95, seconds_text(first.p95))] if _tells(beside, "p95") else []),
         Written(
             first.ratio.value, ratio, span=(first.ratio.low, first.ratio.high), band=(unlike.low, unlike.high)
         ),
         Written(first.control.value, f"[{first.control.low:.2f}, {first.control.high:.2f}]"),
-        float(f"{v.latency[-1].rows_per_second:.3g}"),
+        *(float(f"{one.rows_per_second:.3g}") for one in v.latency),
+        *_limit(first, _tells(beside, "least")),
+        *([first.joules] if _tells(beside, "joules") else []),
         v.metrics.get(metric),
         Written(v.divergence, f"{v.divergence:.1e}"),
         None if v.agreement is None else Written(v.agreement, f"{v.agreement:.1%}"),
@@ -59,6 +80,13 @@ def _row(v: Variant, name: str, batches: int, metric: str, unlike: Interval) -> 
         Written(v.peak_bytes, bytes_text(v.peak_bytes)),
         remarks,
     )
+
+
+def _limit(first: Latency, told: bool) -> tuple[Any, ...]:
+    """What the machine takes at best, and how close the variant comes."""
+    if not told or first.least is None or first.closeness is None:
+        return (None, None) if told else ()
+    return Written(first.least, seconds_text(first.least)), Written(first.closeness, f"{first.closeness:.1%}")
 
 
 class Lines:

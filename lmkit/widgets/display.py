@@ -12,6 +12,8 @@ from lmkit.progress import has_widgets as has_widgets
 from lmkit.run import Run, Runs, attach
 
 if TYPE_CHECKING:
+    from lmkit.deploy.comparison import Comparison
+    from lmkit.widgets.comparison import LiveComparison
     from lmkit.widgets.monitor import Monitor
 
 def monitor(*runs: Run | str | Path | Sequence[Run | str | Path], root: str | Path | None = None) -> Monitor:
@@ -33,6 +35,42 @@ def monitor(*runs: Run | str | Path | Sequence[Run | str | Path], root: str | Pa
     if runs and not named:
         raise RunNotFound("given an empty sequence of runs, expected at least one")
     return Monitor([r if isinstance(r, Run) else attach(r, runs=root) for r in named or ["last"]])
+
+
+def explore(compared: Comparison | Run | str | Path, *, runs: str | Path | None = None) -> LiveComparison:
+    """A comparison as a live table and chart, to sort, filter and question, until it is closed in the page.
+
+    Args:
+        compared: what ``lk.compare`` returned; or a run or its name: then what was measured of it before.
+        runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
+
+    Raises:
+        RunNotFound: there is no such run.
+        DataError: nothing was measured of it yet.
+
+    >>> import lmkit as lk
+    >>> lk.explore(lk.compare(run))  # doctest: +SKIP
+    """
+    from lmkit.deploy.comparison import Comparison, comparison
+    from lmkit.widgets.comparison import LiveComparison
+
+    found = compared if isinstance(compared, Comparison) else comparison(compared, runs=runs)
+    return LiveComparison(found, stay=has_widgets())
+
+
+def show_comparison(compared: Comparison) -> None:
+    """Displays a comparison as the output of a cell; what IPython calls for one at a cell's end."""
+    from IPython.display import display
+
+    if compared.state == "running" and has_widgets():
+        from lmkit.widgets.comparison import LiveComparison
+
+        display(LiveComparison(compared))
+        return
+    from lmkit.widgets.output import comparison_outputs
+
+    for data, metadata in comparison_outputs(compared.now if compared.state == "failed" else compared)[1:]:
+        display(data, metadata=metadata, raw=True)
 
 
 def show(shown: Run | Runs) -> None:

@@ -19,7 +19,6 @@ import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -31,6 +30,7 @@ from lmkit.feed import Feed, Series
 from lmkit.plots import COLOURS, GREY, SKY, VERMILLION
 from lmkit.run import Run
 from lmkit.widgets.output import static_output
+from lmkit.widgets.style import css, script
 
 LOOK_SECONDS = 0.25
 """How often the runs are looked at."""
@@ -40,8 +40,6 @@ CATCH_UP_SECONDS = 0.05
 
 FAILURES = 20
 """So many looks in a row may fail (a disk that is away for a moment) before a monitor is given up."""
-
-STATIC = Path(__file__).parent / "static"
 
 SHOWN = (
     "state", "epoch", "epochs", "step", "steps", "steps_per_second", "samples_per_second", "seconds", "seconds_left",
@@ -56,8 +54,8 @@ VERBS = ("pause", "resume", "stop", "checkpoint", "note", "set_learning_rate")
 class MonitorView(anywidget.AnyWidget):
     """The page's side: one view of all the runs of a monitor."""
 
-    _esm = STATIC / "monitor.js"
-    _css = STATIC / "monitor.css"
+    _esm = script("monitor")
+    _css = css("monitor")
 
     runs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     colours = traitlets.Dict().tag(sync=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lmkit.charts import learning_curves
+from lmkit.charts import comparison, learning_curves
+from lmkit.deploy.comparison import Comparison
+from lmkit.errors import LmkitError
 from lmkit.run import Run
 
 
@@ -18,3 +20,19 @@ def static_output(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = learning_curves(runs if len(runs) > 1 else runs[0])._repr_mimebundle_()
         text = f"{text}\n{data['text/plain']}"
     return {**data, "text/plain": text}, metadata
+
+
+def comparison_outputs(compared: Comparison, constraint: str = "") -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What is kept of a comparison, as three outputs: what to ship in words, the table, the chart.
+
+    They are apart, for HTML beside a figure would hide its picture where scripts do not run.
+    """
+    try:
+        text = str(compared.recommend(*([constraint] if constraint else [])))
+    except LmkitError as error:
+        text = str(error)
+    shown = compared.table
+    chart: tuple[dict[str, Any], dict[str, Any]] = ({"text/plain": ""}, {})
+    if compared.measured:
+        chart = comparison(compared)._repr_mimebundle_()
+    return [({"text/plain": text}, {}), ({"text/html": shown.html, "text/plain": shown.text}, {}), chart]

@@ -11,6 +11,12 @@ STATIC = Path(__file__).parent / "static"
 
 
 @cache
+def script(name: str) -> str:
+    """The script ``name`` of a widget, after what all widgets share."""
+    return "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in ("page", name))
+
+
+@cache
 def css(name: str) -> str:
     """The style sheet ``name``."""
     return (STATIC / f"{name}.css").read_text(encoding="utf-8")
