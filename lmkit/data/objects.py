@@ -5,7 +5,8 @@ kept beside the runs, ``runs/.data/<name>-<hash>.pkl``, by cloudpickle, with its
 
 A pickle is a program: to load one is to run what its maker wrote. So only three unpickle, and only what an experiment
 names: the worker that trains, ``Run.load_model`` (with ``run.model`` and ``run.predict``), and what makes and measures
-a run's variants. Lists of runs, charts, tables, reports and bundles never do. Trust a folder of runs that is not yours as you would trust a script.
+a run's variants, which are told of techniques too. Lists of runs, charts, tables, reports and bundles never do. Trust a
+folder of runs that is not yours as you would trust a script.
 """
 
 from __future__ import annotations
@@ -139,8 +140,8 @@ def _culprit(value: Any, name: str, error: Exception) -> str:
 
 def _refuse(path: str, sentence: str, name: str) -> ConfigError:
     return ConfigError(
-        [f"{path}: {sentence}, or put {name} into a module and import it from there, or train in this process: "
-         "inline=True"]
+        [f"{path}: {sentence}, or put {name} into a module and import it from there"
+         + ("" if path.startswith("techniques") else ", or train in this process: inline=True")]
     )  # fmt: skip
 
 

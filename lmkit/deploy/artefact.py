@@ -34,6 +34,8 @@ class Artefact:
             with, such as ``float16`` of a file that is widened while it loads.
         options: what the runtime is to be told.
         files: each file that deployment needs, and the SHA-256 of its content.
+        made: with which versions, on which machine; by which technique of one's own, if it was one; and how many
+            multiplications a row takes.
     """
 
     runtime: str
@@ -45,6 +47,7 @@ class Artefact:
     stores: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Artefact:
         """Writes the record beside the files, which are hashed now; returns it with the hashes."""

@@ -6,6 +6,7 @@ line: load; run (seconds of each call); predict (into a file); executed; memory.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -32,14 +33,26 @@ def serve(servant: Any) -> None:
         try:
             answer = getattr(servant, order.pop("do"))(**order)
         except Exception as error:
-            answer = {
-                "error": str(error)
-                if type(error).__module__.startswith("lmkit")
-                else f"{type(error).__name__}: {error}",
-                "kind": type(error).__name__,
-            }
+            answer = {"error": told(error), "kind": type(error).__name__}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def told(error: Exception) -> str:
+    """An error in words."""
+    if type(error).__module__.startswith("lmkit"):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"ran out of memory{': ' if str(error) else ''}{error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}{_at(error)}; make room, and compare again: what is finished is kept"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error.strerror}{_at(error)}; expected a folder that may be written"
+    return f"{type(error).__name__}: {error}"
+
+
+def _at(error: OSError) -> str:
+    return f": {str(error.filename)!r}" if error.filename else ""
 
 
 class Bench:
@@ -48,15 +61,20 @@ class Bench:
     def __init__(self, folder: Path, threads: int, rows: Path) -> None:
         self.folder, self.threads, self.rows = folder, threads, rows
 
-    def load(self) -> dict[str, Any]:
-        """Import, load and first call, seconds each; and memory after the import, bytes."""
+    def load(self, runtimes: dict[str, str] | None = None) -> dict[str, Any]:
+        """Import, load and first call, seconds each; and memory after the import, bytes.
+
+        Args:
+            runtimes: name → module of those of somebody's own.
+        """
         import importlib
 
         import numpy as np
 
         from lmkit.deploy.artefact import Artefact
-        from lmkit.deploy.runtimes import find, load
+        from lmkit.deploy.runtimes import RUNTIMES, find, load
 
+        RUNTIMES.update(runtimes or {})
         artefact = Artefact.read(self.folder)
         clock = [time.perf_counter()]
         for library in find(artefact.runtime).LIBRARIES:
@@ -72,18 +90,27 @@ class Bench:
         return {n: b - a for n, a, b in zip(names, clock, clock[1:], strict=False)} | {"imported_bytes": self.imported}
 
     def run(self, batch: int, seconds: float, most: int = 10_000) -> dict[str, list[float]]:
-        """Seconds of each call with the first ``batch`` rows, for about ``seconds``, at least three calls."""
+        """Seconds of each call with the first ``batch`` rows, for about ``seconds``, at least one call."""
         import numpy as np
 
         rows = np.resize(self.X, (batch, *self.X.shape[1:])) if batch > len(self.X) else self.X[:batch].copy()
         predict, clock = self.model.predict, time.perf_counter
         found: list[float] = []
         end = clock() + seconds
-        while len(found) < 3 or (len(found) < most and clock() < end):
+        while not found or (len(found) < most and clock() < end):
             began = clock()
             predict(rows)
             found.append(clock() - began)
         return {"seconds": found}
+
+    def energy(self, batch: int) -> dict[str, float | None]:
+        """Joules of a call with ``batch`` rows, above rest; None where the machine does not tell."""
+        import numpy as np
+
+        from lmkit.deploy.energy import joules
+
+        rows = np.resize(self.X, (batch, *self.X.shape[1:]))
+        return {"joules": joules(lambda: self.model.predict(rows))}
 
     def predict(self, into: str, batch: int, rows: int | None = None) -> dict[str, int]:
         """Logits of all rows, or of the first ``rows``, so many at a time, into a file."""

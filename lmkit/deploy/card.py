@@ -137,12 +137,13 @@ def _recipe(run: Run, artefact: Artefact) -> str:
 
 
 def _measured(made: Path) -> dict[str, Any]:
-    from lmkit.deploy.session import MEASURED
+    from lmkit.deploy.keeping import MEASURED
 
     try:
-        return dict(json.loads((made / MEASURED).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        found = dict(json.loads((made / MEASURED).read_text(encoding="utf-8"))["variant"])
+    except (OSError, ValueError, KeyError):
         return {}
+    return found if found["state"] == "measured" else {}
 
 
 def _speed(measured: dict[str, Any]) -> str:

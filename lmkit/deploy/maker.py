@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,18 @@ import numpy as np
 
 from lmkit.deploy.artefact import RECORD
 from lmkit.deploy.bench import serve
+from lmkit.deploy.keeping import conditions
+from lmkit.deploy.registering import origin, register
 from lmkit.deploy.techniques import Subject, find
 from lmkit.run import attach
+
+
+def multiplications(subject: Subject, technique: str) -> int:
+    """Those that a row takes in the model that a technique has made; 0 where its layers are not known."""
+    for name in technique.split("+"):
+        if (step := find(name)).become is not None:
+            subject = subject.after(step)
+    return subject.spec.multiplications(subject.signature)
 
 
 class Maker:
@@ -21,14 +33,24 @@ class Maker:
     def __init__(self, run: str) -> None:
         self.subject = Subject(attach(run))
 
-    def make(self, technique: str, into: str) -> dict[str, Any]:
-        """Leaves the artefact of a technique in a folder, which appears once it is whole."""
+    def make(self, technique: str, into: str, own: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Leaves the artefact of a technique in a folder, which appears once it is whole.
+
+        Args:
+            technique: its name.
+            into: the folder.
+            own: what of it is somebody's own; see ``registering``.
+        """
+        register(own or [], self.subject.run.path.parent)
         place = Path(into)
         aside = place.with_name(f".{place.name}.making")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
-            artefact = find(technique).make(self.subject, aside).write(aside)
+            made = {"conditions": conditions(), "origin": origin(own or [])}
+            artefact = find(technique).make(self.subject, aside)
+            made["multiplications"] = multiplications(self.subject, technique)
+            artefact = replace(artefact, made=made).write(aside)
             shutil.rmtree(place, ignore_errors=True)
             aside.rename(place)
         finally:
@@ -50,6 +72,8 @@ class Maker:
         data, known = self.subject.data, self.subject.run.preprocessing
         found, base = np.load(logits).astype(np.float64), np.load(baseline).astype(np.float64)
         loss = resolve_loss(self.subject.run.experiment.training.loss, known.task)
+        if not np.isfinite(found).all():  # that is told by the proof; metrics would fail, or mean nothing
+            return {"metrics": {}, "divergence": math.inf, "agreement": None}
         size = float(np.sqrt(np.mean(base**2))) or 1.0
         agree = float(np.mean(known.decode(found) == known.decode(base))) if known.task != "regression" else None
         metrics = part_metrics(loss, found, data.test.y, known) if len(data.test.y) else {}

@@ -37,7 +37,7 @@ def test_every_technique_is_a_line_and_none_stops_the_rest(compared: comparing.C
     assert [v.technique for v in compared] == ["baseline", *NAMES]
     assert [v.state for v in compared] == ["measured"] * 4 + ["not applicable"]
     assert compared[-1].reason == (
-        "PyTorch does not write saved_model; convert the run to TensorFlow first: lmkit convert RUN tensorflow"
+        "PyTorch does not write saved_model; let TensorFlow do it: other-framework+saved-model"
     )
 
 
@@ -110,7 +110,7 @@ def test_what_was_measured_is_not_measured_again(
         raise AssertionError("a process was started")
 
     monkeypatch.setattr("lmkit.deploy.session.Process", refused)
-    again = lk.compare(run, NAMES[:3], batches=(1, 8))
+    again = lk.compare(run, NAMES[:3], batches=(1, 8), rounds=4)
     assert list(again) == list(compared)[:4]
 
 
@@ -151,6 +151,7 @@ def test_it_is_asked_for_in_a_terminal(
     compared: comparing.Comparison, run: lk.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["compare", str(run.path), "-t", "onnx", "-t", "onnx-int8-static", "--batch", "1", "--batch", "8"]
+    words += ["--rounds", "4"]
     assert cli.main([*words, "--for", "smallest", "--json"]) == cli.DONE
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [v["technique"] for v in told["variants"]] == ["baseline", "onnx", "onnx-int8-static"]
