@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from lmkit.backends.base import Backend, Steps, Trainer
+from lmkit.backends.base import Backend, CannotNarrow, Removed, Steps, Trainer
 from lmkit.backends.quiet import without_notes
 from lmkit.errors import MissingPackage, nearest
 
-__all__ = ["Backend", "Steps", "Trainer", "get_backend", "others", "require"]
+__all__ = ["Backend", "CannotNarrow", "Removed", "Steps", "Trainer", "get_backend", "others", "require"]
 
 _BACKENDS = {"torch": "lmkit.backends.torch", "tensorflow": "lmkit.backends.tensorflow"}
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from lmkit.errors import LmkitError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -14,6 +17,14 @@ if TYPE_CHECKING:
     from lmkit.specs.losses import LossName
     from lmkit.specs.models import ModelSpec, Weights
     from lmkit.specs.signature import Shape, Signature
+
+
+Removed = tuple[str, bool, list[int]]
+"""A layer's name, whether units were taken out of what it gives (else of what it takes), and which."""
+
+
+class CannotNarrow(LmkitError):
+    """Units cannot be taken out of a model of somebody's own; the message says why."""
 
 
 class Steps(NamedTuple):
@@ -98,11 +109,27 @@ class Backend(Protocol):
     def predict(self, model: Any, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows. Dropout is off."""
 
-    def cannot_export(self, kind: str) -> str:
-        """Why the format ``kind`` (onnx, program, saved_model, litert) cannot be written; empty where it can."""
+    def cannot_export(self, kind: str, technique: str) -> str:
+        """Why a format (onnx, program, saved_model, litert, litert_float16) cannot be written; empty where it can.
+
+        What the other framework writes is told by the name of the ``technique`` that goes there first.
+        """
 
     def export(self, model: Any, row: Shape, dtype: str, kind: str, path: Path) -> None:
         """Writes ``model`` to ``path`` in the format ``kind``, for any number of rows of shape ``row``; dropout off."""
+
+    def learned(self, model: Any) -> set[str]:
+        """The names of the weights that training changes; a model of somebody's own may hold others."""
+
+    def narrow(self, model: Any, X: np.ndarray, share: float) -> list[Removed]:
+        """Takes the least of the units of each hidden layer out of a model of somebody's own; returns which they were.
+
+        Raises:
+            CannotNarrow: it cannot be done; the message says why.
+        """
+
+    def remove(self, model: Any, X: np.ndarray, what: Sequence[Removed]) -> None:
+        """Takes the same units out of the model as it is built anew; ``X`` are a few rows of what it takes."""
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads one operation on a CPU uses, as far as it still can; returns how many it was."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import lmkit as lk
 from lmkit.backends import get_backend
@@ -15,7 +17,7 @@ from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques import NotApplicable, Subject, find
 from lmkit.deploy.techniques.prune import compressed_bytes, magnitude_mask
 from lmkit.errors import LmkitError
-from lmkit.specs.models import CNN, GCN, MLP, ModelSpec, Own, Transformer, Weights
+from lmkit.specs.models import CNN, GCN, MLP, ModelSpec, Transformer, Weights
 from lmkit.specs.models.base import Units
 from lmkit.specs.models.narrowing import importance, kept_widths, narrowed, resized
 from lmkit.specs.signature import Graph, Signature
@@ -37,7 +39,7 @@ CASES: dict[str, tuple[ModelSpec, Signature]] = {
         IMAGE,
     ),
     "cnn, sequence": (CNN(channels=(4, 8), activation="gelu", dense=(6, 4)), SEQUENCE),
-    "gcn": (GCN(hidden=(8, 6), normalization="layer"), NODES),
+    "gcn": (GCN(hidden=(8, 6)), NODES),
     "gcn, residual": (GCN(hidden=(8, 8), residual=True, activation="tanh"), NODES),
     "gcn, attention": (GCN(hidden=(8, 8, 6), weighting="attention", heads=2, residual=True), NODES),
     "transformer": (Transformer(depth=2, width=8, heads=2, patch=2), IMAGE),
@@ -64,8 +66,11 @@ def outputs(framework: str, spec: ModelSpec, signature: Signature, weights: Weig
 
 
 def silenced(weights: Weights, units: Units, removed: np.ndarray) -> Weights:
-    """Weights of the same shapes where nothing reads the removed units."""
+    """Weights of the same shapes where nothing reads the removed units, attention to neighbours neither."""
     found = {name: values.copy() for name, values in weights.items()}
+    for piece in units.made:
+        if piece.weight.endswith((".sender", ".receiver")):
+            found[piece.weight].reshape(-1)[removed] = 0
     for name, axis, rounds, size in units.used:
         assert axis is not None
         whole = np.moveaxis(found[name], axis, 0)
@@ -303,11 +308,90 @@ def test_why_it_cannot_be_pruned(model: dict[str, Any], name: str, told: str) ->
         Subject(run).after(find(name))
 
 
-def test_a_model_of_ones_own_is_pruned_where_it_is_built(subjects: dict[str, Subject]) -> None:
-    subject = subjects["torch mlp:small"].become(spec=Own(builder="torch.nn:Linear"))
-    with pytest.raises(NotApplicable, match="a model of one's own is made of is not known"):
-        subject.after(find("prune-50"))
+class Joined(nn.Module):
+    """With a skip, so that two layers must lose the same units, and running statistics."""
+
+    def __init__(self, features: int, outputs: int, width: int = 12) -> None:
+        super().__init__()
+        self.first, self.inside, self.last = (
+            nn.Linear(features, width),
+            nn.Linear(width, width),
+            nn.Linear(width, outputs),
+        )
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.first(x)))
+        return self.last(x + torch.relu(self.inside(x)))
+
+
+class Fixed(nn.Module):
+    """Its code counts on the width that it was built with."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(features, 12), nn.Linear(12, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x).reshape(-1, 3, 4).softmax(1).reshape(-1, 12))
+
+
+class Attending(nn.Module):
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(features // 2, 16), nn.Linear(16, outputs)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x.unflatten(1, (2, -1)))
+        return self.last((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))
+
+
+def own_run(model: Any, framework: str = "torch") -> Subject:
+    X = draw.normal(size=(120, 6))
+    return Subject(lk.train(data=(X, X[:, 0] > 0), model=model, framework=framework, epochs=2, inline=True))
+
+
+@pytest.mark.parametrize("model", [Joined, Attending])
+def test_a_module_of_ones_own_loses_units_wherever_they_appear(model: Any, tmp_path: Path) -> None:
+    subject = own_run(model)
+    pruned = subject.after(find("prune-50"))
+    found = pruned.model.own
+    if model is Joined:
+        assert (found.first.out_features, found.inside.in_features, found.last.in_features) == (6, 6, 6)
+        assert len(found.norm.running_mean) == 6
+    else:
+        assert (found.attention.embed_dim, found.attention.num_heads, found.first.out_features) == (8, 4, 8)
+    assert found.last.out_features == 1
+    assert pruned.recipe["parameters_removed"] > 0.4
+    X = subject.data.test.X
+    expected = pruned.backend.predict(pruned.model, X)
+    assert np.isfinite(expected).all()
+    for name in ("prune-50", "prune-50+prune-30", "prune-50+onnx", "prune-50+torch-export"):
+        (tmp_path / name).mkdir()
+        made = find(name).make(subject, tmp_path / name).write(tmp_path / name)
+        logits = load(tmp_path / name, Artefact.read(tmp_path / name), 1).predict(X)
+        if "30" not in name:
+            np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+        assert made.size(tmp_path / name)
+
+
+def keras_model(features: int, outputs: int) -> Any:
+    import keras
+
+    return keras.Sequential([keras.Input((features,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(outputs)])
+
+
+def test_why_a_model_of_ones_own_is_not_pruned() -> None:
+    fixed, of_keras = own_run(Fixed), own_run(keras_model, "tensorflow")
+    with pytest.raises(NotApplicable, match="its code counts on the widths that it was built with"):
+        fixed.after(find("prune-50"))
+    with pytest.raises(NotApplicable, match="nothing for Keras follows what depends on what"):
+        of_keras.after(find("prune-50"))
     with pytest.raises(NotApplicable, match="built in one framework, and stays there"):
-        subject.after(find("other-framework"))
-    with pytest.raises(NotApplicable, match="no smaller model of this own"):
-        subject.after(find("distil"))
+        fixed.after(find("other-framework"))
+    with pytest.raises(NotApplicable, match="for its author to say: give its builder smaller widths"):
+        fixed.after(find("distil"))
+    zeroed = of_keras.after(find("prune-unstructured-50"))
+    kernels = [v for v in zeroed.weights.values() if v.ndim > 1]
+    assert sum((v == 0).sum() for v in kernels) == sum(v.size for v in kernels) // 2

@@ -12,16 +12,19 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import tensorflow as tf
 
+from lmkit.backends.base import CannotNarrow
 from lmkit.backends.tensorflow import checkpoints, export, models
 from lmkit.backends.tensorflow.models import own
 from lmkit.backends.tensorflow.training import TensorFlowTrainer
 from lmkit.errors import MissingPackage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
 
+    from lmkit.backends.base import Removed
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
     from lmkit.specs.losses import LossName
@@ -79,13 +82,27 @@ class TensorFlowBackend:
             vars(model)["lmkit_graph"] = graph
         return graph(x).numpy()
 
-    def cannot_export(self, kind: str) -> str:
-        """Why the format ``kind`` cannot be written; empty where it can."""
-        return export.cannot(kind)
+    def cannot_export(self, kind: str, technique: str) -> str:
+        """Why the format ``kind`` cannot be written for a technique; empty where it can."""
+        return export.cannot(kind, technique)
 
     def export(self, model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) -> None:
         """Writes a model in the format ``kind``."""
         export.export(model, row, dtype, kind, path)
+
+    def learned(self, model: keras.Model) -> set[str]:
+        """The names of the weights that training changes."""
+        return set(checkpoints.named(model))
+
+    def narrow(self, model: own.OwnModel, X: np.ndarray, share: float) -> list[Removed]:
+        """Refuses: nothing tells which layers of a Keras model of somebody's own change together."""
+        raise CannotNarrow(
+            "nothing for Keras follows what depends on what in it; give its builder smaller widths and train anew, or "
+            "take prune-unstructured-50"
+        )
+
+    def remove(self, model: own.OwnModel, X: np.ndarray, what: Sequence[Removed]) -> None:
+        """Nothing was taken out."""
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads one operation on a CPU uses, before anything is computed; returns how many it was."""

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lmkit.backends.torch import checkpoints, export, models
+from lmkit.backends.torch import checkpoints, export, models, pruning
 from lmkit.backends.torch.models.own import OwnModel
 from lmkit.backends.torch.training import TorchTrainer, device
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
 
+    from lmkit.backends.base import Removed
     from lmkit.data.preparation import Dataset
     from lmkit.experiment import Experiment
     from lmkit.specs.losses import LossName
@@ -65,13 +67,25 @@ class TorchBackend:
         finally:
             model.train(training)
 
-    def cannot_export(self, kind: str) -> str:
-        """Why the format ``kind`` cannot be written; empty where it can."""
-        return export.cannot(kind)
+    def cannot_export(self, kind: str, technique: str) -> str:
+        """Why the format ``kind`` cannot be written for a technique; empty where it can."""
+        return export.cannot(kind, technique)
 
     def export(self, model: torch.nn.Module, row: Shape, dtype: str, kind: str, path: Path) -> None:
         """Writes a model in the format ``kind``."""
         export.export(model, row, dtype, kind, path)
+
+    def learned(self, model: torch.nn.Module) -> set[str]:
+        """The names of the weights that training changes."""
+        return set(checkpoints.named(model))
+
+    def narrow(self, model: OwnModel, X: np.ndarray, share: float) -> list[Removed]:
+        """Takes units out of a module that is somebody's own."""
+        return pruning.removed(model, torch.from_numpy(X), share)
+
+    def remove(self, model: OwnModel, X: np.ndarray, what: Sequence[Removed]) -> None:
+        """Takes the same units out again."""
+        pruning.remove(model, torch.from_numpy(X), what)
 
     def set_threads(self, threads: int) -> int:
         """Sets how many threads one operation on a CPU uses; returns how many it was."""

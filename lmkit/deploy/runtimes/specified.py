@@ -11,6 +11,18 @@ from lmkit.deploy.artefact import Artefact
 
 def build(framework: str, folder: Path, artefact: Artefact) -> Any:
     """The framework's own model, with its weights."""
+    from safetensors.numpy import load_file
+
+    from lmkit.backends import get_backend
+
+    model = bare(framework, folder, artefact)
+    get_backend(framework).set_weights(model, load_file(folder / "weights.safetensors"))
+    return model
+
+
+def bare(framework: str, folder: Path, artefact: Artefact) -> Any:
+    """The same, its weights not yet set."""
+    import numpy as np
     from pydantic import TypeAdapter
     from safetensors.numpy import load_file
 
@@ -28,5 +40,6 @@ def build(framework: str, folder: Path, artefact: Artefact) -> Any:
     if isinstance(spec, Own):
         objects.bring(spec.builder, folder / "builder.pkl")
     model = backend.build(spec, signature, told["precision"])
-    backend.set_weights(model, load_file(folder / "weights.safetensors"))
+    if told.get("removed"):
+        backend.remove(model, np.zeros((2, *artefact.row), artefact.dtype), told["removed"])
     return model

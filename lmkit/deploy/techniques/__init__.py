@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,9 @@ from lmkit.deploy.process import NotApplicable
 from lmkit.errors import LmkitError, nearest
 
 if TYPE_CHECKING:
-    from lmkit.backends import Backend
+    import numpy as np
+
+    from lmkit.backends import Backend, Removed
     from lmkit.data.preparation import Dataset
     from lmkit.run import Run
     from lmkit.specs.models import ModelSpec, Weights
@@ -57,6 +59,7 @@ class Made(NamedTuple):
     spec: ModelSpec
     weights: Weights
     recipe: dict[str, Any]
+    removed: Sequence[Removed] = ()
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,12 @@ class Subject:
     Attributes:
         run: the run.
         made: how the model came from the run's own, where a technique made it.
+        exports: what exporters wrote of it, by format: several techniques begin with the same file.
     """
 
     run: Run
     made: Made | None = None
+    exports: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
     _after: dict[str, Subject] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -102,6 +107,18 @@ class Subject:
         """How the model was made of the run's own; empty for that itself."""
         return self.made.recipe if self.made else {}
 
+    @property
+    def removed(self) -> Sequence[Removed]:
+        """What was taken out of a model of somebody's own once it is built; its specification does not say so."""
+        return self.made.removed if self.made else ()
+
+    @property
+    def few(self) -> np.ndarray:
+        """Two rows, to try a model on."""
+        import numpy as np
+
+        return np.asarray(self.data.training.X[:2])
+
     @cached_property
     def data(self) -> Dataset:
         """The data, split and prepared as for training."""
@@ -122,15 +139,24 @@ class Subject:
     def build(self, spec: ModelSpec, weights: Weights) -> Any:
         """A model for the run's data, in the framework of this one."""
         model = self.backend.build(spec, self.signature, self.run.experiment.training.precision)
+        if self.removed:
+            self.backend.remove(model, self.few, self.removed)
         self.backend.set_weights(model, weights)
         return model
 
     def become(
-        self, *, framework: str = "", spec: ModelSpec | None = None, weights: Weights | None = None, **recipe: Any
+        self,
+        *,
+        framework: str = "",
+        spec: ModelSpec | None = None,
+        weights: Weights | None = None,
+        removed: Sequence[Removed] | None = None,
+        **recipe: Any,
     ) -> Subject:
         """This subject with another model, which is the old one where nothing else is said."""
         weights = self.weights if weights is None else weights
-        return Subject(self.run, Made(self, framework or self.framework, spec or self.spec, weights, recipe))
+        removed = self.removed if removed is None else removed
+        return Subject(self.run, Made(self, framework or self.framework, spec or self.spec, weights, recipe, removed))
 
     def after(self, change: Technique) -> Subject:
         """What a technique that makes another model makes of it; made once."""

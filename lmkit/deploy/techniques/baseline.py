@@ -41,6 +41,7 @@ def own(subject: Subject, folder: Path, recipe: dict[str, object], **options: An
         "model": subject.spec.model_dump(mode="json"),
         "signature": subject.signature._replace(graph=None)._asdict(),
         "precision": precision,
+        "removed": list(subject.removed),
     }
     (folder / MODEL).write_text(json.dumps(told), encoding="utf-8")
     return Artefact(subject.framework, MODEL, *row(subject), recipe, precision, options=options)

@@ -34,6 +34,11 @@ def distil(subject: Subject) -> Subject:
     student = spec.smaller(signature)
     if student == spec:
         family = spec.family  # type: ignore[attr-defined]
+        if family == "own":
+            raise NotApplicable(
+                "which smaller model would learn from one of one's own is for its author to say: give its builder "
+                "smaller widths, and train that"
+            )
         raise NotApplicable(f"there is no smaller model of this {family} to be taught: it has nothing that halves")
     task = data.preprocessing.task
     batch = subject.run.experiment.data.batch_size

@@ -6,8 +6,10 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lmkit.backends import CannotNarrow
 from lmkit.deploy.techniques import NotApplicable, Subject, makes_model
 from lmkit.deploy.techniques.tuning import LEAST_STEPS, RATE, Tuned, masked, tuned
+from lmkit.specs.models import Own
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,8 @@ def structured(share: float, subject: Subject) -> Subject:
     from lmkit.specs.models.narrowing import narrowed, parameters, present_widths
 
     spec, signature, weights = subject.spec, subject.signature, subject.weights
+    if isinstance(spec, Own):
+        return _own(share, subject)
     sets = spec.units(signature)
     if not sets:
         raise NotApplicable(_nothing_to_prune(subject))
@@ -52,6 +56,29 @@ def structured(share: float, subject: Subject) -> Subject:
     )
 
 
+def _own(share: float, subject: Subject) -> Subject:
+    """The same of a model that is somebody's own, whose framework finds what depends on what."""
+    from lmkit.specs.models.narrowing import parameters
+
+    model, weights, backend = subject.model, subject.weights, subject.backend
+    try:
+        removed = [*subject.removed, *backend.narrow(model, subject.few, share)]
+    except CannotNarrow as error:
+        raise NotApplicable(f"a model of one's own: {error}") from None
+    smaller, rate = backend.weights(model), _rate(subject)
+    narrow = subject.become(weights=smaller, removed=removed)
+    done = _trained_on(narrow, subject.spec, smaller, rate)
+    return subject.become(
+        weights=done.weights,
+        removed=removed,
+        units_asked=share,
+        parameters_removed=round(1 - parameters(done.weights) / parameters(weights), 4),
+        rate=rate,
+        epochs=done.epochs,
+        best_epoch=done.best,
+    )
+
+
 for _share in SHARES:
     makes_model(
         f"prune-{100 * _share:.0f}",
@@ -64,7 +91,9 @@ for _share in SHARES:
 def unstructured(subject: Subject) -> Subject:
     """The smaller half of all weights made zero (Han et al., 2015), the rest trained on: smaller once compressed."""
     share, weights = 0.5, subject.weights
-    mask, rate = magnitude_mask(weights, share), _rate(subject)
+    learned = subject.backend.learned(subject.model)
+    mask = magnitude_mask({name: v for name, v in weights.items() if name in learned}, share)
+    rate = _rate(subject)
     done = _trained_on(subject, subject.spec, masked(weights, mask), rate, mask)
     of = sum(values.size for values in mask.values())
     return subject.become(
@@ -122,8 +151,6 @@ def _trained_on(
 def _nothing_to_prune(subject: Subject) -> str:
     """Why a model has no units that can be taken out."""
     family = subject.spec.family  # type: ignore[attr-defined]
-    if family == "own":
-        return "what a model of one's own is made of is not known here; prune it where it is built, and train it anew"
     return f"this {family} has no hidden layer whose units could be taken out"
 
 
