@@ -29,12 +29,15 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
         RunStateError,
+        SweepError,
         TemplateError,
     )
     from lmkit.experiment import Experiment
+    from lmkit.mirrors import mirror
     from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
     from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, train, watch
+    from lmkit.sweeping.sweep import Sweep, attach_sweep, stop_sweep, sweep, sweeps
     from lmkit.widgets.configurator import configure
     from lmkit.widgets.display import explore, monitor
 
@@ -62,8 +65,14 @@ _HOMES = {
     "run_template": "lmkit.batch.execution",
     "templates": "lmkit.batch.templates",
     "record": "lmkit.batch.recording",
+    "mirror": "lmkit.mirrors",
     "plan": "lmkit.planning.plan",
     "Plan": "lmkit.planning.plan",
+    "Sweep": "lmkit.sweeping.sweep",
+    "sweep": "lmkit.sweeping.sweep",
+    "sweeps": "lmkit.sweeping.sweep",
+    "attach_sweep": "lmkit.sweeping.sweep",
+    "stop_sweep": "lmkit.sweeping.sweep",
     "report": "lmkit.reports",
     "configure": "lmkit.widgets.configurator",
     "monitor": "lmkit.widgets.display",
@@ -73,6 +82,7 @@ _HOMES = {
     "ConfigError": "lmkit.errors",
     "DataError": "lmkit.errors",
     "TemplateError": "lmkit.errors",
+    "SweepError": "lmkit.errors",
     "MissingPackage": "lmkit.errors",
     "RunNotFound": "lmkit.errors",
     "RunStateError": "lmkit.errors",
@@ -92,8 +102,11 @@ __all__ = [
     "RunNotFound",
     "RunStateError",
     "Runs",
+    "Sweep",
+    "SweepError",
     "TemplateError",
     "attach",
+    "attach_sweep",
     "bundle",
     "charts",
     "compare",
@@ -104,6 +117,7 @@ __all__ = [
     "explore",
     "generate",
     "load_bundle",
+    "mirror",
     "monitor",
     "pause",
     "plan",
@@ -113,6 +127,9 @@ __all__ = [
     "run_template",
     "runs",
     "stop",
+    "stop_sweep",
+    "sweep",
+    "sweeps",
     "tables",
     "templates",
     "train",

@@ -20,6 +20,7 @@ from lmkit.verbs import VERBS, add_words, word
 
 if TYPE_CHECKING:
     from lmkit.run import Run
+    from lmkit.sweeping.sweep import Sweep
 
 DONE, NOT_COMPLETED, REFUSED = 0, 1, 2
 
@@ -91,6 +92,66 @@ def watch(chosen: argparse.Namespace) -> int:
     found = lmkit.attach(chosen.run, runs=chosen.runs)
     _watch(found)
     return _outcome(found, chosen.json)
+
+
+def sweep(chosen: argparse.Namespace) -> int:
+    """Drives a sweep, a line a trial; Ctrl-C stops its trials, and the same command goes on."""
+    chosen.inline, chosen.tell = True, lambda line: print(line, file=sys.stderr, flush=True)
+    done = verbs.sweep(chosen)
+    if chosen.json:
+        _json(_told(done))
+    else:
+        print(f"sweep     {done.path}")
+        for trial in done.failed:
+            print(f"failed    trial {trial.number}: {trial.error.partition(chr(10))[0]}")
+            print(f"          {trial.notebook or trial.path}")
+    print(f"{done.name}: {done.summary()}", file=sys.stderr)
+    return DONE if done.state == "completed" else NOT_COMPLETED
+
+
+def sweeps(chosen: argparse.Namespace) -> int:
+    """Prints the sweeps, or the trials of one."""
+    found = verbs.sweeps(chosen)
+    if not isinstance(found, lmkit.Sweep):
+        if chosen.json:
+            _json(json.loads(found.to_json(orient="records")))
+        elif found.empty:
+            print("no sweeps yet; start one: lmkit sweep train --grid lr=0.1,0.01", file=sys.stderr)
+        else:
+            print(found.drop(columns="path").to_string(index=False, na_rep="", float_format="{:.4g}".format))
+    elif chosen.json:
+        _json(_told(found))
+    else:
+        print(found.shown(10**6).text)
+    return DONE
+
+
+def stop_sweep(chosen: argparse.Namespace) -> int:
+    """Asks a sweep to end, and waits until it has."""
+    asked = verbs.stop_sweep(chosen).wait()
+    if chosen.json:
+        _json(_told(asked))
+    else:
+        print(repr(asked))
+    return DONE
+
+
+def _told(done: Sweep) -> dict[str, Any]:
+    trials = [
+        {
+            "number": t.number,
+            "state": t.state,
+            "parameters": t.parameters,
+            "values": t.values,
+            "run": str(t.run) if t.run else None,
+            "notebook": str(t.notebook) if t.notebook else None,
+            "seconds": t.seconds,
+            **({"error": t.error} if t.error else {}),
+        }
+        for t in done.trials
+    ]
+    best = done.best().number if done.objectives and any(t["state"] == "completed" for t in trials) else None
+    return {"sweep": str(done.path), "state": done.state, "best": best, "trials": trials}
 
 
 def runs(chosen: argparse.Namespace) -> int:
@@ -201,6 +262,9 @@ def steer(chosen: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "train": train,
+    "sweep": sweep,
+    "sweeps": sweeps,
+    "stop-sweep": stop_sweep,
     "runs": runs,
     "watch": watch,
     **dict.fromkeys(("pause", "resume", "stop", "checkpoint", "note", "set-learning-rate"), steer),

@@ -4,6 +4,7 @@
     ├── ConfigError       an experiment that cannot be: unknown key, wrong type, impossible combination
     ├── DataError         data that cannot be trained on as configured
     ├── TemplateError     a notebook template, or a parameter given to one
+    ├── SweepError        a sweep that cannot be: its space, its folder, its settings
     ├── CommandError      a line of the magic that cannot be followed
     ├── MissingPackage    an optional package is not installed
     └── RunError
@@ -45,6 +46,10 @@ class DataError(LmkitError, ValueError):
 
 class TemplateError(LmkitError, ValueError):
     """A notebook template, or a parameter given to one, cannot be used."""
+
+
+class SweepError(LmkitError, ValueError):
+    """A sweep cannot be as asked for: what it goes through, where it is kept, what it is after."""
 
 
 class CommandError(LmkitError, ValueError):

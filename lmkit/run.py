@@ -17,7 +17,7 @@ from lmkit.events import Event, history, steps
 from lmkit.executors import InlineExecutor, WorkerExecutor
 from lmkit.experiment import Experiment
 from lmkit.progress import Reporter
-from lmkit.runfolder import RunFolder, Status, find_run, run_folders
+from lmkit.runfolder import RunFolder, Status, begun, find_run, run_folders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -396,10 +396,27 @@ def train(
     require(spec.framework)
     objects.check(spec)
     check_data(spec, runs)
-    folder = RunFolder.create(spec, runs)
-    (InlineExecutor() if inline else WorkerExecutor()).start(folder)
+    executor = InlineExecutor() if inline else WorkerExecutor()
+    earlier = begun(spec)
+    if earlier is None or (earlier.status().state == "failed" and not _may_go_on(earlier.status())):
+        folder = RunFolder.create(spec, runs)
+        executor.start(folder)
+    else:  # this notebook is executed again, after an attempt that was cut off
+        folder = earlier
+        folder.tell_journal()
+        if not folder.status().live and folder.status().state != "completed":
+            folder.claim()
+            folder.command("resume")
+            executor.start(folder)
+        elif folder.status().state == "paused":
+            folder.command("resume")
     run = Run(folder)
     return run.wait() if wait else run
+
+
+def _may_go_on(status: Status) -> bool:
+    """Whether what a run failed of lay outside of it."""
+    return status.reason.startswith("cannot write to ")
 
 
 def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:

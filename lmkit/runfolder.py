@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from lmkit.errors import RunNotFound, RunStateError, nearest
+from lmkit.errors import ConfigError, RunNotFound, RunStateError, nearest
 from lmkit.events import JOURNAL, EventLog, JsonLines
 from lmkit.experiment import Experiment
 
@@ -47,6 +47,9 @@ LIVE = ("pending", "running", "paused")
 
 LOST_AFTER = 15.0
 """Seconds without a heartbeat after which a worker on another machine counts as vanished."""
+
+EARLIER = "LMKIT_EARLIER"
+"""The environment variable that names the journals of earlier attempts at the notebook that is executed."""
 
 STATUS = "status.json"
 
@@ -145,10 +148,15 @@ class RunFolder:
                 "name another folder: runs='…', --runs … or LMKIT_RUNS=…"
             ) from None
         folder.write_status(Status(heartbeat=time.time(), host=socket.gethostname(), **process()))
+        folder.tell_journal()
+        return folder
+
+    def tell_journal(self) -> None:
+        """Tells whoever executes this notebook, if anybody does, that it works on this run."""
+        _told.add(self.path)
         if journal := os.environ.get(JOURNAL):
             with contextlib.suppress(OSError):
-                JsonLines(Path(journal)).append({"run": str(folder.path)})
-        return folder
+                JsonLines(Path(journal)).append({"run": str(self.path)})
 
     def write_json(self, name: str, value: Any) -> None:
         """Replaces a file of the folder, all of it or nothing."""
@@ -176,7 +184,7 @@ class RunFolder:
     def status(self) -> Status:
         """The status, with a worker that vanished told as ``lost``."""
         status = self._written_status()
-        while status.live and _vanished(status):
+        while status.live and vanished(status):
             seen, status = status, self._written_status()
             if seen == status:  # else the worker has just ended in good order, or another took over
                 return replace(status, state="lost", reason="its worker vanished without a word")
@@ -285,7 +293,8 @@ def process(pid: int | None = None) -> dict[str, Any]:
     return {"pid": pid, "pid_started": psutil.Process(pid).create_time()}
 
 
-def _vanished(status: Status) -> bool:
+def vanished(status: Status) -> bool:
+    """Whether the process that a status names is gone; of one on another machine, whether it is silent."""
     if status.host != socket.gethostname():
         return time.time() - status.heartbeat > LOST_AFTER
     try:
@@ -300,6 +309,21 @@ def _vanished(status: Status) -> bool:
 def runs_root(root: str | Path | None = None) -> Path:
     """Where runs are kept: ``root``, else $LMKIT_RUNS, else ./runs."""
     return Path(root or os.environ.get("LMKIT_RUNS") or "runs").expanduser().absolute()
+
+
+_told: set[Path] = set()
+"""The runs that this process has told of."""
+
+
+def begun(experiment: Experiment) -> RunFolder | None:
+    """The run of this experiment that an earlier attempt at the notebook began, if any; each is found once."""
+    journals = [Path(p) for p in os.environ.get(EARLIER, "").split(os.pathsep) if p]
+    lines = [line for journal in journals for line in JsonLines(journal).read(quiet=True)[0]]
+    for folder in (RunFolder(line["run"]) for line in reversed(lines) if "run" in line):
+        with contextlib.suppress(ConfigError):
+            if folder.path not in _told and folder.experiment == experiment:
+                return folder
+    return None
 
 
 def run_folders(root: str | Path | None = None) -> list[RunFolder]:

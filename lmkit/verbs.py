@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from lmkit.batch.execution import Execution
     from lmkit.deploy.comparison import Comparison
     from lmkit.description import Description
+    from lmkit.mirrors import Mirrored
     from lmkit.planning.plan import Plan
     from lmkit.run import Run, Runs
+    from lmkit.sweeping.sweep import Sweep
     from lmkit.widgets.configurator import Configurator
     from lmkit.widgets.monitor import Monitor
 
@@ -179,14 +181,61 @@ def plan(chosen: argparse.Namespace) -> Plan:
 )
 def run(chosen: argparse.Namespace) -> Execution:
     """Executes a notebook template, and makes a report of it."""
-    given = chosen.file if isinstance(chosen.file, Mapping) else _read(chosen.file) if chosen.file else {}
-    pairs = dict(chosen.parameter)
-    typed = {name: value for name, value in pairs.items() if isinstance(value, Typed)}
-    values = {name: value for name, value in pairs.items() if name not in typed}
+    given, typed = _parameters(chosen)
     return lmkit.run_template(
-        chosen.template, {**_flat(given), **values}, typed=typed, output=chosen.output, runs=chosen.runs,
+        chosen.template, given, typed=typed, output=chosen.output, runs=chosen.runs,
         time_limit=chosen.time_limit,
     )  # fmt: skip
+
+
+@_verb(
+    word("template", metavar="TEMPLATE", help="a template's name, a notebook, or a file of an experiment"),
+    word("--grid", action="append", default=[], metavar="PATH=VALUES", help="all of them, such as lr=0.1,0.01"),
+    word(
+        "--search", action="append", default=[], metavar="PATH=RANGE",
+        help="drawn from, such as model.dropout=0..0.5, lr=1e-4..1e-1:log, hidden=[32],[64]",
+    ),
+    word("--trials", type=int, metavar="N", help="how many (default: every combination of the grid)"),
+    word("--method", metavar="NAME", help="grid, random or tpe (default: tpe where there is a search)"),
+    word("--objective", action="append", metavar="NAME", help="such as val_loss (the default), or 'maximize f1'"),
+    word("--prune", metavar="RULE", help="median or halving: give up weak trials before their end"),
+    word("--name", metavar="NAME", help="of the sweep; the same command with it goes on with what is not finished"),
+    word("--workers", type=int, metavar="N", help="trials at a time (default: by cores and free memory)"),
+    word("--engine", default="threads", metavar="ENGINE", help="where they are executed (default: threads)"),
+    word("--seed", type=int, default=0, metavar="N", help="decides what is drawn"),
+    word("--retry-failed", action="store_true", help="try those again that failed for good"),
+    _parameter("NAME"),
+    word("-f", dest="file", metavar="FILE", help="parameters of all trials as YAML or JSON"),
+    word("--time-limit", type=float, metavar="SECONDS", help="end a trial after so long"),
+    RUNS,
+    example="sweep train --grid lr=0.1,0.01 --search model.dropout=0..0.5 --trials 8 --name night-1",
+)
+def sweep(chosen: argparse.Namespace) -> Sweep:
+    """Executes a notebook for many parameter sets, or goes on with that."""
+    given, typed = _parameters(chosen)
+    return lmkit.sweep(
+        chosen.template, given, typed=typed, grid=_dimensions("--grid", chosen.grid),
+        search=_dimensions("--search", chosen.search), trials=chosen.trials, method=chosen.method,
+        objective=chosen.objective, prune=chosen.prune, name=chosen.name, workers=chosen.workers, engine=chosen.engine,
+        seed=chosen.seed, time_limit=chosen.time_limit, retry_failed=chosen.retry_failed, runs=chosen.runs,
+        inline=getattr(chosen, "inline", False), tell=getattr(chosen, "tell", None),
+    )  # fmt: skip
+
+
+@_verb(
+    word("sweep", metavar="SWEEP", nargs="?", help="a sweep's name, or: last (default: a list of all)"),
+    RUNS,
+    example="sweeps night-1",
+)
+def sweeps(chosen: argparse.Namespace) -> pd.DataFrame | Sweep:
+    """Lists the sweeps, or shows one's trials."""
+    return lmkit.attach_sweep(chosen.sweep, runs=chosen.runs) if chosen.sweep else lmkit.sweeps(chosen.runs)
+
+
+@_verb(word("sweep", metavar="SWEEP", help="a sweep's name, or: last"), RUNS, example="stop-sweep night-1")
+def stop_sweep(chosen: argparse.Namespace) -> Sweep:
+    """Ends a sweep, after checkpoints; the command that began it goes on."""
+    return lmkit.stop_sweep(chosen.sweep, runs=chosen.runs)
 
 
 @_verb(RUNS, example="runs")
@@ -299,8 +348,9 @@ def convert(chosen: argparse.Namespace) -> Run:
     ),
     word("--batch", dest="batches", action="append", type=int, metavar="ROWS", help="rows a call (default: 1 and 32)"),
     word("--threads", type=int, default=1, metavar="N", help="threads of each process (default: one)"),
-    word("--rounds", type=int, default=15, metavar="N", help="how often each is timed (default: 15)"),
+    word("--rounds", type=int, default=45, metavar="N", help="how often each is timed, at most (default: 45)"),
     word("--again", action="store_true", help="measure anew what was measured before"),
+    word("--no-limits", dest="limits", action="store_false", help="do not measure what this machine can do at best"),
     RUNS,
     example="compare last -t onnx -t onnx-int8-static --for 'fastest within 1 point of accuracy'",
 )
@@ -308,7 +358,7 @@ def compare(chosen: argparse.Namespace) -> Comparison:
     """Applies deployment techniques to runs, and measures each beside the untouched model."""
     return lmkit.compare(
         chosen.run or "last", chosen.techniques, batches=tuple(chosen.batches or (1, 32)), threads=chosen.threads,
-        rounds=chosen.rounds, again=chosen.again, runs=chosen.runs,
+        rounds=chosen.rounds, again=chosen.again, limits=chosen.limits, runs=chosen.runs,
     )  # fmt: skip
 
 
@@ -336,6 +386,21 @@ def report(chosen: argparse.Namespace) -> Path:
     return lmkit.report(chosen.run, chosen.output, runs=chosen.runs)
 
 
+@_verb(
+    SEVERAL,
+    word("--to", default="tensorboard", metavar="NAME", help="tensorboard or mlflow (default: tensorboard)"),
+    word("--where", metavar="PLACE", help="the folder of event files, or the tracking server's address"),
+    word("--every", metavar="N", type=Typed, help="steps that a point is the mean of (default: about 5,000 points)"),
+    RUNS,
+    example="mirror last --to mlflow --where http://127.0.0.1:5000",
+)
+def mirror(chosen: argparse.Namespace) -> Mirrored:
+    """Tells runs to TensorBoard or MLflow, while they train or afterwards."""
+    return lmkit.mirror(
+        chosen.run or "last", chosen.to, where=chosen.where, every=_value(chosen.every), runs=chosen.runs
+    )
+
+
 @_verb(example="templates")
 def templates(chosen: argparse.Namespace) -> pd.DataFrame:
     """Lists the templates and their parameters."""
@@ -357,6 +422,27 @@ def _given(chosen: argparse.Namespace, inline: bool = False) -> Any:
     if isinstance(given, Mapping) and "data" in given:
         return {**given, "data": _kept(given["data"], chosen.runs, inline)}
     return given
+
+
+def _parameters(chosen: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """The parameters that a verb was given: values, and texts that were typed."""
+    given = chosen.file if isinstance(chosen.file, Mapping) else _read(chosen.file) if chosen.file else {}
+    pairs = dict(chosen.parameter)
+    typed = {str(name): str(value) for name, value in pairs.items() if isinstance(value, Typed)}
+    return {**_flat(given), **{str(name): value for name, value in pairs.items() if name not in typed}}, typed
+
+
+def _dimensions(option: str, words: Iterable[str]) -> dict[str, str]:
+    """What was typed as ``PATH=VALUES``."""
+    found: dict[str, str] = {}
+    for each in words:
+        path, equals, values = str(each).partition("=")
+        if not equals or not path.strip():
+            raise ConfigError([f"{option}: given {each!r}, expected PATH=VALUES, such as {option} lr=0.1,0.01"])
+        if path in found:
+            raise ConfigError([f"{option}: {path} is given twice"])
+        found[path.strip()] = values
+    return found
 
 
 def _value(typed: Any) -> Any:

@@ -185,13 +185,13 @@ def test_a_run_that_has_ended_is_not_lost(folder, state):
 
 def test_a_worker_that_ends_while_one_looks_is_not_lost(folder, monkeypatch):
     write(folder, state="running", pid_started=0.0)
-    look = runfolder._vanished
+    look = runfolder.vanished
 
     def ends_meanwhile(status):
         write(folder, state="completed")
         return look(status)
 
-    monkeypatch.setattr(runfolder, "_vanished", ends_meanwhile)
+    monkeypatch.setattr(runfolder, "vanished", ends_meanwhile)
     assert folder.status().state == "completed"
 
 

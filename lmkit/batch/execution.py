@@ -92,7 +92,7 @@ def run_template(
 
         require(experiment.framework)
         check_data(experiment, runs)
-    _need_packages()
+    need_packages()
     root = runs_root(runs)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     notebook = _writable(root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb")
@@ -132,7 +132,8 @@ def _writable(notebook: Path) -> Path:
         ) from None
 
 
-def _need_packages() -> None:
+def need_packages() -> None:
+    """Refuses where what executes notebooks is not installed."""
     import importlib.util
 
     missing = [n for n in ("papermill", "nbconvert", "ipykernel") if importlib.util.find_spec(n) is None]

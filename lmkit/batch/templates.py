@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,6 +252,17 @@ def described_experiment(template: Template, values: Mapping[str, Any]) -> Exper
     return Experiment().override(parts).override(values.get(OVERRIDES, template.parameters[OVERRIDES].default))
 
 
+def full_path(name: str) -> str:
+    """The path of an experiment that a name stands for; the name itself where it stands for none.
+
+    >>> full_path("lr")
+    'training.optimizer.lr'
+    """
+    head, dot, rest = name.partition(".")
+    return _ends().get(head, head) + dot + rest
+
+
+@cache
 def _ends() -> dict[str, str]:
     """What a path of an experiment may be called by: its end, where no other path ends so, or itself."""
     known = list(paths(Experiment()))
