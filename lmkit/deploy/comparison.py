@@ -18,8 +18,9 @@ from lmkit.deploy.session import Tell
 from lmkit.deploy.showing import Lines, table
 from lmkit.deploy.techniques import find, techniques
 from lmkit.deploy.variant import Variant
+from lmkit.deploy.waiting import completed
 from lmkit.deploy.work import Settings, Work
-from lmkit.errors import ConfigError, DataError, RunStateError
+from lmkit.errors import ConfigError, DataError
 from lmkit.progress import has_widgets
 from lmkit.run import Run, attach
 from lmkit.table import Table
@@ -222,7 +223,7 @@ def compare(
     kept: the same call goes on with the others.
 
     Args:
-        run: a completed run, or several, or their names; the first one's baseline is what all are compared with.
+        run: a run, or several, or their names; one that is training is waited for. The first one's baseline is what all are compared with.
         techniques: names (default: all); the baseline is always measured.
         batches: numbers of rows a call.
         threads: of each process; one, as where every core serves requests of its own.
@@ -242,8 +243,7 @@ def compare(
     given: list[Any] = list(run) if isinstance(run, list | tuple) else [run]
     several: list[Run] = [r if isinstance(r, Run) else attach(r, runs=runs) for r in given]
     for each in several:
-        if each.state != "completed":
-            raise RunStateError(f"{each.name} cannot be compared: it is {each.state}, expected completed")
+        completed(each, "compared")
     comparison = Comparison(_pending(r, t, threads) for r in several for t in wanted)
     comparison.work = work = Work(comparison, several, Settings(tuple(batches), threads, rounds, again, limits))
     if wait is None:

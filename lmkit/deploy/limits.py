@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,15 @@ class Limits:
         if dtype not in self.peak:
             return None
         return max(flops / self.peak[dtype], size / self.bytes_a_second(size))
+
+
+def stored_bytes(weights: Mapping[str, int]) -> int:
+    """Bytes of so many numbers of each type.
+
+    >>> stored_bytes({"int8": 10, "float32": 10, "int4": 10})
+    55
+    """
+    return sum(count * int(re.sub(r"\D+", "", dtype) or 8) for dtype, count in weights.items()) // 8
 
 
 def cached(threads: int) -> Limits | None:

@@ -47,7 +47,7 @@ class Maker:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
-            made = {"conditions": conditions(), "origin": origin(own or [])}
+            made: dict[str, Any] = {"conditions": conditions(), "origin": origin(own or [])}
             artefact = find(technique).make(self.subject, aside)
             made["multiplications"] = multiplications(self.subject, technique)
             artefact = replace(artefact, made=made).write(aside)

@@ -36,6 +36,7 @@ class Settings:
     threads: int
     rounds: int
     again: bool
+    limits: bool = True
 
 
 class Work:
@@ -147,7 +148,7 @@ class Work:
         with tempfile.TemporaryDirectory() as scratch:
             session = Session(
                 self.comparison, self.runs, Path(scratch), known.batches, known.threads, known.rounds, known.again,
-                lambda _, doing: self._tell(doing),
+                lambda _, doing: self._tell(doing), limits=known.limits,
             )  # fmt: skip
             with self._lock:
                 self._session = session

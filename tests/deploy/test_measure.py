@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmkit.deploy.measure import Interval, Latency, bootstrap, noise
+from lmkit.deploy.measure import Interval, Latency, noise
+from lmkit.deploy.timing import bootstrap
 
 
 def test_the_interval_of_a_median_covers_as_often_as_it_says() -> None:
