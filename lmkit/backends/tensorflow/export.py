@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lmkit.backends.quiet import quiet
-from lmkit.backends.tensorflow.models.own import OwnModel
 from lmkit.specs.signature import Shape
 
-NEEDS = {"onnx": ("onnx", "tf2onnx"), "saved_model": (), "litert": ("ai_edge_litert",)}
-"""Format → the packages that write it, or that read it again."""
+NEEDS = {
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"), "saved_model": (),
+    "litert": ("ai_edge_litert",), "litert_float16": ("ai_edge_litert",),
+}  # fmt: skip
+"""Format → the packages that write it, and that read it again."""
 
-EXTRAS = {"onnx": "deploy", "tf2onnx": "deploy", "ai_edge_litert": "litert"}
 
-
-def cannot(kind: str) -> str:
-    """Why ``kind`` cannot be written; empty where it can."""
+def cannot(kind: str, technique: str) -> str:
+    """Why ``kind`` cannot be written for a technique; empty where it can."""
     if kind not in NEEDS:
-        return f"TensorFlow does not write {kind}; convert the run to PyTorch first: lmkit convert RUN torch"
+        return f"TensorFlow does not write {kind}; let PyTorch do it: other-framework+{technique}"
     absent = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
-    extra = EXTRAS.get(absent[0], "deploy") if absent else ""
-    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[{extra}]'" if absent else ""
+    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[deploy]'" if absent else ""
 
 
 def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) -> None:
@@ -39,20 +40,41 @@ def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) ->
 
     with quiet():
         if kind == "saved_model":
-            _save(model, forward, path)
-        elif kind == "litert":
+            _save(forward, path)
+        elif kind.startswith("litert"):
             # by way of a SavedModel: from the function alone the converter leaves the weights out, and says nothing
             with tempfile.TemporaryDirectory() as folder:
-                _save(model, forward, Path(folder))
-                path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"]).convert())
+                _save(forward, Path(folder))
+                converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
+                if kind == "litert_float16":
+                    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                    converter.target_spec.supported_types = [tf.float16]
+                path.write_bytes(converter.convert())
         else:
             import tf2onnx
 
+            _teach_erfc()
             tf2onnx.convert.from_function(forward, given, opset=18, output_path=str(path))
 
 
-def _save(model: keras.Model, forward: Any, path: Path) -> None:
-    archive = keras.export.ExportArchive()
-    archive.track(model.own if isinstance(model, OwnModel) else model)
-    archive.add_endpoint("serve", forward)
-    archive.write_out(str(path), verbose=False)
+def _save(forward: Any, path: Path) -> None:
+    """The function and the variables that it reads, each once: Keras's own archive keeps them twice."""
+    served = tf.train.Checkpoint()
+    served.variables, served.serve = list(forward.get_concrete_function().variables), forward
+    tf.saved_model.save(served, str(path), signatures=forward)
+
+
+@functools.cache
+def _teach_erfc() -> None:
+    """Teaches tf2onnx what the exact GELU is made of: it knows erf alone, and writes a file that no runtime opens."""
+    from tf2onnx.handler import tf_op
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    @tf_op("Erfc")
+    class Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+            """1 − erf(x)."""
+            node.type = "Erf"
+            one = ctx.make_const(f"{node.name}_one", np.ones((), map_onnx_to_numpy_type(ctx.get_dtype(node.output[0]))))
+            ctx.insert_new_node_on_output("Sub", node.output[0], inputs=[one.output[0], node.output[0]])

@@ -11,14 +11,14 @@ import torch
 from lmkit.backends.quiet import quiet
 from lmkit.specs.signature import Shape
 
-NEEDS = {"onnx": ("onnx", "onnxscript"), "program": ()}
-"""Format → the packages that write it."""
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "program": ()}
+"""Format → the packages that write it, and that read it again."""
 
 
-def cannot(kind: str) -> str:
-    """Why ``kind`` cannot be written; empty where it can."""
+def cannot(kind: str, technique: str) -> str:
+    """Why ``kind`` cannot be written for a technique; empty where it can."""
     if kind not in NEEDS:
-        return f"PyTorch does not write {kind}; convert the run to TensorFlow first: lmkit convert RUN tensorflow"
+        return f"PyTorch does not write {kind}; let TensorFlow do it: other-framework+{technique}"
     absent = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
     return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[deploy]'" if absent else ""
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LIBRARIES, PACKAGES = ("ai_edge_litert.interpreter",), ("ai-edge-litert",)
 
+PRODUCTS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "BATCH_MATMUL")
+"""Operations whose second input says what they multiply in."""
+
 
 class LiteModel:
     """An interpreter, whose tensors are sized anew where the number of rows changes."""
@@ -38,15 +41,36 @@ class LiteModel:
         return _back(self.taken, lite.get_tensor(self.taken["index"]))
 
     def executed(self) -> list[Operation]:
-        """The operations of the file, with the type of what each gives."""
+        """The operations of a call, with the type that they compute in, and whether XNNPACK has taken them over.
+
+        What lies between the operations that XNNPACK computes never comes to be in the interpreter's own memory: of
+        such a tensor there is no data after a call. A product of float rows by an int8 kernel computes in int8, for the
+        rows are quantized as it begins; a kernel that is widened first comes to it as float32.
+        """
+        import numpy as np
+
         lite = self.interpreter
-        types = {t["index"]: t["dtype"].__name__ for t in lite.get_tensor_details()}
-        counted = Counter(
-            (op["op_name"], types.get(op["inputs"][1] if len(op["inputs"]) > 1 else op["outputs"][0], ""))
-            for op in lite._get_ops_details()
-            if op["op_name"] != "DELEGATE"
-        )
+        if not self.rows:
+            given = lite.get_input_details()[0]
+            self.predict(np.zeros((1, *given["shape"][1:]), given["dtype"]))
+        tensors = {t["index"]: t["dtype"].__name__ for t in lite.get_tensor_details()}
+        operations = lite._get_ops_details()
+        handed = {int(i) for op in operations if op["op_name"] == "DELEGATE" for i in op["outputs"]}
+        counted: Counter[tuple[str, str]] = Counter()
+        for op in (op for op in operations if op["op_name"] != "DELEGATE"):
+            name, outputs = op["op_name"], [int(i) for i in op["outputs"]]
+            dtype = tensors.get(int(op["inputs"][1]) if name in PRODUCTS else outputs[0], "")
+            taken = not handed.isdisjoint(outputs) or not all(map(self._holds, outputs))
+            counted[f"{name} (XNNPACK)" if taken else name, dtype] += 1
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+
+    def _holds(self, tensor: int) -> bool:
+        """Whether the interpreter itself has the data of a tensor."""
+        try:
+            self.interpreter.get_tensor(tensor)
+        except ValueError:
+            return False
+        return True
 
     def stored(self) -> dict[str, int]:
         """The numbers of the file's tensors that nothing computes, by their type."""

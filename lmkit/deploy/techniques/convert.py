@@ -1,25 +1,125 @@
-"""Conversion: the same numbers in a format that another, usually smaller, runtime executes."""
+"""Conversion: the same numbers in a format that another, usually smaller, runtime executes.
+
+An exporter that ends without an error may have written a file that no runtime opens, or one that gives other numbers.
+So what it wrote is opened in its own runtime at once, and held to the framework's outputs.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.proof import TOLERANCE
+from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.baseline import row
+from lmkit.errors import LmkitError
 
-ENTRIES = {"onnx": "model.onnx", "program": "model.pt2", "saved_model": "model", "litert": "model.tflite"}
+ENTRIES = {
+    "onnx": "model.onnx", "program": "model.pt2", "saved_model": "model",
+    "litert": "model.tflite", "litert_float16": "model.tflite",
+}  # fmt: skip
 """Format → the file, or folder, that holds the model."""
 
+NAMES = {
+    "onnx": "ONNX", "program": "exported programs", "saved_model": "SavedModel",
+    "litert": "LiteRT", "litert_float16": "LiteRT",
+}  # fmt: skip
+"""What people call a format."""
 
-def export(subject: Subject, folder: Path, kind: str, runtime: str, recipe: dict[str, object]) -> Artefact:
-    """The model as its framework's exporter writes it."""
-    reason = subject.backend.cannot_export(kind)
+ROWS = (1, 3, 8)
+"""Numbers of rows at which what was written is held to the framework's outputs."""
+
+_UNKNOWN = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'|'(?:tf|tfl)\.(\w+)' op is neither")
+"""How exporters say that they do not know an operator."""
+
+
+class ExportFailed(LmkitError):
+    """An exporter did not write the model: it ended with an error, or what it wrote is another model, or none."""
+
+
+def export(
+    subject: Subject, folder: Path, kind: str, runtime: str, recipe: dict[str, Any], *, tolerance: float = TOLERANCE
+) -> Artefact:
+    """The model as its framework's exporter writes it, held to the framework's outputs within ``tolerance``.
+
+    Raises:
+        NotApplicable: the framework does not write this format, or the exporter does not know an operator of the model.
+        ExportFailed: what it wrote cannot be opened, or gives other outputs.
+    """
+    reason = subject.backend.cannot_export(kind, str(recipe["technique"]))
     if reason:
         raise NotApplicable(reason)
     shape, dtype = row(subject)
-    subject.backend.export(subject.model, shape, dtype, kind, folder / ENTRIES[kind])
-    return Artefact(runtime, ENTRIES[kind], shape, dtype, recipe, dtype if dtype.startswith("float") else "float32")
+    path, model = folder / ENTRIES[kind], subject.model
+    artefact = Artefact(runtime, path.name, shape, dtype, recipe, dtype if dtype.startswith("float") else "float32")
+    if kind in subject.exports:
+        path.write_bytes(subject.exports[kind])
+        return artefact
+    try:
+        subject.backend.export(model, shape, dtype, kind, path)
+    except Exception as error:
+        if unknown := _UNKNOWN.search(str(error)):
+            raise NotApplicable(_unknown(kind, [next(filter(None, unknown.groups()))])) from None
+        raise ExportFailed(f"the exporter to {NAMES[kind]} stops: {_first(error)}") from error
+    if kind == "onnx":
+        _check_onnx(path)
+    _check_outputs(subject, model, folder, artefact, tolerance)
+    if path.is_file():
+        subject.exports[kind] = path.read_bytes()
+    return artefact
+
+
+def _check_onnx(path: Path) -> None:
+    """Refuses a file that holds operators that ONNX does not have, or is no valid one."""
+    import onnx
+
+    model = onnx.load(path)
+    own = {(f.domain, f.name) for f in model.functions}
+    used = {(node.domain, node.op_type) for part in (model.graph, *model.functions) for node in part.node}
+    unknown = sorted(name for domain, name in used - own if not onnx.defs.has(name, domain))
+    if unknown:
+        raise NotApplicable(_unknown("onnx", unknown))
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:
+        raise ExportFailed(f"the exporter to ONNX wrote an invalid file: {_first(error)}") from error
+
+
+def _check_outputs(subject: Subject, model: Any, folder: Path, artefact: Artefact, tolerance: float) -> None:
+    """Refuses what cannot be opened, or gives other outputs than the framework, with one row or several."""
+    import numpy as np
+
+    part = subject.data.test if len(subject.data.test.X) else subject.data.training
+    X = np.asarray(part.X[: max(ROWS)])
+    wanted = np.asarray(subject.backend.predict(model, X))
+    given = f"what the exporter wrote as {artefact.entry}"
+    try:
+        loaded = load(folder, artefact, int(subject.backend.environment()["threads"]))
+        found = [np.asarray(loaded.predict(X[:n])) for n in ROWS]
+    except Exception as error:
+        raise ExportFailed(f"{given} does not run on {artefact.runtime}: {_first(error)}") from error
+    for n, outputs in zip(ROWS, found, strict=True):
+        expected = wanted[:n]
+        if outputs.shape != expected.shape:
+            raise ExportFailed(f"{given} gives outputs {outputs.shape}, and the model {expected.shape}")
+        off = float(np.abs(outputs - expected).max()) / (float(np.abs(wanted).max()) or 1.0)
+        if not off <= tolerance:
+            rows = "1 row" if n == 1 else f"{n} rows"
+            raise ExportFailed(f"{given} gives other outputs than the model, {off:.2g} of them off with {rows}")
+
+
+def _unknown(kind: str, names: list[str]) -> str:
+    operators = f"the operator{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    return f"the exporter to {NAMES[kind]} does not know {operators} of this model; choose another format"
+
+
+def _first(error: Exception) -> str:
+    """What an exporter says first: its messages go on for pages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
 
 
 @technique("onnx", "convert")

@@ -72,7 +72,7 @@ def _converted(subject: Subject) -> Any:
 
     import openvino
 
-    reasons = {kind: subject.backend.cannot_export(kind) for kind in FORMATS}
+    reasons = {kind: subject.backend.cannot_export(kind, name) for kind in FORMATS}
     kind = next((kind for kind, reason in reasons.items() if not reason), None)
     if kind is None:
         raise NotApplicable(reasons["onnx"])

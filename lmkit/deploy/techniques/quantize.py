@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.techniques import Subject, technique
+from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.convert import export
 from lmkit.environment import has_vnni
 
 CALIBRATION_ROWS = 256
 """Training rows on which the ranges of a static quantization are taken."""
+
+OPERATIONS = ("Conv", "Gemm", "MatMul", "Gather", "MaxPool", "Relu")
+"""What a static quantization quantizes: products, tables, and what stays in eight bits between two products. All else
+keeps its type: a layer normalization or a softmax in 256 steps costs a transformer more than it saves."""
 
 
 @technique("onnx-int8-dynamic", "quantize")
@@ -31,7 +35,7 @@ def static(subject: Subject, folder: Path) -> Artefact:
     """Int8 on ONNX Runtime: weights and activations, by ranges taken on training rows."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    X = subject.data.training.X[:CALIBRATION_ROWS]
+    X = calibration(subject)
     reduce = not has_vnni()
     recipe = {"technique": "onnx-int8-static", "reduce_range": reduce, "calibration_rows": len(X)}
     whole = _prepared(subject, folder, recipe)
@@ -48,9 +52,17 @@ def static(subject: Subject, folder: Path) -> Artefact:
 
     quantize_static(
         whole, folder / "model.onnx", Rows(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=reduce,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=list(OPERATIONS),
     )  # fmt: skip
     return _finished(whole, subject, recipe)
+
+
+def calibration(subject: Subject) -> Any:
+    """Training rows on which ranges are taken (rows, …)."""
+    X = subject.data.training.X[:CALIBRATION_ROWS]
+    if not len(X):
+        raise NotApplicable("there is no training row to take ranges on; give the training part some: data.split")
+    return X
 
 
 def _prepared(subject: Subject, folder: Path, recipe: dict[str, Any]) -> Path:
