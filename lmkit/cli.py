@@ -248,6 +248,16 @@ def bundle(chosen: argparse.Namespace) -> int:
     return DONE
 
 
+def mirror(chosen: argparse.Namespace) -> int:
+    """Tells runs to a tracker, to their ends, and says where they are seen."""
+    told = verbs.mirror(chosen)
+    if chosen.json:
+        _json(told.places)
+    else:
+        print(told)
+    return DONE
+
+
 def steer(chosen: argparse.Namespace) -> int:
     """Asks a run for something, and waits until its state tells whether it was done."""
     asked: Run = VERBS[chosen.verb].call(chosen)
@@ -275,6 +285,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": generate,
     "plan": plan,
     "report": report,
+    "mirror": mirror,
     "templates": templates,
 }
 """Verb → what calls it and prints what comes of it."""

@@ -123,7 +123,7 @@ def history(events: Iterable[Event]) -> pd.DataFrame:
 
 
 def steps(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a step, out of blocks ``{"step": first, "loss": [...], "lr": 0.1, …}``; a number stands for all.
+    """One row a step, out of blocks ``{"step": first, "loss": [...], "lr": 0.1, …}``; a number stands for all steps.
 
     A block ``{"resumed": n}`` takes back the steps after ``n``, which were trained again.
     """
@@ -140,7 +140,7 @@ def steps(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                 if first <= end
             ]
         elif "step" in block and isinstance(block.get("loss"), list):
-            kept.append((block["step"], {k: v for k, v in block.items() if k != "step"}))
+            kept.append((block["step"], {k: v for k, v in block.items() if k not in ("step", "time")}))
     columns: dict[str, Any] = {"step": [], "loss": [], "lr": []}
     for name in dict.fromkeys([*columns, *(c for _, block in kept for c in block)]):
         parts = []

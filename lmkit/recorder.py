@@ -94,7 +94,7 @@ class Recorder:
             return
         first = self.pending[0][0]
         loss, rates, norms = (np.concatenate([p[i] for p in self.pending]) for i in (1, 2, 3))
-        block: dict[str, Any] = {"step": first, "loss": loss.tolist()}
+        block: dict[str, Any] = {"step": first, "time": round(time.time(), 3), "loss": loss.tolist()}
         block["lr"] = float(rates[0]) if np.all(rates == rates[0]) else rates.tolist()
         block["gradient_norm"] = norms.tolist() if np.isfinite(norms).any() else None
         self.folder.metrics.append(block)
