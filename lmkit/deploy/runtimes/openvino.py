@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation
+from lmkit.deploy.runtimes import Operation, wide
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ LIBRARIES, PACKAGES = ("openvino",), ("openvino",)
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 # a module that is None is not there: OpenVINO, which else reports its import to its maker, then tells nobody
 
-NAMES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool"} | {
+NAMES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool", "I8": "uint8"} | {
     f"{short}{bits}": f"{long}{bits}" for short, long in (("i", "int"), ("u", "uint")) for bits in (4, 8, 16, 32, 64)
 }
 """What OpenVINO calls a type → what it is called everywhere else."""
@@ -49,24 +50,28 @@ class OpenvinoModel:
         return found
 
     def executed(self) -> list[Operation]:
-        """The layers of the graph that the CPU runs, with the type that each computes in."""
+        """The layers of the graph that the CPU runs, with the type that each computes in.
+
+        That is told by the end of the kernel's name: a layer whose weights are kept in float16 is said to be of that
+        precision, and computes in float32.
+        """
         counted: Counter[tuple[str, str]] = Counter()
         for layer in self.compiled.get_runtime_model().get_ops():
-            told = {k: layer.get_rt_info()[k].astype(str) for k in ("layerType", "runtimePrecision")}
-            if told["layerType"] not in NOTHING:
-                kind = told["runtimePrecision"]
-                counted[told["layerType"], NAMES.get(kind, kind)] += 1
+            name, kernel = (layer.get_rt_info()[told].astype(str) for told in ("layerType", "primitiveType"))
+            if name not in NOTHING:
+                kind = kernel.rpartition("_")[2]
+                counted[name, NAMES.get(kind, kind)] += 1
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of the file's constants, by the type that it keeps them in."""
+        """The numbers of the file's kernels and tables, by the type that it keeps them in."""
         import openvino
 
         counted: Counter[str] = Counter()
         for node in openvino.Core().read_model(self.path).get_ops():
-            if node.get_type_name() == "Constant":
+            if node.get_type_name() == "Constant" and wide(node.shape):
                 kind = node.get_element_type().get_type_name()
-                counted[NAMES.get(kind, kind)] += node.get_data().size
+                counted[NAMES.get(kind, kind)] += math.prod(node.shape)
         return dict(counted)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lmkit.backends.quiet import quiet
 from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.runtimes import find
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.baseline import row
 from lmkit.deploy.techniques.quantize import CALIBRATION_ROWS
@@ -23,13 +24,15 @@ FORMATS = {"program": "model.pt2", "saved_model": "model", "onnx": "model.onnx"}
 @technique("openvino", "convert")
 def openvino(subject: Subject, folder: Path) -> Artefact:
     """OpenVINO, any number of rows, float32 on the CPU."""
-    return _saved(_converted(subject), subject, folder, {"technique": "openvino"})
+    return _saved(_converted(subject, "openvino"), subject, folder, {"technique": "openvino"})
 
 
 @technique("openvino-float16", "quantize")
 def float16(subject: Subject, folder: Path) -> Artefact:
     """OpenVINO with weights kept in float16, widened while they load: half the size, float32 on the CPU."""
-    return _saved(_converted(subject), subject, folder, {"technique": "openvino-float16"}, stores="float16")
+    return _saved(
+        _converted(subject, "openvino-float16"), subject, folder, {"technique": "openvino-float16"}, stores="float16"
+    )
 
 
 @technique("openvino-int8-static", "quantize")
@@ -38,7 +41,7 @@ def static(subject: Subject, folder: Path) -> Artefact:
     import numpy as np
 
     _needs("nncf")
-    model = _converted(subject)
+    model = _converted(subject, "openvino-int8-static")
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -65,11 +68,10 @@ def static(subject: Subject, folder: Path) -> Artefact:
     return _saved(model, subject, folder, recipe, claims="int8")
 
 
-def _converted(subject: Subject) -> Any:
+def _converted(subject: Subject, name: str) -> Any:
     """The model in OpenVINO's own form, for any number of rows."""
     _needs("openvino")
-    import lmkit.deploy.runtimes.openvino  # noqa: F401 (before the library: it then tells nobody of its import)
-
+    find("openvino")  # before the library, which then tells nobody that it is imported
     import openvino
 
     reasons = {kind: subject.backend.cannot_export(kind, name) for kind in FORMATS}
