@@ -12,7 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lmkit.deploy import limits
 from lmkit.runfolder import RunFolder
+
+LIMITS = limits.Limits(1, {"float32": 1e11, "int8": 4e11}, ((2**16, 1e11), (2**28, 1e10)))
+"""What tests take for the machine's best."""
 
 GRACE_SECONDS = 5
 """How long what a test has ended may take to be gone."""
@@ -30,6 +34,7 @@ def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Gives the test its own LMKIT_RUNS and LMKIT_CACHE; fails it if a thread or a process of its own outlives it."""
     monkeypatch.setenv("LMKIT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))
+    limits.keep(LIMITS)  # else every test that compares would measure the machine
     threads, children = set(threading.enumerate()), _children()
     yield
     until = time.monotonic() + GRACE_SECONDS

@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,19 +111,25 @@ def measured(threads: int, tell: Callable[[str], None] = lambda _: None) -> Limi
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
-        found = json.loads(done.stdout.splitlines()[-1])
-        limits = _read(found)
+        limits = _read(json.loads(done.stdout.splitlines()[-1]))
     except (subprocess.TimeoutExpired, OSError, IndexError, ValueError, KeyError, TypeError):
         return None
-    file = _file(threads)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as written:
-            json.dump(found | {"for": _key(threads)}, written)
-        Path(written.name).replace(file)
-    except OSError:
-        pass  # it is measured again next time
+    with suppress(OSError):  # it is measured again next time
+        keep(limits)
     return limits
+
+
+def keep(limits: Limits) -> None:
+    """Writes what was measured into the user's cache, where ``cached`` finds it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = _file(limits.threads)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as written:
+        json.dump(asdict(limits) | {"for": _key(limits.threads)}, written)
+    Path(written.name).replace(file)
 
 
 def _read(told: Mapping[str, Any]) -> Limits:
@@ -130,6 +138,7 @@ def _read(told: Mapping[str, Any]) -> Limits:
     )
 
 
+@lru_cache(maxsize=8)
 def _key(threads: int) -> dict[str, Any]:
     """What decides what is found."""
     versions = {}
