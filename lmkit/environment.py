@@ -44,11 +44,12 @@ def processor() -> dict[str, Any]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return {"name": platform.processor() or platform.machine(), "abilities": []}
-    fields = dict(line.split("\t: ", 1) for line in text.split("\n\n")[0].splitlines() if "\t: " in line)
+    lines = [line.partition(":") for line in text.split("\n\n")[0].splitlines()]
+    fields = {name.strip(): value.strip() for name, _, value in lines}  # one tab before the colon, or two
     flags = set(fields.get("flags", "").split())
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
     return {
-        "name": fields.get("model name", platform.machine()).strip(),
+        "name": fields.get("model name", platform.machine()),
         "abilities": [f for f in wanted if f in flags],
     }
 

@@ -11,8 +11,13 @@ import torch
 from lmkit.backends.quiet import quiet
 from lmkit.specs.signature import Shape
 
-NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "program": ()}
+NEEDS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"), "program": (), "package": (),
+    "int8_weights": ("torchao",), "int8_package": ("torchao",),
+}  # fmt: skip
 """Format → the packages that write it, and that read it again."""
+
+EXTRAS = {"torchao": "torchao"}
 
 
 def cannot(kind: str, technique: str) -> str:
@@ -20,7 +25,8 @@ def cannot(kind: str, technique: str) -> str:
     if kind not in NEEDS:
         return f"PyTorch does not write {kind}; let TensorFlow do it: other-framework+{technique}"
     absent = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
-    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[deploy]'" if absent else ""
+    extra = EXTRAS.get(absent[0], "deploy") if absent else ""
+    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[{extra}]'" if absent else ""
 
 
 def export(model: torch.nn.Module, row: Shape, dtype: str, kind: str, path: Path) -> None:
