@@ -30,7 +30,8 @@ from lmkit.deploy.card import card
 from lmkit.deploy.loading import CARD, CHECKSUMS, EXAMPLE, PREPROCESSING, SIGNATURE, BundleError
 from lmkit.deploy.process import Process
 from lmkit.deploy.techniques import find
-from lmkit.errors import RunStateError, nearest
+from lmkit.deploy.waiting import completed
+from lmkit.errors import nearest
 from lmkit.run import Run, attach
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def bundle(
     A variant that was compared before is taken as it lies in the run's folder; another one is made first.
 
     Args:
-        run: a completed run, or its name.
+        run: a run, or its name; one that is training is waited for.
         technique: which variant, such as ``onnx``.
         out: the folder to write; it must be empty, or not there yet.
         layout: ``plain``, or that of a server: ``triton`` (ONNX) or ``tensorflow-serving`` (a SavedModel).
@@ -94,8 +95,7 @@ def bundle(
     find(technique)
     if layout not in LAYOUTS:
         raise BundleError(f"layout: given {layout!r}, {nearest(layout, LAYOUTS)}")
-    if run.state != "completed":
-        raise RunStateError(f"{run.name} cannot be bundled: it is {run.state}, expected completed")
+    completed(run, "bundled")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise BundleError(f"{str(out)!r} {what}, and nothing is overwritten; name another folder, or delete it first")

@@ -223,7 +223,8 @@ def compare(
     kept: the same call goes on with the others.
 
     Args:
-        run: a run, or several, or their names; one that is training is waited for. The first one's baseline is what all are compared with.
+        run: a run, or several, or their names; one that is training is waited for. The first one's baseline is what
+            all are compared with.
         techniques: names (default: all); the baseline is always measured.
         batches: numbers of rows a call.
         threads: of each process; one, as where every core serves requests of its own.
