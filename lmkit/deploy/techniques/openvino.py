@@ -91,12 +91,14 @@ def _converted(subject: Subject, name: str) -> Any:
         )
 
 
-def _saved(model: Any, subject: Subject, folder: Path, recipe: dict[str, Any], **claims: str) -> Artefact:
+def _saved(
+    model: Any, subject: Subject, folder: Path, recipe: dict[str, Any], claims: str = "float32", stores: str = ""
+) -> Artefact:
     """The files: the graph, and its weights beside it. On the CPU float64 is computed in float32 as well."""
     import openvino
 
-    openvino.save_model(model, folder / ENTRY, compress_to_fp16=claims.get("stores") == "float16")
-    return Artefact("openvino", ENTRY, *row(subject), recipe, **claims)
+    openvino.save_model(model, folder / ENTRY, compress_to_fp16=stores == "float16")
+    return Artefact("openvino", ENTRY, *row(subject), recipe, claims, stores)
 
 
 def _needs(package: str) -> None:
