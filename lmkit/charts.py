@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError
-from lmkit.plots import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
+from lmkit.plots import BLACK, BLUE, COLOURS, GREEN, GREY, SKY, SYMBOLS, VERMILLION, Chart, Mark, Matrix, Plot, Series
 from lmkit.progress import epoch_text, sentence
 
 if TYPE_CHECKING:
@@ -90,10 +90,15 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
 def comparison(compared: Comparison) -> Chart:
     """Latency of one call against the metric, a point a variant whose area is its size; the front is drawn.
 
+    The front are the variants that no other one beats in both; their names stand beside them, as far as there is room.
+    The others tell theirs where the figure is pointed at, and all do in its text. A run is a symbol where there are
+    several, a group of techniques is a colour; an axis is logarithmic where what it shows is far apart.
+
     Raises:
         DataError: nothing has been measured yet.
     """
     from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
+    from lmkit.deploy.techniques import GROUPS
 
     shown = compared.measured
     if not shown:
@@ -106,22 +111,32 @@ def comparison(compared: Comparison) -> Chart:
     def point(v: Variant) -> tuple[float, float]:
         return a_second * v.latency[0].p50.value, v.metrics.get(metric, 0.0)
 
+    front = _front([v for v in shown if not v.flags], metric)
+    symbols = dict(zip(dict.fromkeys(v.run for v in shown), [*SYMBOLS] * len(shown), strict=False))
+    log_x, log_y = _far_apart([point(v)[0] for v in shown], 3), _far_apart([point(v)[1] for v in shown], 10)
     groups = []
-    for colour, group in zip(COLOURS * 2, dict.fromkeys(v.group for v in shown), strict=False):
+    colours = dict(zip(GROUPS, (*COLOURS, BLACK), strict=True))  # the same whatever has been measured by now
+    for group in sorted({v.group for v in shown}, key=GROUPS.index):
+        colour = colours[group]
         own = [v for v in shown if v.group == group]
         x, y = zip(*map(point, own), strict=True)
         spans = tuple((a_second * v.latency[0].p50.low, a_second * v.latency[0].p50.high) for v in own)
         sizes = tuple(8 + 26 * (v.size_bytes / largest) ** 0.5 for v in own)
         labels = tuple(v.name if several else v.technique for v in own)
-        groups.append(Series(group, list(x), list(y), colour, "points", sizes, spans, labels))
-    front = sorted(map(point, compared.front()))
-    guide = Series("front", [x for x, _ in front], [y for _, y in front], GREY, "guide")
+        own_symbols = tuple(symbols[v.run] for v in own) if several else ()
+        told = tuple(v in front for v in own)
+        groups.append(Series(group, list(x), list(y), colour, "points", sizes, spans, labels, told, own_symbols))
+    xs, ys = zip(*sorted(map(point, front)), strict=True) if front else ((), ())
+    guide = Series("front", list(xs), list(ys), GREY, "guide")
+    # series without points: what a symbol means
+    runs = [Series(run, [], [], GREY, "points", symbols=(symbol,)) for run, symbol in symbols.items() if several]
     batch = shown[0].latency[0].batch
     panel = Plot(
-        f"{unit} a call of {batch} row{'s' if batch > 1 else ''} (log scale)",
-        metric,
-        (guide, *groups),
-        log_x=True,
+        f"{unit} a call of {batch} row{'s' if batch > 1 else ''}{' (log scale)' if log_x else ''}",
+        f"{metric}{' (log scale)' if log_y else ''}",
+        (guide, *groups, *runs),
+        log=log_y,
+        log_x=log_x,
     )
     words = [
         f"{v.technique}: {seconds_text(v.latency[0].p50.value)} a call, {bytes_text(v.size_bytes)}, "
@@ -130,6 +145,29 @@ def comparison(compared: Comparison) -> Chart:
     ]
     title = "Latency and quality; area: size on disk; dashed: what no other variant beats"
     return Chart(title, (panel,), "\n".join(["Latency and quality.", *words]))
+
+
+def _front(variants: list[Variant], metric: str) -> list[Variant]:
+    """Those that no other one beats in latency and metric at once, the fastest first; of equal ones the smallest."""
+    from lmkit.deploy.recommendation import HIGHER
+
+    sign = -1 if metric in HIGHER else 1
+    best = float("inf")
+    found: list[Variant] = []
+
+    def score(v: Variant) -> float:
+        return sign * v.metrics.get(metric, 0.0)
+
+    for v in sorted(variants, key=lambda v: (v.latency[0].p50.value, score(v), v.size_bytes)):
+        if score(v) < best:
+            best = score(v)
+            found.append(v)
+    return found
+
+
+def _far_apart(values: list[float], times: float) -> bool:
+    """Whether they are better seen on a logarithmic axis."""
+    return min(values) > 0 and max(values) > times * min(values)
 
 
 def predictions(run: Run) -> Chart:

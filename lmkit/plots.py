@@ -19,8 +19,12 @@ from typing import Any, Literal, NamedTuple
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C",
 )  # fmt: skip
+BLACK = "#000000"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Told apart with any colour vision (Okabe and Ito, 2008)."""
+
+SYMBOLS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
+"""Plotly's name of a symbol → matplotlib's."""
 
 MATRIX_NUMBERS = 20
 """Up to so many classes a confusion matrix has its counts written in."""
@@ -32,7 +36,7 @@ SHADE = "share of the true class"
 """What the colour of a confusion matrix tells: where no counts are written, a bar beside it gives the measure."""
 
 PALETTE, MATRIX_PALETTE = 32, 128
-"""Colours of the picture: a matrix has shades to keep apart."""
+"""Colours of the picture: a matrix, and clouds that cover each other, have shades to keep apart."""
 
 WIDTH, HEIGHT = 720, 340
 """Of the picture in CSS pixels."""
@@ -52,7 +56,9 @@ class Series(NamedTuple):
         style: a line, a dashed line, points, a faint line behind the others, or a guide without a legend.
         sizes: of points, the diameter of each in pixels; else all are alike.
         spans: of points, the interval that each x lies in.
-        labels: of points, what is written beside each.
+        labels: of points, what each is called.
+        told: of points, whether that is written beside it; else it is told where the point is pointed at.
+        symbols: of points, the shape of each, by plotly's name; else all are circles.
     """
 
     name: str
@@ -63,6 +69,8 @@ class Series(NamedTuple):
     sizes: tuple[float, ...] = ()
     spans: tuple[tuple[float, float], ...] = ()
     labels: tuple[str, ...] = ()
+    told: tuple[bool, ...] = ()
+    symbols: tuple[str, ...] = ()
 
 
 class Mark(NamedTuple):
@@ -152,8 +160,9 @@ def _plotly(chart: Chart) -> Any:
         if isinstance(panel, Matrix):
             _plotly_matrix(figure, panel)
             continue
-        for series in panel.series:
-            figure.add_trace(_trace(series, first=series.name not in named), row=1, col=column)
+        places = placed(panel, *((n / len(chart.panels) ** (not i)) for i, n in enumerate(chart.size)))
+        for series, own in zip(panel.series, places, strict=True):
+            figure.add_trace(_trace(series, own, first=series.name not in named), row=1, col=column)
             named.add(series.name)
         for mark in panel.marks:
             figure.add_vline(
@@ -197,12 +206,12 @@ def _plotly(chart: Chart) -> Any:
     return figure
 
 
-def _trace(series: Series, first: bool) -> Any:
+def _trace(series: Series, places: tuple[str, ...], first: bool) -> Any:
     import plotly.graph_objects as go
 
     common = {
-        "x": series.x,
-        "y": series.y,
+        "x": series.x or [None],  # else the legend leaves it out
+        "y": series.y or [None],
         "name": series.name,
         "legendgroup": series.name,
         "showlegend": first and series.style != "guide",
@@ -211,10 +220,13 @@ def _trace(series: Series, first: bool) -> Any:
     if series.style == "points":
         bars = {"array": [b - x for x, (_, b) in zip(series.x, series.spans, strict=True)],
                 "arrayminus": [x - a for x, (a, _) in zip(series.x, series.spans, strict=True)],
-                "thickness": 1, "color": series.colour} if series.spans else None  # fmt: skip
+                "thickness": 1, "color": INK} if series.spans else None  # fmt: skip
         return go.Scatter(
-            **common, mode="markers+text" if series.labels else "markers", text=series.labels or None,
-            textposition="top center", marker={"color": series.colour, "size": series.sizes or 6}, error_x=bars,
+            **common, mode="markers+text" if series.labels else "markers", error_x=bars,
+            text=[label if place else "" for label, place in zip(series.labels, places, strict=False)] or None,
+            textposition=[place or "top center" for place in places] or None, textfont={"size": 11},
+            hovertext=series.labels or None, hoverinfo="text+x+y" if series.labels else None,
+            marker={"color": series.colour, "size": series.sizes or 6, "symbol": series.symbols or "circle"},
         )  # fmt: skip
     dash = "dash" if series.style in ("dashed", "guide") else "solid"
     width = 1 if series.style in ("faint", "guide") else 2
@@ -270,6 +282,70 @@ def _shares(matrix: Matrix) -> list[list[float]]:
     return [[round(c / max(1, sum(row)), 3) for c in row] for row in matrix.counts]
 
 
+# -- labels ---------------------------------------------------------------------------------------
+
+SIDES = {
+    "top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0),
+    "top right": (1, 1), "top left": (-1, 1), "bottom right": (1, -1), "bottom left": (-1, -1),
+}  # fmt: skip
+"""Where a label may stand beside its point, the best first: plotly's name for it → (right, up)."""
+
+LETTER, LINE = 5.6, 12.0
+"""About how wide a letter of a label is, and how high a line, in pixels of the picture."""
+
+
+def placed(panel: Plot, width: float, height: float) -> list[tuple[str, ...]]:
+    """Where the labels of each series stand, one of ``SIDES`` a point; empty where there is no room, or none is wished.
+
+    Those that are placed first have the choice: none covers another one, or a point, or leaves the panel.
+
+    Args:
+        panel: what is drawn.
+        width, height: of its picture, in pixels.
+    """
+    known = [
+        (i, j, x, y)
+        for i, series in enumerate(panel.series)
+        if series.style == "points" and series.labels
+        for j, (x, y) in enumerate(zip(series.x, series.y, strict=True))
+    ]
+    found = [[""] * len(series.labels) for series in panel.series]
+    if not known:
+        return [tuple(own) for own in found]
+    across = _pixels([x for *_, x, _ in known], width - 90, panel.log_x)
+    up = _pixels([y for *_, y in known], height - 120, panel.log)
+    taken: list[tuple[float, float, float, float]] = []
+    for (i, j, _, _), x, y in zip(known, across, up, strict=True):
+        half = panel.series[i].sizes[j] / 2.5 if panel.series[i].sizes else 3
+        taken.append((x - half, y - half, x + half, y + half))
+    for (i, j, _, _), x, y in sorted(zip(known, across, up, strict=True), key=lambda one: one[1]):
+        series = panel.series[i]
+        if series.told and not series.told[j]:
+            continue
+        wide, away = LETTER * len(series.labels[j]), 3 + (series.sizes[j] if series.sizes else 6) / 2
+        for name, (right, above) in SIDES.items():
+            left = x + right * away - wide * (1 - right) / 2
+            low = y + above * away - LINE * (1 - above) / 2
+            box = (left, low, left + wide, low + LINE)
+            inside = box[0] >= -40 and box[2] <= width - 50
+            if inside and not any(_overlap(box, other) for other in taken):
+                found[i][j] = name
+                taken.append(box)
+                break
+    return [tuple(own) for own in found]
+
+
+def _pixels(values: list[float], length: float, log: bool) -> list[float]:
+    """Where numbers lie on an axis of so many pixels, an eighth of it left free at both ends."""
+    numbers = [math.log(v) for v in values] if log else values
+    least, span = min(numbers), (max(numbers) - min(numbers)) or 1.0
+    return [length * (0.125 + 0.75 * (v - least) / span) for v in numbers]
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
 # -- the picture ----------------------------------------------------------------------------------
 
 
@@ -292,7 +368,7 @@ def _picture(chart: Chart) -> bytes:
             if isinstance(panel, Matrix):
                 _draw_matrix(ax, panel)
             else:
-                _draw(ax, panel, entries)
+                _draw(ax, panel, entries, (width / len(chart.panels), height))
         heading: dict[str, Any] = {"fontsize": 10.5, "color": INK}
         if len(entries) > 1:
             columns = 4 if max(len(name) for name in entries) < 24 else 2
@@ -306,16 +382,18 @@ def _picture(chart: Chart) -> bytes:
             figure.suptitle(chart.title, x=0.01, ha="left", **heading)
         raw = io.BytesIO()
         figure.savefig(raw, format="png")
+    shades = matrix or any(s.sizes for p in chart.panels if isinstance(p, Plot) for s in p.series)
     small = io.BytesIO()
-    Image.open(raw).convert("RGB").quantize(MATRIX_PALETTE if matrix else PALETTE, dither=Image.Dither.NONE).save(
+    Image.open(raw).convert("RGB").quantize(MATRIX_PALETTE if shades else PALETTE, dither=Image.Dither.NONE).save(
         small, format="png", optimize=True
     )
     return small.getvalue()
 
 
-def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
+def _draw(ax: Any, panel: Plot, entries: dict[str, Any], room: tuple[float, float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+    places = placed(panel, *room)
     for depth, series in enumerate(panel.series):
         if series.style == "points":
             look: dict[str, Any] = {
@@ -332,16 +410,22 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
                 "alpha": 0.6 if series.style == "faint" else 1.0,
                 "marker": "o" if len(series.x) == 1 else None,
             }
-        if series.sizes:
-            drawn = ax.scatter(series.x, series.y, [s**2 / 2 for s in series.sizes], series.colour, alpha=0.6, lw=0)
+        if series.sizes or series.symbols:
+            drawn = _scattered(ax, series)
         else:
             (drawn,) = ax.plot(series.x, series.y, color=series.colour, zorder=2 + depth, **look)
         for y, span in zip(series.y, series.spans, strict=False):
-            ax.plot(span, (y, y), color=series.colour, linewidth=1)
-        for x, y, label, size in zip(series.x, series.y, series.labels, series.sizes, strict=False):
-            ax.annotate(
-                label, (x, y), (0, 3 + 0.4 * size), textcoords="offset points", ha="center", fontsize=7.5, color=INK
-            )
+            ax.plot(span, (y, y), color=INK, linewidth=1, marker="|", markersize=4, zorder=10)
+        for x, y, label, size, place in zip(
+            series.x, series.y, series.labels, series.sizes, places[depth], strict=False
+        ):
+            if place:
+                across, up = SIDES[place]
+                ax.annotate(
+                    label, (x, y), (across * (2 + 0.4 * size), up * (2 + 0.4 * size)), textcoords="offset points",
+                    ha=("right", "center", "left")[across + 1], va=("top", "center", "bottom")[up + 1],
+                    fontsize=7.5, color=INK, zorder=20,
+                )  # fmt: skip
         if series.style != "guide":
             entries.setdefault(series.name, drawn)
     for mark in panel.marks:
@@ -368,6 +452,17 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any]) -> None:
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color(GREY)
+
+
+def _scattered(ax: Any, series: Series) -> Any:
+    """Points of several sizes, and of several symbols if so wished; the last cloud, for the legend."""
+    symbols = series.symbols or ("circle",) * len(series.x)
+    drawn = None
+    for symbol in dict.fromkeys(symbols):
+        own = [i for i, other in enumerate(symbols[: len(series.x)]) if other == symbol]
+        xs, ys, areas = ([v[i] for i in own] for v in (series.x, series.y, [s**2 / 2 for s in series.sizes]))
+        drawn = ax.scatter(xs, ys, areas, series.colour, alpha=0.6, lw=0, marker=SYMBOLS[symbol])
+    return drawn
 
 
 def _draw_matrix(ax: Any, matrix: Matrix) -> None:

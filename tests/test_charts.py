@@ -13,7 +13,10 @@ from sklearn import metrics
 from written_run import falling, written_run
 
 import lmkit as lk
-from lmkit.charts import LOG_FROM, SCATTER_POINTS, STEP_POINTS, decimate
+from lmkit.charts import LOG_FROM, SCATTER_POINTS, STEP_POINTS, comparison, decimate
+from lmkit.deploy.comparison import Comparison
+from lmkit.deploy.measure import Interval, Latency
+from lmkit.deploy.variant import Variant
 from lmkit.plots import Matrix, Plot, Series
 from lmkit.run import Run
 from lmkit.runfolder import RunFolder
@@ -245,3 +248,67 @@ def test_what_was_asked_of_a_run_is_marked_on_its_curves(tmp_path: Path) -> None
     shown = json.loads(chart.figure.to_json())["layout"]
     assert [s["x0"] for s in shown["shapes"]] == [1.5, 2.0]
     assert "enough" in [a.get("hovertext", "") for a in shown["annotations"]][-1]
+
+
+# -- a comparison of variants ---------------------------------------------------------------------
+
+
+def _variant(
+    run: str, technique: str, group: str, milliseconds: float, scores: dict[str, float], size: int = 1000
+) -> Variant:
+    seconds, one = milliseconds / 1e3, Interval(1.0, 0.95, 1.05)
+    timed = Latency(1, Interval(seconds, 0.9 * seconds, 1.2 * seconds), None, one, one, 100)
+    return Variant(run, technique, group, "measured", "", size, latency=(timed,), metrics=scores)
+
+
+def test_the_front_is_what_no_other_variant_beats_in_latency_and_metric() -> None:
+    compared = Comparison(
+        [
+            _variant("a", "baseline", "baseline", 4.0, {"accuracy": 0.95}),
+            _variant("a", "onnx", "convert", 2.0, {"accuracy": 0.95}),
+            _variant("a", "litert", "convert", 3.0, {"accuracy": 0.94}),
+            _variant("a", "onnx-int8-static", "quantize", 1.0, {"accuracy": 0.93}),
+            _variant("a", "distil", "distil", 5.0, {"accuracy": 0.96}, 4000),
+        ]
+    )
+    chart = comparison(compared)
+    (panel,) = chart.panels
+    assert isinstance(panel, Plot)
+    front, *groups = panel.series
+    assert list(zip(front.x, front.y, strict=True)) == [(1.0, 0.93), (2.0, 0.95), (5.0, 0.96)]
+    told = {label for s in groups for label, is_told in zip(s.labels, s.told, strict=True) if is_told}
+    assert told == {"onnx", "onnx-int8-static", "distil"}
+    assert panel.log_x and not panel.log
+    spans = dict(zip(groups[1].labels, groups[1].spans, strict=True))
+    assert spans["onnx"] == pytest.approx((1.8, 2.4))
+    areas = [(s - 8) ** 2 for g in groups for s in g.sizes]  # beyond what the smallest is given to be seen
+    assert max(areas) == pytest.approx(4 * min(areas))
+
+
+def test_lower_perplexity_is_better_and_far_apart_numbers_are_on_a_logarithmic_axis() -> None:
+    compared = Comparison(
+        [
+            _variant("a", "baseline", "baseline", 2.0, {"perplexity": 3.0}),
+            _variant("a", "prune-70", "prune", 1.5, {"perplexity": 90.0}),
+            _variant("a", "onnx", "convert", 1.6, {"perplexity": 3.0}),
+        ]
+    )
+    (panel,) = comparison(compared).panels
+    assert isinstance(panel, Plot)
+    assert panel.series[0].x == [1.5, 1.6]
+    assert panel.log and not panel.log_x
+    assert panel.y_title == "perplexity (log scale)"
+
+
+def test_several_runs_are_told_apart_by_symbols() -> None:
+    compared = Comparison(
+        [_variant(run, "onnx", "convert", 1.0 + i, {"accuracy": 0.9}) for i, run in enumerate(("a", "b"))]
+    )
+    chart = comparison(compared)
+    (panel,) = chart.panels
+    assert isinstance(panel, Plot)
+    _, points, *runs = panel.series
+    assert points.symbols == ("circle", "square")
+    assert [(s.name, s.symbols) for s in runs] == [("a", ("circle",)), ("b", ("square",))]
+    assert [t.name for t in chart.figure.data] == ["front", "convert", "a", "b"]
+    assert chart.png().startswith(b"\x89PNG")

@@ -11,7 +11,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmkit.plots import BLUE, GREY, HEIGHT, MATRIX_NUMBERS, SHARPNESS, VERMILLION, WIDTH, Chart, Matrix, Plot, Series
+from lmkit.plots import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    LETTER,
+    LINE,
+    MATRIX_NUMBERS,
+    SHARPNESS,
+    SIDES,
+    VERMILLION,
+    WIDTH,
+    Chart,
+    Matrix,
+    Plot,
+    Series,
+    _pixels,
+    placed,
+)  # fmt: skip
 
 X = [float(i) for i in range(1, 301)]
 LOSS = Plot(
@@ -120,3 +137,26 @@ def test_an_interactive_figure_is_made_once() -> None:
     chart = Chart("A point", (ONE_POINT,), "")
     assert chart.figure is chart.figure
     assert chart.png() is chart.png()
+
+
+def test_no_label_covers_another_or_a_point() -> None:
+    """25 points close together: each label that is placed has its own room; one alone stands above its point."""
+    draw = np.random.default_rng(0)
+    x, y = np.exp(draw.normal(0, 1, 25)).tolist(), draw.normal(0, 1, 25).tolist()
+    labels = tuple(f"prune-{i}+onnx" for i in range(25))
+    cloud = Series("a", x, y, BLUE, "points", (10.0,) * 25, labels=labels)
+    (places,) = placed(Plot("x", "y", (cloud,), log_x=True), 720, 340)
+    assert 5 < sum(map(bool, places)) < 25
+    boxes = []
+    wide, away = LETTER * len(labels[0]), 3 + 5
+    across, up = _pixels(x, 630, True), _pixels(y, 220, False)
+    for i, place in enumerate(places):
+        if place:
+            right, above = SIDES[place]
+            boxes.append((across[i] + right * away + wide * right / 2, up[i] + above * (away + LINE / 2)))
+    for i, (a, b) in enumerate(boxes):
+        assert all(abs(a - c) > wide - 12 or abs(b - d) >= LINE - 1e-9 for c, d in boxes[:i])
+    alone = Series("a", [1.0], [1.0], BLUE, "points", (10.0,), labels=("onnx",))
+    assert placed(Plot("x", "y", (alone,)), 720, 340) == [("top center",)]
+    untold = alone._replace(told=(False,))
+    assert placed(Plot("x", "y", (untold,)), 720, 340) == [("",)]
