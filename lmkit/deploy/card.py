@@ -151,11 +151,21 @@ def _speed(measured: dict[str, Any]) -> str:
     for one in measured["latency"]:
         ratio = one["ratio"]
         told = f"{ratio['value']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
-        lines.append((one["batch"], f"{1e3 * one['p50']['value']:.3g} ms", told))
+        p95, least, joules = (one.get(name) for name in ("p95", "least", "joules"))
+        lines.append(
+            (
+                one["batch"], f"{1e3 * one['p50']['value']:.3g} ms", f"{1e3 * p95:.3g} ms" if p95 else "", told,
+                f"{1e3 * least:.3g} ms ({least / one['p50']['value']:.1%})" if least else "",
+                *([f"{joules:.3g} J"] if joules is not None else []),
+            )
+        )  # fmt: skip
+    head = ("rows a call", "median", "95th percentile", "ratio to the trained model (95 %)", "at best, by the machine")
+    if len(lines[0]) > len(head):
+        head = (*head, "energy of a call")
     agree = measured["agreement"]
-    return _table(("rows a call", "median", "ratio to the trained model (95 %)"), lines) + (
+    return _table(head, lines) + (
         f"\n\nOn {measured['threads']} threads of the machine that made it; {measured['size_bytes'] / 1e3:.4g} kB; "
-        f"largest difference of outputs {measured['divergence']:.2g} of the largest one"
+        f"outputs differ from the trained model's by {measured['divergence']:.2g} of their root mean square"
         + (f"; {100 * agree:.4g} % of predictions agree." if agree is not None else ".")
     )
 
