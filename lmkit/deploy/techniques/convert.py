@@ -76,7 +76,10 @@ def _check_onnx(path: Path) -> None:
     """Refuses a file that holds operators that ONNX does not have, or is no valid one."""
     import onnx
 
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except Exception as error:
+        raise ExportFailed(f"the exporter to ONNX wrote no ONNX file: {_first(error)}") from error
     own = {(f.domain, f.name) for f in model.functions}
     used = {(node.domain, node.op_type) for part in (model.graph, *model.functions) for node in part.node}
     unknown = sorted(name for domain, name in used - own if not onnx.defs.has(name, domain))
