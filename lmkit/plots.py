@@ -209,7 +209,7 @@ def _plotly(chart: Chart) -> Any:
 def _trace(series: Series, places: tuple[str, ...], first: bool) -> Any:
     import plotly.graph_objects as go
 
-    common = {
+    common: dict[str, Any] = {
         "x": series.x or [None],  # else the legend leaves it out
         "y": series.y or [None],
         "name": series.name,

@@ -147,7 +147,7 @@ def _measured(made: Path) -> dict[str, Any]:
 
 
 def _speed(measured: dict[str, Any]) -> str:
-    lines = []
+    lines: list[tuple[Any, ...]] = []
     for one in measured["latency"]:
         ratio = one["ratio"]
         told = f"{ratio['value']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
@@ -159,7 +159,13 @@ def _speed(measured: dict[str, Any]) -> str:
                 *([f"{joules:.3g} J"] if joules is not None else []),
             )
         )  # fmt: skip
-    head = ("rows a call", "median", "95th percentile", "ratio to the trained model (95 %)", "at best, by the machine")
+    head: tuple[str, ...] = (
+        "rows a call",
+        "median",
+        "95th percentile",
+        "ratio to the trained model (95 %)",
+        "at best, by the machine",
+    )
     if len(lines[0]) > len(head):
         head = (*head, "energy of a call")
     agree = measured["agreement"]
