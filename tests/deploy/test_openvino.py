@@ -62,8 +62,9 @@ def rows(maker: Maker) -> np.ndarray:
     return np.asarray(maker.subject.data.test.X[:20])
 
 
-def first(root: Path) -> Path:
-    return min(p for p in (root / "runs").iterdir() if (p / "experiment.yaml").is_file())
+@pytest.fixture(scope="module")
+def plain(root: Path) -> lk.Run:
+    return lk.train(data="digits", model={"hidden": [8]}, epochs=1, inline=True, runs=root / "plain")
 
 
 def test_outputs_are_the_frameworks_and_openvinos_own(maker: Maker, made: Path) -> None:
@@ -117,9 +118,9 @@ def test_both_files_are_counted_and_held_to_their_hashes(made: Path) -> None:
 
 @pytest.mark.parametrize(("technique", "absent"), [("openvino", "openvino"), ("openvino-int8-static", "nncf")])
 def test_what_is_not_installed_is_named(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, technique: str, absent: str
+    plain: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, technique: str, absent: str
 ) -> None:
-    maker, found = Maker(str(first(root))), importlib.util.find_spec
+    maker, found = Maker(str(plain.path)), importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == absent else found(name, *a))
     with pytest.raises(NotApplicable, match=rf"{absent} is not installed; .*pip install 'lmkit\[openvino\]'"):
         maker.make(technique, str(tmp_path / technique))
@@ -140,8 +141,8 @@ assert sys.modules["openvino_telemetry"] is None
 """
 
 
-def test_a_bundle_needs_openvino_alone_and_tells_nobody(root: Path, tmp_path: Path) -> None:
-    out = bundle(first(root), "openvino-int8-static", tmp_path / "out")
+def test_a_bundle_needs_openvino_alone_and_tells_nobody(plain: lk.Run, tmp_path: Path) -> None:
+    out = bundle(plain, "openvino-int8-static", tmp_path / "out")
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(out)],
         capture_output=True, text=True, timeout=120,
