@@ -22,7 +22,7 @@ import traitlets
 from lmkit import charts
 from lmkit.deploy.comparison import Comparison
 from lmkit.deploy.recommendation import EXAMPLES
-from lmkit.deploy.showing import TOLD_BESIDE, table
+from lmkit.deploy.showing import REMARKS, TOLD_BESIDE, table
 from lmkit.deploy.techniques import techniques
 from lmkit.errors import LmkitError
 from lmkit.plots import GREY, Plot
@@ -85,7 +85,7 @@ class LiveComparison:
         news = told(self.comparison, self.constraint)
         if anew:
             self._told = {}
-        changed = {name: value for name, value in news.items() if value != self._told.get(name)}
+        changed = {name: value for name, value in news.items() if value != self._told.get(name, ...)}
         rows = self._told.get("rows", [])
         if "rows" in changed and len(rows) == len(news["rows"]):
             changed["rows"] = [r for r, before in zip(news["rows"], rows, strict=True) if r != before]
@@ -204,11 +204,12 @@ def told(comparison: Comparison, constraint: str) -> dict[str, Any]:
     now = comparison.now
     shown = table(now)
     kept = [i for i, column in enumerate(shown.columns) if column not in TOLD_BESIDE]
+    remarks = shown.columns.index(REMARKS)
     front = {v.name for v in now.front()}
     rows = [
         {
             "name": v.name, "run": v.run, "technique": v.technique, "group": v.group, "state": v.state,
-            "reason": v.reason, "flags": list(v.flags), "remark": row[-1] or "", "front": v.name in front,
+            "reason": v.reason, "flags": list(v.flags), "remark": row[remarks] or "", "front": v.name in front,
             "cells": [_cell(row[i]) for i in kept],
         }
         for v, row in zip(now.variants, shown.rows, strict=True)

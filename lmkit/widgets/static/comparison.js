@@ -128,6 +128,7 @@ class View {
     if (message.type === "ended") return void setTimeout(() => this.replace(message.outputs), 1000)
     const {status, columns, rows, chart, advice} = message
     if (message.anew) this.rows = []
+    if (status && status.state !== this.status.state) this.say("")
     if (status) this.status = {...status, heard: Date.now()}
     if (columns) this.columns = columns
     for (const row of rows ?? []) {
