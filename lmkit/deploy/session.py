@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.artefact import Artefact, StaleArtefact
 from lmkit.deploy.baselines import Baselines
 from lmkit.deploy.keeping import conditions, intact, keep, kept, made_alike
 from lmkit.deploy.limits import Limits, measured, stored_bytes
@@ -85,7 +85,7 @@ class Session:
                     found = self._attempt(variant, place, reference, baselines, run, stack)
                 except NotApplicable as error:
                     found = replace(variant, state="not applicable", reason=str(error))
-                except MeasurementFailed as error:
+                except (MeasurementFailed, OSError) as error:  # the latter: a file that went away, a full disk
                     if self.cancelled:
                         raise Cancelled from None
                     found = replace(variant, state="failed", reason=str(error))
@@ -114,10 +114,11 @@ class Session:
                     baselines.prepare()
                 self._make(variant, place, maker, run)
                 found = self._measured(variant, place, baselines, run, maker)
-            except MeasurementFailed as error:
-                if error.kind != "StaleArtefact":
-                    raise
-                changed = error
+            except (MeasurementFailed, StaleArtefact) as error:
+                if isinstance(error, MeasurementFailed):
+                    if error.kind != "StaleArtefact":
+                        raise
+                    changed = error
                 continue
             if intact(place):
                 return found

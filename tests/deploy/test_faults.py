@@ -1,0 +1,373 @@
+"""What goes wrong while variants are made and measured: told in words, kept apart from the rest, and gone on from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import lmkit as lk
+from lmkit.deploy import keeping, techniques
+from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.comparison import Comparison
+from lmkit.deploy.process import MeasurementFailed, Process
+from lmkit.deploy.session import Cancelled, Session
+from lmkit.deploy.techniques.baseline import own
+from lmkit.deploy.variant import Variant
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> lk.Run:
+    """A tiny run; each test takes a copy of it."""
+    return lk.train(
+        data="wine", model={"hidden": [8]}, epochs=2, inline=True, runs=tmp_path_factory.mktemp("runs") / "kept"
+    )
+
+
+@pytest.fixture
+def own_techniques(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own techniques are forgotten after it."""
+    techniques.techniques()
+    monkeypatch.setattr(techniques, "_TECHNIQUES", dict(techniques._TECHNIQUES))
+
+
+def measured(run: lk.Run, scratch: Path, *names: str, **settings: Any) -> dict[str, Variant]:
+    """One pass of few rounds; technique → what was found."""
+    found, session = passing(run, scratch, *names, **settings)
+    session.run()
+    return {v.technique: v for v in found}
+
+
+def passing(
+    run: lk.Run, scratch: Path, *names: str, rounds: int = 3, again: bool = False, tell: Any = None, **more: Any
+) -> tuple[Comparison, Session]:
+    scratch.mkdir(exist_ok=True)
+    found = Comparison(
+        Variant(run.name, name, techniques.find(name).group, folder=str(run.path)) for name in ("baseline", *names)
+    )
+    return found, Session(found, [run], scratch, (1,), 1, rounds, again, tell or (lambda *_: None), **more)
+
+
+def copied(run: lk.Run, folder: Path) -> lk.Run:
+    import shutil
+
+    return lk.attach(shutil.copytree(run.path, folder / run.path.name, ignore=shutil.ignore_patterns("variants")))
+
+
+def children() -> list[psutil.Process]:
+    return [c for c in psutil.Process().children() if "lmkit.deploy" in " ".join(c.cmdline())]
+
+
+# -- a process that ends ----------------------------------------------------------------------------
+
+
+def test_a_killed_process_fails_its_variant_alone(run: lk.Run, tmp_path: Path, own_techniques: None) -> None:
+    @techniques.technique("killed", "convert")
+    def killed(subject: Any, folder: Path) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @techniques.technique("hungry", "convert")
+    def hungry(subject: Any, folder: Path) -> Any:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (2**33, resource.RLIM_INFINITY))
+        bytearray(2**40)
+
+    @techniques.technique("full", "convert")
+    def full(subject: Any, folder: Path) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin")
+
+    @techniques.technique("leaves", "convert")
+    def leaves(subject: Any, folder: Path) -> Any:
+        raise SystemExit(3)
+
+    @techniques.technique("dies-later", "convert")
+    def dies_later(subject: Any, folder: Path) -> Artefact:
+        from lmkit.deploy.techniques.baseline import own
+
+        (folder / "dies.py").write_text("")
+        found = own(subject, folder, {"technique": "dies-later"})
+        return Artefact("dying_runtime", found.entry, found.row, found.dtype, {"technique": "dies-later"})
+
+    (tmp_path / "dying_runtime.py").write_text(
+        "import os, signal\nLIBRARIES = PACKAGES = ()\n"
+        "class Model:\n    def predict(self, X):\n        if len(X) > 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return X\n"
+        "def load(folder, artefact, threads): return Model()\n"
+    )
+    mine = copied(run, tmp_path)
+    names = ("killed", "hungry", "full", "leaves", "dies-later", "torch-export")
+    from lmkit.deploy.runtimes import RUNTIMES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.setitem(RUNTIMES, "dying_runtime", "dying_runtime")
+        found = measured(mine, tmp_path / "scratch", *names)
+    assert {name: v.state for name, v in found.items()} == dict.fromkeys(names[:5], "failed") | {
+        "baseline": "measured", "torch-export": "measured",
+    }  # fmt: skip
+    died = "its process was killed (signal 9), as when memory runs out"
+    assert found["killed"].reason == found["dies-later"].reason == died
+    assert found["hungry"].reason == "ran out of memory"
+    assert found["full"].reason == (
+        "No space left on device: 'model.bin'; make room, and compare again: what is finished is kept"
+    )
+    assert found["leaves"].reason.startswith("its process ended (3)")
+    assert not list((mine.path / "variants").glob(".*.making"))
+    assert [v.technique for v in keeping.saved(mine)] == ["baseline", "torch-export", *names[:5]]
+    assert {v.technique: v.reason for v in keeping.saved(mine)}["killed"] == died
+
+
+def test_what_cannot_be_loaded_into_memory_fails_in_words(tmp_path: Path) -> None:
+    with Process("lmkit.deploy.bench", tmp_path / "none", 1, tmp_path / "none.npy") as process:
+        with pytest.raises(MeasurementFailed, match=r"FileNotFoundError: .*artefact\.json") as found:
+            process.ask("load")
+        assert found.value.kind == "FileNotFoundError"
+        process.process.send_signal(signal.SIGSEGV)
+        process.process.wait()
+        with pytest.raises(MeasurementFailed, match=r"its process crashed \(signal 11, Segmentation fault\)"):
+            process.ask("load")
+
+
+def test_a_variant_that_hangs_is_ended_after_a_while(run: lk.Run, tmp_path: Path, own_techniques: None) -> None:
+    @techniques.technique("hangs", "convert")
+    def hangs(subject: Any, folder: Path) -> Any:
+        time.sleep(600)
+
+    mine = copied(run, tmp_path)
+    found, session = passing(mine, tmp_path / "scratch", "hangs")
+    ask = Process.ask
+
+    def hurried(self: Process, do: str, **order: Any) -> Any:
+        self.patience = 1.0 if order.get("technique") == "hangs" else 600.0
+        return ask(self, do, **order)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Process, "ask", hurried)
+        session.run()
+    assert [v.state for v in found] == ["measured", "failed"]
+    assert found[1].reason == (
+        "its process gave no answer to 'make' within 1 seconds, and was ended; give it more: patience=2"
+    )
+
+
+# -- a folder that cannot be written ----------------------------------------------------------------
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_made(
+    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = copied(run, tmp_path)
+    (mine.path / "variants").write_text("a file where the folder should be")
+    monkeypatch.setattr("lmkit.deploy.session.Process", _refused)
+    found = measured(mine, tmp_path / "scratch", "onnx")
+    for variant in found.values():
+        assert variant.state == "failed"
+        assert variant.reason.startswith(f"{str(mine.path / 'variants')!r} cannot be written: ")
+        assert variant.reason.endswith("copy the run's folder to where you may write")
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise AssertionError("a process was started")
+
+
+def test_numbers_that_cannot_be_kept_are_shown_all_the_same(
+    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lmkit.deploy.session.keep", full)
+    found = measured(copied(run, tmp_path), tmp_path / "scratch")
+    assert found["baseline"].state == "measured"
+    assert found["baseline"].reason == "not kept in the run's folder: No space left on device"
+
+
+# -- files that change, settings that change ----------------------------------------------------------
+
+
+def test_what_no_longer_holds_is_measured_anew(run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, scratch = copied(run, tmp_path), tmp_path / "scratch"
+    first = measured(mine, scratch, "torch-export", "saved-model")
+    assert first["saved-model"].state == "not applicable"
+    onnx = mine.path / "variants" / "torch-export"
+    made = (onnx / "artefact.json").stat().st_mtime_ns
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lmkit.deploy.session.Process", _refused)
+        assert measured(mine, scratch, "torch-export", "saved-model") == first
+        assert keeping.saved(mine) == [*first.values()]
+
+    again = measured(mine, scratch, "torch-export", rounds=4)
+    assert again["torch-export"].latency != first["torch-export"].latency
+    assert (onnx / "artefact.json").stat().st_mtime_ns == made  # the same files, measured otherwise
+
+    (onnx / "model.pt2").write_bytes(b"another model")
+    assert [v.state for v in keeping.saved(mine)] == ["measured", "pending", "not applicable"]
+    assert keeping.saved(mine)[1].reason == "its files are not those that were measured; compare again"
+    third = measured(mine, scratch, "torch-export", rounds=4)
+    assert third["torch-export"].state == "measured"
+    assert third["torch-export"].metrics == first["torch-export"].metrics
+    assert (onnx / "artefact.json").stat().st_mtime_ns != made
+
+    now = keeping.conditions()
+    for other in ({**now, "machine": ["another"]}, {**now, "versions": {**now["versions"], "torch": "0.1"}}):
+        settings = {"batches": [1], "threads": 1, "rounds": 4}
+        assert keeping.kept(onnx, settings, now)
+        assert not keeping.kept(onnx, settings, other)
+        assert not keeping.made_alike(onnx, other, "")
+    for changed in ({"threads": 2}, {"batches": [1, 2]}, {"rounds": 5}):
+        assert not keeping.kept(onnx, {**settings, **changed}, now)
+
+
+def test_variants_that_were_measured_otherwise_are_not_mixed(run: lk.Run, tmp_path: Path) -> None:
+    mine, where = copied(run, tmp_path), keeping.conditions()
+    for name, rounds in (("baseline", 15), ("onnx", 15), ("litert", 99)):
+        place = mine.path / "variants" / name
+        place.mkdir(parents=True)
+        (place / "file").write_text(name)
+        Artefact("torch", "file", (13,), "float32", {}).write(place)
+        variant = Variant(mine.name, name, "convert", "measured")
+        keeping.keep(place, variant, {"batches": [1], "threads": 1, "rounds": rounds}, where)
+    states = {v.technique: (v.state, v.reason) for v in keeping.saved(mine)}
+    assert states["baseline"] == states["onnx"] == ("measured", "")
+    assert states["litert"] == (
+        "pending",
+        "measured with other settings, or another machine or version, than the baseline; compare again",
+    )
+
+
+def test_a_file_that_changes_between_making_and_measuring_is_made_anew(
+    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = copied(run, tmp_path)
+    asked: list[str] = []
+    ask = Process.ask
+
+    def meddling(self: Process, do: str, **order: Any) -> Any:
+        found = ask(self, do, **order)
+        if do == "make":
+            asked.append(order["technique"])
+            if asked.count("torch-export") == 1 and order["technique"] == "torch-export":
+                (mine.path / "variants" / "torch-export" / "model.pt2").write_bytes(b"another")
+        return found
+
+    monkeypatch.setattr(Process, "ask", meddling)
+    found = measured(mine, tmp_path / "scratch", "torch-export")
+    assert asked == ["baseline", "torch-export", "torch-export"]
+    assert found["torch-export"].state == "measured"
+    assert found["torch-export"].divergence < 1e-5
+
+
+# -- the end from outside -----------------------------------------------------------------------------
+
+
+def test_an_interrupt_ends_the_processes_keeps_what_is_finished_and_the_same_call_goes_on(
+    run: lk.Run, tmp_path: Path, own_techniques: None
+) -> None:
+    @techniques.technique("slow", "convert")
+    def slow(subject: Any, folder: Path) -> Artefact:
+        from lmkit.deploy.techniques.baseline import own
+
+        mark = subject.run.path / "slow"
+        if not mark.exists():
+            mark.touch()
+            time.sleep(600)
+        return own(subject, folder, {"technique": "slow"}, slow=True)
+
+    mine, scratch = copied(run, tmp_path), tmp_path / "scratch"
+
+    def interrupt() -> None:
+        while not (mine.path / "slow").exists() and not ended.is_set():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    ended = threading.Event()
+    watching = threading.Thread(target=interrupt)
+    watching.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measured(mine, scratch, "slow")
+    finally:
+        ended.set()
+        watching.join()
+    assert not children()
+    assert not list((mine.path / "variants").glob(".*.making"))
+    found, session = passing(mine, scratch, "slow")
+    before = keeping.saved(mine)
+    assert [v.technique for v in before] == ["baseline"]
+    session.run()
+    assert [v.state for v in found] == ["measured", "measured"]
+    assert found[0] == before[0]
+    session.cancel()
+    with pytest.raises(Cancelled):
+        session._process("lmkit.deploy.maker", mine.path)
+
+
+# -- runs that have not ended -------------------------------------------------------------------------
+
+
+def test_a_run_that_is_training_is_waited_for_and_one_that_failed_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = lk.train(data="wine", model={"hidden": [8]}, epochs=3, runs=tmp_path / "runs")
+    found = lk.compare(run, ["saved-model"], batches=(1,), rounds=3, wait=True)
+    assert run.state == "completed"
+    assert [v.state for v in found] == ["measured", "not applicable"]
+    assert "it is compared once it has completed" in capsys.readouterr().err
+    folder = run.folder
+    folder.write_status(folder.status().__class__(**{**folder.status().__dict__, "state": "failed", "reason": "why"}))
+    for ask in (lambda: lk.compare(run), lambda: lk.bundle(run, "onnx", tmp_path / "out")):
+        with pytest.raises(lk.RunStateError, match=r"it is failed \(why\), expected completed"):
+            ask()
+
+
+# -- techniques of one's own ------------------------------------------------------------------------------
+
+
+def test_techniques_of_ones_own_are_made_by_the_maker(run: lk.Run, tmp_path: Path, own_techniques: None) -> None:
+    factor = 0.5
+
+    @techniques.technique("halved", "quantize")
+    def halved(subject: Any, folder: Path) -> Artefact:
+        """Weights times a number of the notebook's."""
+        from lmkit.deploy.techniques.baseline import own
+
+        weights = {name: factor * values for name, values in subject.weights.items()}
+        return own(subject.become(weights=weights), folder, {"technique": "halved", "factor": factor})
+
+    @techniques.makes_model("same", "prune")
+    def same(subject: Any) -> Any:
+        """The model as it is, said to be pruned by 30 %."""
+        return subject.become(units_asked=0.3, parameters_removed=0.0)
+
+    mine, scratch = copied(run, tmp_path), tmp_path / "scratch"
+    found = measured(mine, scratch, "halved", "same+torch-export")
+    assert found["halved"].state == "measured"
+    assert found["halved"].recipe == {"technique": "halved", "factor": 0.5}
+    assert 0.1 < found["halved"].divergence < 1
+    assert "asked to take out 30% of the units, and took out 0%" in found["same+torch-export"].flags
+
+    factor = 0.25
+    again = measured(mine, scratch, "halved", rounds=4)  # another closure: made anew
+    assert again["halved"].recipe["factor"] == 0.25
+
+    held = threading.Lock()
+
+    @techniques.technique("unsendable", "convert")
+    def unsendable(subject: Any, folder: Path) -> Artefact:
+        """Takes a lock along."""
+        with held:
+            return own(subject, folder, {})
+
+    third = measured(mine, scratch, "unsendable", rounds=4)
+    assert third["unsendable"].state == "failed"
+    assert "'held' in it is a lock" in third["unsendable"].reason
+    assert "inline" not in third["unsendable"].reason
