@@ -30,6 +30,7 @@ from typing import Any
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["LMKIT_WIDGETS"] = "off"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import lmkit as lk
 from lmkit.deploy.baselines import Baselines
@@ -57,7 +58,7 @@ EIGHT = {
 }  # fmt: skip
 
 
-def trained(framework: str, model: str, root: Path) -> lk.Run:
+def trained(framework: str, model: str, root: Path, steps: int = 200) -> lk.Run:
     """One of the three models, after some seconds of training."""
     name = f"{model}-{framework}"
     if model == "nano":
@@ -79,7 +80,7 @@ def trained(framework: str, model: str, root: Path) -> lk.Run:
             "trees",
         ]
         file.write_text("\n".join(" ".join(draw.choices(words, k=12)) + "." for _ in range(4000)), encoding="utf-8")
-        settings: dict[str, Any] = {"data": {"source": str(file)}, "model": "transformer:nano", "epochs": 1}
+        settings: dict[str, Any] = {"data": {"source": str(file)}, "model": "transformer:nano", "steps": steps}
     elif model == "cnn":
         settings = {"data": "digits", "model": "cnn:small", "epochs": 8}
     else:
@@ -87,13 +88,13 @@ def trained(framework: str, model: str, root: Path) -> lk.Run:
     return lk.train(framework=framework, name=name, runs=root, inline=True, **settings)
 
 
-def variants(frameworks: list[str], models: list[str], names: list[str], rounds: int) -> bool:
+def variants(frameworks: list[str], models: list[str], names: list[str], rounds: int, steps: int) -> bool:
     """Compares, and prints the fastest and the smallest of each run; whether all goals are met."""
     rows, met = [], True
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
             for framework in frameworks:
-                run = trained(framework, model, Path(folder))
+                run = trained(framework, model, Path(folder), steps)
                 wanted = names or (QUANTIZED if model == "nano" else COMMON) + EXTRA[framework]
                 compared = lk.compare(run, wanted, rounds=rounds, batches=(1,), wait=True)
                 eager = _eager(run, compared)
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, action="append")
     parser.add_argument("-t", dest="techniques", action="append", help="a technique (default: a dozen)")
     parser.add_argument("--rounds", type=int, default=45)
+    parser.add_argument("--steps", type=int, default=200, help="of training the language model (default: 200)")
     given = parser.parse_args()
     parts, frameworks = given.parts or ["control", "time", "variants"], given.framework or list(FRAMEWORKS)
     met = True
@@ -234,7 +236,7 @@ def main() -> None:
     if "time" in parts:
         met &= clock(frameworks)
     if "variants" in parts:
-        met &= variants(frameworks, given.model or list(MODELS), given.techniques or [], given.rounds)
+        met &= variants(frameworks, given.model or list(MODELS), given.techniques or [], given.rounds, given.steps)
     sys.exit(not met)
 
 

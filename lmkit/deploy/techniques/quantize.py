@@ -7,7 +7,7 @@ from typing import Any
 
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
-from lmkit.deploy.techniques.convert import export
+from lmkit.deploy.techniques.convert import export, slim
 from lmkit.environment import has_vnni
 
 CALIBRATION_ROWS = 256
@@ -27,7 +27,7 @@ def dynamic(subject: Subject, folder: Path) -> Artefact:
     recipe = {"technique": "onnx-int8-dynamic", "reduce_range": reduce}
     whole = _prepared(subject, folder, recipe)
     quantize_dynamic(whole, folder / "model.onnx", weight_type=QuantType.QInt8, reduce_range=reduce, per_channel=True)
-    return _finished(whole, subject, recipe)
+    return _finished(whole, folder / "model.onnx", subject, recipe)
 
 
 @technique("onnx-int8-static", "quantize")
@@ -54,7 +54,7 @@ def static(subject: Subject, folder: Path) -> Artefact:
         whole, folder / "model.onnx", Rows(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=reduce,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=list(OPERATIONS),
     )  # fmt: skip
-    return _finished(whole, subject, recipe)
+    return _finished(whole, folder / "model.onnx", subject, recipe)
 
 
 def calibration(subject: Subject) -> Any:
@@ -76,8 +76,9 @@ def _prepared(subject: Subject, folder: Path, recipe: dict[str, Any]) -> Path:
     return whole
 
 
-def _finished(whole: Path, subject: Subject, recipe: dict[str, Any]) -> Artefact:
+def _finished(whole: Path, made: Path, subject: Subject, recipe: dict[str, Any]) -> Artefact:
     from lmkit.deploy.techniques.baseline import row
 
     whole.unlink()
+    slim(made)
     return Artefact("onnxruntime", "model.onnx", *row(subject), recipe, "int8")
