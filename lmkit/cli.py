@@ -228,6 +228,7 @@ def templates(chosen: argparse.Namespace) -> int:
 
 def compare(chosen: argparse.Namespace) -> int:
     """Compares, and prints the table and what to ship."""
+    chosen.wait = True
     compared = verbs.compare(chosen)
     recommended = compared.recommend(*([chosen.constraint] if chosen.constraint else []))
     if chosen.json:

@@ -68,7 +68,7 @@ class Table:
 
         def line(tag: str, row: Sequence[Any]) -> str:
             cells = "".join(
-                f'<{tag} style="text-align: {"right" if r else "left"}">{html.escape(written(c))}</{tag}>'
+                f'<{tag} style="text-align: {"right" if r else "left"}">{_unbroken(c)}</{tag}>'
                 for c, r in zip(row, right, strict=True)
             )
             return f"<tr>{cells}</tr>"
@@ -86,6 +86,12 @@ class Table:
 
     def __repr__(self) -> str:
         return self.text
+
+
+def _unbroken(value: Any) -> str:
+    """A cell as HTML, a number on one line with its unit."""
+    text = html.escape(written(value))
+    return text.replace(" ", "&nbsp;") if isinstance(value, Written) else text
 
 
 def written(value: Any) -> str:

@@ -350,15 +350,19 @@ def convert(chosen: argparse.Namespace) -> Run:
     word("--threads", type=int, default=1, metavar="N", help="threads of each process (default: one)"),
     word("--rounds", type=int, default=45, metavar="N", help="how often each is timed, at most (default: 45)"),
     word("--again", action="store_true", help="measure anew what was measured before"),
+    word("--saved", action="store_true", help="measure nothing; show what was measured before"),
     word("--no-limits", dest="limits", action="store_false", help="do not measure what this machine can do at best"),
     RUNS,
     example="compare last -t onnx -t onnx-int8-static --for 'fastest within 1 point of accuracy'",
 )
 def compare(chosen: argparse.Namespace) -> Comparison:
     """Applies deployment techniques to runs, and measures each beside the untouched model."""
+    if chosen.saved:
+        return lmkit.comparison(chosen.run or "last", runs=chosen.runs)
     return lmkit.compare(
         chosen.run or "last", chosen.techniques, batches=tuple(chosen.batches or (1, 32)), threads=chosen.threads,
-        rounds=chosen.rounds, again=chosen.again, limits=chosen.limits, runs=chosen.runs,
+        rounds=chosen.rounds, again=chosen.again, wait=getattr(chosen, "wait", None), limits=chosen.limits,
+        runs=chosen.runs,
     )  # fmt: skip
 
 

@@ -58,7 +58,9 @@ def recommend(variants: Sequence[Variant], constraint: str = EXAMPLES[0]) -> Rec
     aims = [a for a in ("fastest", "smallest", "most accurate") if a in said]
     rest = re.sub(r"fastest|smallest|most accurate|\band\b|,", " ", said)
     limits: list[tuple[str, Callable[[Variant], bool]]] = []
-    baseline = next(v for v in variants if v.technique == "baseline")
+    baseline = next((v for v in variants if v.technique == "baseline"), None)
+    if baseline is None:
+        raise NoneFits("nothing can be recommended before the baseline is measured; go on: lk.compare(run)")
     for pattern, make in ((_LOSS, _within), (_LIMIT, _under)):
         for found in pattern.finditer(rest):
             limits.append((found.group(0).strip(), make(found, baseline)))

@@ -5,6 +5,7 @@
 // Page → kernel: "hello" (tell everything), "plotly", "used" (stay when all is measured), "close", "cancel", "resume",
 // "constraint" {text}, "add" {names}, "bundle" {name, out}.
 
+const NARROW = 560 // pixels; in a narrower table what is said of a row has a line of its own
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`
 
 class View {
@@ -30,7 +31,10 @@ class View {
     this.themes = new MutationObserver(() => this.draw())
     this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
     this.sizes = new ResizeObserver(() => {
+      const narrow = this.wide.clientWidth < NARROW
       this.wide.style.setProperty("--lmkit-room", `${this.wide.clientWidth}px`)
+      if (narrow !== this.narrow) this.fill()
+      this.narrow = narrow
       this.draw()
     })
     this.sizes.observe(this.root)
@@ -289,10 +293,16 @@ class View {
     const line = (...cells) => element("tr", {...attributes, tabindex: "0", "aria-selected": String(row.name === this.chosen)}, ...cells)
     if (row.state !== "measured") {
       const said = doing ? this.status.doing.slice(0, -row.name.length).trim() + " …" : [row.state, row.reason].filter(Boolean).join(": ")
-      return [line(name, element("td", {class: "lmkit-instead", colspan: this.columns.length - 1}, element("div", {}, said)))]
+      if (this.wide.clientWidth >= NARROW)
+        return [line(name, element("td", {class: "lmkit-instead", colspan: this.columns.length - 1}, element("div", {}, said)))]
+      return this.remarked(line(name, element("td", {colspan: this.columns.length - 1})), attributes, said)
     }
     const first = line(name, ...row.cells.slice(1).map((cell) => this.cell(cell)))
-    if (!row.flags.length && !row.remark) return [first]
+    return row.flags.length || row.remark ? this.remarked(first, attributes, remark) : [first]
+  }
+
+  // A row with what is to be said of it on a line of its own.
+  remarked(first, attributes, remark) {
     const second = element("tr", {...attributes, class: `${attributes.class} lmkit-remark`},
       element("td", {class: "lmkit-instead", colspan: this.columns.length}, element("div", {}, remark)))
     first.classList.add("lmkit-remarked")
