@@ -40,8 +40,8 @@ class ComparisonView(anywidget.AnyWidget):
     _css = css("comparison")
 
     title = traitlets.Unicode().tag(sync=True)
-    examples = traitlets.List().tag(sync=True)
-    techniques = traitlets.List().tag(sync=True)
+    examples: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    techniques: traitlets.List[Any] = traitlets.List().tag(sync=True)
     grey = traitlets.Unicode(GREY).tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
 
