@@ -16,8 +16,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.data import preparation
+from lmkit.data import nodes
 from lmkit.data.batches import Part
+from lmkit.data.nodes import numbers
 from lmkit.data.preparation import Dataset, fit, split
 from lmkit.data.sources import Table, as_table, category_names, check_sizes, plain_value, read, shown
 from lmkit.errors import DataError, MissingPackage, nearest
@@ -69,21 +70,17 @@ class Nodes(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Preprocessing(preparation.Preprocessing):
+class Preprocessing(nodes.Preprocessing):
     """What was fitted on the nodes trained on, and the whole graph as the model takes it.
 
     Nodes without columns are told apart each by a feature of its own, 1 for itself and 0 elsewhere (Kipf and Welling,
     2017): nothing is known of them but the edges.
 
     Attributes:
-        nodes: what the nodes are called, the first is number 0.
-        column: what the column of these names is called.
         values: (nodes, features), prepared.
         edges: (2, edges), numbers of nodes, both directions, no loops.
     """
 
-    nodes: list[Any]
-    column: str
     values: np.ndarray
     edges: np.ndarray
 
@@ -104,52 +101,17 @@ class Preprocessing(preparation.Preprocessing):
         )
 
     @property
-    def features(self) -> list[str]:
-        """The names of the prepared features."""
-        return super().features or [f"{self.column}={node}" for node in self.nodes]
-
-    @property
     def signature(self) -> Signature:
         """What a model takes and gives, and the graph."""
         return super().signature._replace(graph=Graph(self.values, self.edges))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the run's folder; arrays as text."""
-        found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"kind": "graph", **found, **{name: _packed(found[name]) for name in ("values", "edges")}}
+        return super().to_dict() | {name: _packed(getattr(self, name)) for name in ("values", "edges")}
 
-    def names(self, X: np.ndarray) -> dict[str, Any]:
-        """What the nodes of some prepared rows (rows, 1) are called."""
-        return {self.column: [self.nodes[i] for i in X[:, 0]]}
-
-    def apply(self, X: Any) -> np.ndarray:
-        """Nodes as they are called → their numbers (rows, 1), as the model takes them.
-
-        Args:
-            X: names of nodes, or a DataFrame with the column that holds them.
-
-        Raises:
-            DataError: there is no such node.
-        """
-        import numpy as np
-        import pandas as pd
-
-        if isinstance(X, pd.DataFrame):
-            if self.column not in X.columns:
-                raise DataError(
-                    f"the rows have no column {self.column!r}, which holds the nodes; {nearest(self.column, X.columns)}"
-                )
-            X = X[self.column]
-        asked = pd.Series(np.atleast_1d(np.asarray(X)).reshape(-1))
-        numbers = _numbers(asked, self.nodes)
-        strange = np.flatnonzero(numbers < 0)
-        if len(strange):
-            known = ", ".join(map(str, self.nodes[:6])) + (", …" if len(self.nodes) > 6 else "")
-            raise DataError(
-                f"there is no node {plain_value(asked.iloc[strange[0]])!r} among the {len(self.nodes)} of the graph "
-                f"({known}); a graph is learnt as a whole: add new nodes to its tables, without a label, and train anew"
-            )
-        return numbers[:, None]
+    def shipped(self) -> dict[str, Any]:
+        """What a bundle needs of it: the model holds the graph."""
+        return super().to_dict()
 
 
 def load(spec: DataSpec, root: str | Path | None = None) -> Nodes:
@@ -188,16 +150,16 @@ def prepare(spec: DataSpec, seed: int, precision: str, root: str | Path | None =
     """The graph of ``spec``, its labelled nodes split by ``seed``; see ``preparation.prepare``."""
     import numpy as np
 
-    nodes = load(spec, root)
-    table, labelled = nodes.table, nodes.labelled
+    given = load(spec, root)
+    table, labelled = given.table, given.labelled
     check_sizes(spec, len(labelled))
-    known = table._replace(X=table.X.iloc[labelled], y=nodes.y)
+    known = table._replace(X=table.X.iloc[labelled], y=given.y)
     parts = [labelled[rows] for rows in split(spec, known, seed)]
     fitted = fit(spec, table, parts[0])
-    values = fitted.apply(table.X) if fitted.features else np.eye(len(nodes.ids))
+    values = fitted.apply(table.X) if fitted.features else np.eye(len(given.ids))
     preprocessing = Preprocessing(
         **{f.name: getattr(fitted, f.name) for f in fields(fitted) if f.name != "shape"},
-        nodes=nodes.ids, column=nodes.column, values=values, edges=nodes.edges,
+        nodes=given.ids, column=given.column, values=values, edges=given.edges,
     )  # fmt: skip
 
     def part(rows: np.ndarray) -> Part:
@@ -275,9 +237,9 @@ def _edges(given: GraphSpec, ids: list[Any], nodes: str) -> np.ndarray:
             )
     if frame.empty:
         raise DataError(f"data.graph.edges: {where} has no rows; without edges write model: mlp, and leave graph out")
-    ends = [_numbers(frame[end], ids) for end in given.ends]
-    for end, numbers in zip(given.ends, ends, strict=True):
-        strange = np.flatnonzero(numbers < 0)
+    ends = [numbers(frame[end].tolist(), ids) for end in given.ends]
+    for end, found in zip(given.ends, ends, strict=True):
+        strange = np.flatnonzero(found < 0)
         if len(strange):
             value = plain_value(frame[end].iloc[strange[0]])
             told = "names no node" if value != value or value is None else f"names the node {value!r}"
@@ -287,15 +249,6 @@ def _edges(given: GraphSpec, ids: list[Any], nodes: str) -> np.ndarray:
                 + "; add the node, or take the edge out"
             )
     return _both_ways(np.stack(ends), len(ids))
-
-
-def _numbers(called: pd.Series[Any], ids: list[Any]) -> np.ndarray:
-    """The number of each node by what it is called; −1 where there is none. 7, 7.0 and "7" call the same one."""
-    import numpy as np
-    import pandas as pd
-
-    known = pd.Index([str(node) for node in ids])
-    return np.asarray(known.get_indexer(pd.Index(category_names(called))), dtype=np.int64)
 
 
 def _both_ways(edges: np.ndarray, nodes: int) -> np.ndarray:

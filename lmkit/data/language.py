@@ -60,6 +60,10 @@ class Preprocessing:
         """Plain values, for the run's folder."""
         return {"kind": "text", **asdict(self)}
 
+    def shipped(self) -> dict[str, Any]:
+        """The same as far as a bundle needs it: all of it."""
+        return self.to_dict()
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self.tokenizer)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.data import objects
 from lmkit.data.batches import Part
+from lmkit.data.rows import array, rows
 from lmkit.errors import ConfigError, DataError
 from lmkit.specs.references import OBJECT
 
@@ -141,15 +142,6 @@ def read(part: Any, name: str) -> Part:
     return Part(np.concatenate([p.X for p in pieces]), np.concatenate([p.y for p in pieces]))
 
 
-def array(value: Any) -> np.ndarray:
-    """A tensor of any framework, or what NumPy takes, as an array."""
-    import numpy as np
-
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-
-
 def _pair(item: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     if not (isinstance(item, tuple | list) and len(item) == 2):
         what = f"a mapping of {', '.join(map(str, item))}" if isinstance(item, Mapping) else f"a {type(item).__name__}"
@@ -163,19 +155,6 @@ def _one(item: Any, name: str) -> Part:
     """One row (x, y) as a batch of one."""
     x, y = _pair(item, name)
     return checked((x[None], y[None]), name)
-
-
-def rows(x: np.ndarray) -> np.ndarray:
-    """Rows as they came, one number in each as a column."""
-    import numpy as np
-
-    x = x[:, None] if x.ndim == 1 else x
-    return x.astype(np.int64) if tokens(x) else x
-
-
-def tokens(x: np.ndarray) -> bool:
-    """Whether rows (rows, length) are numbers of tokens: int32 or int64, not the bytes of pictures."""
-    return x.ndim == 2 and x.dtype.kind == "i" and x.dtype.itemsize >= 4
 
 
 def checked(item: Any, name: str) -> Part:

@@ -3,54 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.data import objects, preparation
 from lmkit.data.batches import Part
-from lmkit.data.loaders import PARTS, array, check_parts, in_rows, opened, read, rows, tokens
+from lmkit.data.loaders import PARTS, check_parts, in_rows, opened, read
+from lmkit.data.rows import Preprocessing as Preprocessing  # known from here
+from lmkit.data.rows import tokens
 from lmkit.data.sources import Table, check_sizes, plain_value
 from lmkit.data.streams import Made, Stream
 from lmkit.errors import ConfigError, DataError
 from lmkit.specs.references import OBJECT, label
-from lmkit.specs.signature import Signature, Task
+from lmkit.specs.signature import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lmkit.data.preparation import Dataset
     from lmkit.specs.data import DataSpec
-
-
-@dataclass(frozen=True)
-class Preprocessing(preparation.Preprocessing):
-    """What is known of rows that come as the model takes them.
-
-    Attributes:
-        vocabulary: rows are numbers of tokens, below this; 0: they are numbers.
-    """
-
-    vocabulary: int = 0
-
-    @property
-    def signature(self) -> Signature:
-        """What a model takes and gives."""
-        return super().signature._replace(vocabulary=self.vocabulary)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the run's folder."""
-        return {"kind": "loader", **asdict(self)}
-
-    def apply(self, X: Any) -> np.ndarray:
-        """Rows (rows, …) → rows as the model takes them: tokens as they are, numbers flat."""
-        import numpy as np
-
-        prepared = rows(array(X))
-        flat = (int(np.prod(self.shape)),)
-        if prepared.shape[1:] not in (self.shape, flat):
-            raise DataError(f"given rows of shape {prepared.shape}, expected (rows, {', '.join(map(str, self.shape))})")
-        return prepared if self.vocabulary else prepared.reshape(len(prepared), *flat)
 
 
 def load(spec: DataSpec, root: str | Path | None = None) -> Any:

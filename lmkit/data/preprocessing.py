@@ -76,6 +76,10 @@ class Preprocessing:
         """Plain values, for the run's folder."""
         return asdict(self)
 
+    def shipped(self) -> dict[str, Any]:
+        """The same as far as a bundle needs it."""
+        return self.to_dict()
+
     @cached_property
     def _scaling(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fill (NaN where there is none), shift and scale (numbers,) of the columns of numbers."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data import objects
 from lmkit.data.batches import Part
-from lmkit.data.loaders import checked, opened, tokens
+from lmkit.data.loaders import checked, opened
+from lmkit.data.rows import tokens
 from lmkit.errors import DataError
 
 if TYPE_CHECKING:

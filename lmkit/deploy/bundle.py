@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import RECORD, Artefact, StaleArtefact, digest
 from lmkit.deploy.card import card
-from lmkit.deploy.loading import CARD, CHECKSUMS, EXAMPLE, PREPROCESSING, SIGNATURE, BundleError
+from lmkit.deploy.loading import CARD, CHECKSUMS, EXAMPLE, PREPROCESSING, SIGNATURE, BundleError, is_own
 from lmkit.deploy.process import Process
 from lmkit.deploy.techniques import find
 from lmkit.deploy.waiting import completed
@@ -100,6 +100,11 @@ def bundle(
         what = "is not empty" if out.is_dir() else "is a file"
         raise BundleError(f"{str(out)!r} {what}, and nothing is overwritten; name another folder, or delete it first")
     made = _made(run, technique)
+    if is_own(made, Artefact.read(made)):
+        raise BundleError(
+            f"{technique} of a model of one's own is built anew by its author's code, and a bundle carries no program; "
+            f"bundle what holds the model itself: {_with(technique, run)}"
+        )
     try:
         with _whole(out) as folder:
             _write(run, technique, made, folder, layout)
@@ -108,6 +113,13 @@ def bundle(
             f"the bundle cannot be written to {str(out)!r}: {error.strerror or error}; name another folder"
         ) from None
     return out
+
+
+def _with(technique: str, run: Run) -> str:
+    """Techniques that hold the same model without the code that built it."""
+    itself = {"torch": "torch-export", "tensorflow": "saved-model"}[run.experiment.framework]
+    before = "" if technique in ("baseline", "compile") else f"{technique}+"
+    return f"{before}onnx or {before}{itself}"
 
 
 def _made(run: Run, technique: str) -> Path:
@@ -159,7 +171,7 @@ def _write(run: Run, technique: str, made: Path, folder: Path, layout: str) -> N
     if known.task != "regression":
         example["probabilities"] = known.probabilities(few).tolist()
     metrics = scores(run, logits, data) if len(data.test.X) else {}
-    for file, values in ((SIGNATURE, signature), (PREPROCESSING, known.to_dict()), (EXAMPLE, example)):
+    for file, values in ((SIGNATURE, signature), (PREPROCESSING, known.shipped()), (EXAMPLE, example)):
         (folder / file).write_text(json.dumps(values, indent=1 if file == SIGNATURE else None), encoding="utf-8")
     text = card(run, technique, artefact, signature, example, metrics, data, made)
     (folder / CARD).write_text(text, encoding="utf-8")
@@ -227,7 +239,9 @@ def triton_config(name: str, tensors: dict[str, dict[str, Any]]) -> str:
 
 def _inputs(known: Any) -> list[dict[str, Any]]:
     """What a row holds: its columns, or the one array that it is."""
-    if len(known.shape) > 1 or not hasattr(known, "columns"):
+    if known.signature.graph:
+        return [{"name": known.column, "type": "node", "known": known.nodes, "unit": None}]
+    if len(known.shape) > 1 or not getattr(known, "columns", None):
         kind = "tokens" if known.task == "language" else "array"
         return [{"name": "rows", "type": kind, "shape": [None, *known.shape], "unit": None}]
     columns: list[dict[str, Any]] = []
@@ -287,6 +301,9 @@ def _raw_rows(run: Run, data: Dataset) -> list[Any]:
         return []
     if spec.kind != "table":
         part = next(p for p in (data.test, data.validation, data.training) if len(p.X))
+        if known.signature.graph:
+            (names,) = known.names(np.asarray(part.X[:EXAMPLES])).values()
+            return list(names)
         return list(np.asarray(part.X[:EXAMPLES]).tolist())
     table = load(spec, run.path.parent)
     training, validation, test = split(spec, table, run.experiment.seed)

@@ -85,8 +85,8 @@ def _use(artefact: Artefact, example: dict[str, Any]) -> str:
 
 def _column(column: dict[str, Any]) -> tuple[str, ...]:
     note = f"shape {column['shape']}, None: any number of rows" if "shape" in column else ""
-    if column["type"] == "category":
-        note = ", ".join(column["known"][:8]) + (", …" if len(column["known"]) > 8 else "")
+    if column["type"] in ("category", "node"):
+        note = ", ".join(map(str, column["known"][:8])) + (", …" if len(column["known"]) > 8 else "")
     elif column.get("instead_of_missing") is not None:
         note = f"a missing one becomes {column['instead_of_missing']:.6g}"
     return column["name"], column["type"], column.get("unit") or "", note

@@ -25,7 +25,10 @@ CARD, CHECKSUMS, EXAMPLE, PREPROCESSING, SIGNATURE = (
 )  # fmt: skip
 """The files of a bundle, beside its artefact."""
 
-KINDS = {"table": "lmkit.data.preprocessing", "text": "lmkit.data.language"}
+KINDS = {
+    "table": "lmkit.data.preprocessing", "text": "lmkit.data.language", "graph": "lmkit.data.nodes",
+    "loader": "lmkit.data.rows",
+}  # fmt: skip
 """Kind of data → the module that applies its preprocessing with NumPy alone."""
 
 BATCH = 256
@@ -54,6 +57,8 @@ class Bundle:
 
     @cached_property
     def _model(self) -> Any:
+        if is_own(self.path / self.signature["artefact"], self.artefact):
+            raise BundleError(f"{self.path} asks for code to be run that is not lmkit's, which no bundle may")
         runtime = find(self.artefact.runtime)
         for library in runtime.LIBRARIES:
             try:
@@ -127,6 +132,11 @@ def load_bundle(path: str | Path, *, threads: int | None = None) -> Bundle:
                 "copy the whole folder again, or make it anew: lmkit bundle RUN TECHNIQUE FOLDER"
             )
     return Bundle(path, threads or os.cpu_count() or 1)
+
+
+def is_own(folder: Path, artefact: Artefact) -> bool:
+    """Whether the runtime would call somebody's own code to build the model."""
+    return artefact.entry == "model.json" and _read(folder, artefact.entry)["model"]["family"] == "own"
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from lmkit.deploy import runtimes
 from lmkit.deploy.bundle import bundle
 from lmkit.deploy.loading import BundleError
 from lmkit.deploy.maker import Maker
+from lmkit.deploy.techniques import Subject
 
 FORBIDDEN = ("torch", "tensorflow", "keras", "pandas", "sklearn", "scipy", "pydantic", "psutil", "yaml")
 """What a deployed ONNX model must not need."""
@@ -185,6 +186,51 @@ def test_text_is_taken_as_text_or_as_tokens(of_language, language):
     )
     with pytest.raises(lk.DataError, match=re.escape("given tokens of shape (1, 2), expected (rows, 16), or a text")):
         model.predict([[1, 2]])
+
+
+def test_nodes_are_asked_for_by_name(root, tmp_path):
+    run = trained(root, data="karate_club", model={"family": "gcn", "hidden": [8]})
+    folder = shipped(run, "onnx", tmp_path / "club")
+    model = lk.load_bundle(folder)
+    expected = run.predict_proba([33, 0, 5])
+    named = [{"node": 33}, {"node": 0}, {"node": 5}]
+    for rows in ([33, 0, 5], ["33", 0.0, 5], named, pd.DataFrame(named)):
+        np.testing.assert_allclose(model.predict_proba(rows), expected, atol=1e-6)
+    assert model.signature["inputs"] == [{"name": "node", "type": "node", "known": list(range(34)), "unit": None}]
+    assert "| node | node |  | 0, 1, 2, 3, 4, 5, 6, 7, … |" in (folder / "README.md").read_text()
+    told = model.example()
+    assert told["predictions"] == run.predict(told["rows"]).tolist()
+    with pytest.raises(lk.DataError, match="there is no node 34 among the 34 of the graph"):
+        model.predict([34])
+    code = f"import sys, lmkit as lk; lk.load_bundle({str(folder)!r}).predict([0, 33]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {*FORBIDDEN, "networkx"} & set(done.stdout.split())
+
+
+def own_net(features, outputs):
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Linear(features, 8), torch.nn.ReLU(), torch.nn.Linear(8, outputs))
+
+
+def test_a_model_of_ones_own_is_bundled_without_its_code(root, tmp_path):
+    X = draw.normal(size=(90, 5)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    parts = {"training": (X[:60], y[:60]), "validation": (X[60:70], y[60:70]), "test": (X[70:], y[70:])}
+    run = trained(root, data=parts, model=own_net)
+    maker = Maker.__new__(Maker)  # what was handed over inline is known to this process alone
+    maker.subject = Subject(run)
+    for technique in ("onnx", "baseline"):
+        maker.make(technique, str(run.path / "variants" / technique))
+    folder = bundle(run, "onnx", tmp_path / "own")
+    model = lk.load_bundle(folder)
+    np.testing.assert_allclose(model.predict_proba(X), run.predict_proba(X), atol=1e-6)
+    assert model.signature["inputs"] == [{"name": "rows", "type": "array", "shape": [None, 5], "unit": None}]
+    code = f"import sys, lmkit as lk; lk.load_bundle({str(folder)!r}).predict([[1.0] * 5]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(FORBIDDEN) & set(done.stdout.split())
+    with pytest.raises(BundleError, match=r"a bundle carries no program; .*: onnx or torch-export"):
+        bundle(run, "baseline", tmp_path / "code")
 
 
 # -- what is in it --------------------------------------------------------------------------------
