@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -371,3 +372,26 @@ def test_techniques_of_ones_own_are_made_by_the_maker(run: lk.Run, tmp_path: Pat
     assert third["unsendable"].state == "failed"
     assert "'held' in it is a lock" in third["unsendable"].reason
     assert "inline" not in third["unsendable"].reason
+
+
+# -- rows to calibrate on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["onnx-int8-static", "pt2e-int8-static"])
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (np.zeros((0, 13), "f4"), "calibration: given no training row, expected at least one of shape (13,)"),
+        (np.zeros((9, 12), "f4"), "calibration: given training rows of shape (12,), expected (13,)"),
+        (np.full((9, 13), np.nan, "f4"), "calibration: 9 of 9 training rows hold numbers that are not finite"),
+    ],
+)
+def test_rows_that_ranges_cannot_be_taken_on_are_refused_before_the_library_is_called(
+    run: lk.Run, tmp_path: Path, name: str, rows: np.ndarray, reason: str
+) -> None:
+    subject = techniques.Subject(run)
+    training = subject.data.training._replace(X=rows)
+    subject.__dict__["data"] = subject.data._replace(training=training)
+    with pytest.raises(techniques.NotApplicable) as found:
+        techniques.find(name).make(subject, tmp_path)
+    assert str(found.value).startswith(reason)

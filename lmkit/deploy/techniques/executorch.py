@@ -10,7 +10,7 @@ from lmkit.backends.quiet import quiet, without_notes
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.baseline import row
-from lmkit.deploy.techniques.quantize import CALIBRATION_ROWS
+from lmkit.deploy.techniques.quantize import calibration
 
 ENTRY = "model.pte"
 
@@ -29,10 +29,9 @@ def executorch(subject: Subject, folder: Path) -> Artefact:
 def static(subject: Subject, folder: Path) -> Artefact:
     """Int8 on ExecuTorch: weights and activations of what XNNPACK computes, by ranges taken on training rows."""
     module = _module(subject, "executorch-int8-static")
-    import numpy as np
     import torch
 
-    X = np.asarray(subject.data.training.X[:CALIBRATION_ROWS])
+    X = calibration(subject)
     recipe = {"technique": "executorch-int8-static", "calibration_rows": len(X)}
     with quiet(), without_notes():
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (

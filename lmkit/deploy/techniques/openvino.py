@@ -12,7 +12,7 @@ from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.runtimes import find
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.baseline import row
-from lmkit.deploy.techniques.quantize import CALIBRATION_ROWS
+from lmkit.deploy.techniques.quantize import calibration
 from lmkit.environment import has_vnni
 
 ENTRY = "model.xml"
@@ -38,14 +38,13 @@ def float16(subject: Subject, folder: Path) -> Artefact:
 @technique("openvino-int8-static", "quantize")
 def static(subject: Subject, folder: Path) -> Artefact:
     """Int8 on OpenVINO: weights and activations, by ranges that NNCF takes on training rows."""
-    import numpy as np
 
     _needs("nncf")
     model = _converted(subject, "openvino-int8-static")
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    X = np.asarray(subject.data.training.X[:CALIBRATION_ROWS])
+    X = calibration(subject)
     reduce = not has_vnni()
     attends = any(layer.kind == "attention" for layer in subject.spec.layers(subject.signature))
     recipe = {

@@ -58,10 +58,25 @@ def static(subject: Subject, folder: Path) -> Artefact:
 
 
 def calibration(subject: Subject) -> Any:
-    """Training rows on which ranges are taken (rows, …)."""
-    X = subject.data.training.X[:CALIBRATION_ROWS]
+    """Training rows on which ranges are taken (rows, …).
+
+    Raises:
+        NotApplicable: there is none, or they are not rows that the model takes.
+    """
+    import numpy as np
+
+    from lmkit.deploy.techniques.baseline import row
+
+    X, (shape, _) = np.asarray(subject.data.training.X[:CALIBRATION_ROWS]), row(subject)
     if not len(X):
-        raise NotApplicable("there is no training row to take ranges on; give the training part some: data.split")
+        raise NotApplicable(
+            f"calibration: given no training row, expected at least one of shape {shape} to take ranges on; "
+            "give the training part some rows"
+        )
+    if X.shape[1:] != shape:
+        raise NotApplicable(f"calibration: given training rows of shape {X.shape[1:]}, expected {shape}")
+    if X.dtype.kind == "f" and (bad := int((~np.isfinite(X.reshape(len(X), -1))).any(1).sum())):
+        raise NotApplicable(f"calibration: {bad} of {len(X)} training rows hold numbers that are not finite")
     return X
 
 
