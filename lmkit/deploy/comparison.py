@@ -13,6 +13,7 @@ from typing import Any
 
 from lmkit.deploy.keeping import saved
 from lmkit.deploy.measure import ROUNDS, Interval, noise
+from lmkit.deploy.process import PATIENCE
 from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
 from lmkit.deploy.session import Tell
 from lmkit.deploy.showing import Lines, table
@@ -212,6 +213,7 @@ def compare(
     rounds: int = ROUNDS,
     again: bool = False,
     limits: bool = True,
+    patience: float = PATIENCE,
     wait: bool | None = None,
     runs: str | Path | None = None,
     tell: Tell | None = None,
@@ -230,6 +232,7 @@ def compare(
         threads: of each process; one, as where every core serves requests of its own.
         rounds: how often each is timed beside the baseline at most; there are fewer once its ratio is known well.
         again: measure anew what was measured before.
+        patience: seconds that one step of a variant may take, such as making it, before it is ended.
         limits: measure, once a machine, how fast it is at best (some seconds), and tell how close variants come.
         wait: return when all is measured, or at once (default: at once where widgets are seen).
         runs: where runs are kept.
@@ -246,7 +249,8 @@ def compare(
     for each in several:
         completed(each, "compared")
     comparison = Comparison(_pending(r, t, threads) for r in several for t in wanted)
-    comparison.work = work = Work(comparison, several, Settings(tuple(batches), threads, rounds, again, limits))
+    settings = Settings(tuple(batches), threads, rounds, again, limits, patience)
+    comparison.work = work = Work(comparison, several, settings)
     if wait is None:
         wait = not has_widgets()
     if tell:
@@ -262,12 +266,16 @@ def compare(
 
 
 def comparison(
-    run: Run | str | Path | Sequence[Run | str | Path] = "last", *, runs: str | Path | None = None
+    run: Run | str | Path | Sequence[Run | str | Path] = "last",
+    techniques: Sequence[str] | None = None,
+    *,
+    runs: str | Path | None = None,
 ) -> Comparison:
     """What was measured of trained runs before, read from their folders; nothing is measured.
 
     Args:
         run: a run, or several, or their names.
+        techniques: which of them to show (default: all).
         runs: where runs are kept.
 
     Raises:
@@ -276,7 +284,7 @@ def comparison(
     """
     given: list[Any] = list(run) if isinstance(run, list | tuple) else [run]
     several = [r if isinstance(r, Run) else attach(r, runs=runs) for r in given]
-    found = [v for r in several for v in saved(r)]
+    found = [v for r in several for v in saved(r) if not techniques or v.technique in ("baseline", *techniques)]
     if not found:
         names = ", ".join(r.name for r in several)
         raise DataError(f"nothing was measured of {names} yet; measure its variants: lmkit compare {several[0].name}")

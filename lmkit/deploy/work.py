@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmkit.deploy.measure import BLOCK_SECONDS
+from lmkit.deploy.process import PATIENCE
 from lmkit.deploy.session import Cancelled, Session, Tell
 from lmkit.run import Run
 
@@ -37,6 +38,7 @@ class Settings:
     rounds: int
     again: bool
     limits: bool = True
+    patience: float = PATIENCE
 
 
 class Work:
@@ -148,7 +150,7 @@ class Work:
         with tempfile.TemporaryDirectory() as scratch:
             session = Session(
                 self.comparison, self.runs, Path(scratch), known.batches, known.threads, known.rounds, known.again,
-                lambda _, doing: self._tell(doing), limits=known.limits,
+                lambda _, doing: self._tell(doing), known.patience, known.limits,
             )  # fmt: skip
             with self._lock:
                 self._session = session
