@@ -350,6 +350,7 @@ def convert(chosen: argparse.Namespace) -> Run:
     word("--threads", type=int, default=1, metavar="N", help="threads of each process (default: one)"),
     word("--rounds", type=int, default=45, metavar="N", help="how often each is timed, at most (default: 45)"),
     word("--again", action="store_true", help="measure anew what was measured before"),
+    word("--patience", type=float, default=1800.0, metavar="S", help="seconds that one step of a variant may take"),
     word("--saved", action="store_true", help="measure nothing; show what was measured before"),
     word("--no-limits", dest="limits", action="store_false", help="do not measure what this machine can do at best"),
     RUNS,
@@ -362,7 +363,7 @@ def compare(chosen: argparse.Namespace) -> Comparison:
     return lmkit.compare(
         chosen.run or "last", chosen.techniques, batches=tuple(chosen.batches or (1, 32)), threads=chosen.threads,
         rounds=chosen.rounds, again=chosen.again, wait=getattr(chosen, "wait", None), limits=chosen.limits,
-        runs=chosen.runs,
+        patience=chosen.patience, runs=chosen.runs,
     )  # fmt: skip
 
 
