@@ -1,8 +1,13 @@
-"""An executed notebook as one HTML page that needs nothing else: no script, no network."""
+"""An executed notebook as one HTML page that needs nothing else: no network, and no script for what it shows.
+
+notebook ──> cells as HTML ──> what would run or be fetched left out ──> contents, captions, figures to touch
+"""
 
 from __future__ import annotations
 
 import html
+import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,10 +23,19 @@ SHOWN = ("image/png", "image/jpeg", "text/html", "text/markdown", "text/latex", 
 FOLDED = 8
 """Printed output of more lines than this is folded, with its last line to be seen."""
 
+CAPTION = 280
+"""Letters of a figure's words that its caption shows at most; a screen reader is told them all."""
+
+CONTENTS_FROM = 3
+"""Headings from which a page begins with links to them."""
+
+PLOTLY = "application/vnd.plotly.v1+json"
+
 HIDDEN = "remove_cell"
 """The tag of cells that a page leaves out: what they say is for whoever runs the notebook."""
 
-_CELLS = """
+_CELLS = (
+    """
 {%- extends 'basic/index.html.j2' -%}
 {%- block stream -%}
 {%- set lines = (output.text | ansi2html).rstrip().split('\n') -%}
@@ -32,20 +46,33 @@ _CELLS = """
 <pre>{{ lines | join('\n') }}</pre>
 {%- endif -%}
 {%- endblock stream -%}
+{%- block input -%}
+{%- if cell.source.strip() -%}
+<details class="code"><summary>code</summary><pre><code>{{ cell.source | escape }}</code></pre></details>
+{%- endif -%}
+{%- endblock input -%}
 {%- block data_png -%}
 {%- set width = output | get_metadata('width', 'image/png') -%}
+{%- set words = output.data.get('text/plain', '') -%}
+<figure{% if output.metadata.get(PLOT) %} id="{{ output.metadata[PLOT] }}"{% endif %}>
 <div class="picture"><img src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') }}"
- alt="{{ output.data.get('text/plain', 'A picture without a description') | escape }}"
+ alt="{{ (words or 'A picture without a description') | escape }}"
  {%- if width is not none %} width="{{ width | int }}"{% endif %}
  {%- if (width or 0) | int > 700 %} class="wide"{% endif %}></div>
+{%- if words %}<figcaption>{{ words.split() | join(' ') | truncate(CAPTION) | escape }}</figcaption>{% endif %}
+</figure>
 {%- endblock data_png -%}
 """.replace("FOLDED", str(FOLDED))
-"""How cells become HTML: long printed output folded, pictures with their text for a screen reader."""
+    .replace("PLOT", "'lmkit-figure'")
+    .replace("CAPTION", str(CAPTION))
+)
+"""How cells become HTML: code and long printed output folded, pictures with their words as caption and for a reader."""
 
 _CSS = """
-:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #f4f5f6; --rule: #d9dcdf; --link: #00588f }
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #f4f5f6; --faint: #5c6570; --rule: #d9dcdf;
+  --link: #00588f }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e2e4e6; --paper: #16191c; --soft: #22262a; --rule: #3a4046; --link: #6cb8ea } }
+  :root { --ink: #e2e4e6; --paper: #16191c; --soft: #22262a; --faint: #9aa4ae; --rule: #3a4046; --link: #6cb8ea } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
@@ -66,6 +93,17 @@ th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--rule); fo
   vertical-align: top; white-space: nowrap }
 td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12rem }
 details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
+details.code { margin: .2rem 0; color: var(--faint) } details.code summary { font-size: .75rem; list-style: none;
+  width: max-content; margin-left: auto } details.code summary::before { content: "‹› " } details.code[open] pre {
+  color: var(--ink) }
+figure { margin: 1rem 0 } figure .picture { margin: 0 } figcaption { font-size: .85rem; color: var(--faint);
+  margin-top: .35rem; overflow-wrap: anywhere }
+nav { font-size: .9rem; margin: 1rem 0 } nav ul { margin: 0; padding: 0; list-style: none } nav li { margin: .15rem 0 }
+nav .under { padding-left: 1rem }
+@media (min-width: 78rem) { nav { position: fixed; top: 1.5rem; left: max(1rem, calc(50vw - 39rem)); width: 13rem;
+  max-height: calc(100vh - 3rem); overflow-y: auto; margin: 0 } }
+@media print { nav, details.code { display: none } figure, tr { break-inside: avoid } body { font-size: 11pt }
+  main { max-width: none; padding: 0 } h1, h2, h3 { break-after: avoid } pre { white-space: pre-wrap } }
 @media (max-width: 40rem) {
   img.wide { max-width: none } pre { white-space: pre-wrap; overflow-wrap: anywhere }
   table { font-size: .82rem } th, td { padding-right: .6rem } td:last-child { min-width: 6rem } }
@@ -73,14 +111,19 @@ details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
 
 
 _NOTHING_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_NOTHING_FETCHED_EITHER = (
+    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
 
 
-def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path:
-    """Writes an executed notebook as one HTML page: no code, no script, nothing fetched from anywhere.
+def page(notebook_path: str | Path, html_path: str | Path | None = None, *, interactive: bool = False) -> Path:
+    """Writes an executed notebook as one HTML page: code folded, nothing fetched from anywhere.
 
     Args:
         notebook_path: the notebook, with its outputs.
         html_path: where to; default: beside the notebook, with the ending .html.
+        interactive: charts can be zoomed and pointed at, by plotly's own script, which the page then holds (once,
+            4.8 MB); where scripts do not run, their pictures are seen.
 
     Returns:
         The page's path.
@@ -107,19 +150,18 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path
     except (nbformat.reader.NotJSONError, nbformat.ValidationError):
         raise TemplateError(f"{str(source)!r} is no notebook; expected an executed .ipynb file") from None
     exporter = HTMLExporter(
-        raw_template=_CELLS,
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
+        raw_template=_CELLS, exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True
     )
-    body, _ = exporter.from_notebook_node(_printable(notebook))
+    shown, figures = _printable(notebook)
+    body, _ = exporter.from_notebook_node(shown)
     title = html.escape(_title(notebook) or source.stem)
+    policy = _NOTHING_FETCHED_EITHER if interactive else _NOTHING_FETCHED
     text = (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_NOTHING_FETCHED}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{_harmless(body)}\n</main>\n</body>\n</html>\n"
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n{_with_contents(_numbered(_harmless(body)))}\n</main>\n"
+        f"{_scripts(figures) if interactive and figures else ''}</body>\n</html>\n"
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +171,14 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None) -> Path
     return target
 
 
-def _printable(notebook: Any) -> Any:
-    """A copy of what is to be seen, with the kind of each output that a page without scripts shows best."""
+def _printable(notebook: Any) -> tuple[Any, dict[str, Any]]:
+    """A copy of what is to be seen, with the kind of each output that a page without scripts shows best.
+
+    Also the figures whose pictures are among it, by the ids that those get.
+    """
     import copy
+
+    figures: dict[str, Any] = {}
 
     notebook = copy.deepcopy(notebook)
     notebook.cells = [c for c in notebook.cells if HIDDEN not in c.metadata.get("tags", [])]
@@ -144,6 +191,10 @@ def _printable(notebook: Any) -> Any:
                 best = next((kind for kind in SHOWN if kind in output.data), None)
                 if best is None:
                     continue
+                if best == "image/png" and PLOTLY in output.data:
+                    number = f"lmkit-figure-{len(figures) + 1}"
+                    figures[number] = output.data[PLOTLY]
+                    output.metadata["lmkit-figure"] = number
                 output.data = {k: v for k, v in output.data.items() if k == best or k == "text/plain"}
             if shown and output.output_type == shown[-1].output_type == "stream" and output.name == shown[-1].name:
                 shown[-1].text += output.text  # a kernel sends what is printed in pieces
@@ -152,7 +203,46 @@ def _printable(notebook: Any) -> Any:
         for output in (o for o in shown if o.output_type == "stream"):
             output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)  # a bar that was drawn over and over
         cell.outputs = shown
-    return notebook
+    return notebook, figures
+
+
+def _numbered(body: str) -> str:
+    """Captions with the numbers of their figures."""
+    count = itertools.count(1)
+    return re.sub("<figcaption>", lambda _: f"<figcaption><strong>Figure {next(count)}.</strong> ", body)
+
+
+def _with_contents(body: str) -> str:
+    """A page's headings as links before the first one after its title, where there are several."""
+    found = re.findall(r'<h([23]) id="([^"]+)">(.*?)</h[23]>', body, re.DOTALL)
+    if len(found) < CONTENTS_FROM:
+        return body
+    items = [
+        f'<li{" class=under" if level == "3" else ""}><a href="#{name}">{re.sub("<[^>]+>", "", text).strip()}</a></li>'
+        for level, name, text in found
+    ]
+    contents = f'<nav aria-label="Contents"><ul>{"".join(items)}</ul></nav>'
+    before, heading, after = body.partition("<h2")
+    return f"{before}{contents}{heading}{after}"
+
+
+def _scripts(figures: dict[str, Any]) -> str:
+    """plotly, and the figures that it draws in the place of their pictures."""
+    import importlib.resources
+
+    library = (importlib.resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    told = json.dumps(figures).replace("<", "\\u003c")  # no text of a figure ends the script
+    return f"<script>{library}</script>\n<script>const figures = {told};\n{_DRAW}</script>\n"
+
+
+_DRAW = """for (const [name, { data, layout }] of Object.entries(figures)) {
+  const place = document.getElementById(name)?.querySelector(".picture")
+  if (!place) continue
+  const width = place.querySelector("img").width, drawn = document.createElement("div")
+  place.replaceChildren(drawn)
+  Plotly.newPlot(drawn, data, { ...layout, width: Math.max(width, 480) }, { displaylogo: false })
+}
+"""
 
 
 def _title(notebook: Any) -> str:
@@ -191,5 +281,6 @@ _ATTRIBUTES = {"alt", "align", "class", "colspan", "id", "open", "rowspan", "sco
 _TAGS = {
     "a", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1",
     "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "ol", "p", "pre", "s", "small", "span",
-    "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul",
+    "figcaption", "figure", "strong", "sub", "summary", "sup", "table", "tbody",
+    "td", "tfoot", "th", "thead", "tr", "u", "ul",
 }  # fmt: skip

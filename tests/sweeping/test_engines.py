@@ -1,0 +1,224 @@
+"""What every engine does: trials are executed notebooks, and whatever is killed, each ends once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from written_notebook import printed, write_notebook
+
+import lmkit as lk
+from lmkit import cli
+from lmkit.sweeping.engines import connect, names
+from lmkit.sweeping.folder import SweepFolder, TrialFolder, sweeps_root
+from lmkit.sweeping.trial import Job
+
+PARAMETERS = "x: int = 0\nwhere: str = ''"
+
+
+@pytest.fixture(params=["threads"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of each engine, started where it needs to be."""
+    yield request.param
+
+
+def notebook(tmp_path: Path, *cells: str) -> Path:
+    """A notebook that takes x and a folder to leave things in, and tells x²."""
+    return write_notebook(
+        tmp_path / "own.ipynb", "import os\nfrom pathlib import Path", *cells,
+        "print(x)\nimport lmkit as lk\nlk.record(square=x * x)\nPath(where)", parameters=PARAMETERS,
+    )  # fmt: skip
+
+
+def sweep(own: Path, tmp_path: Path, xs: list[int], **options: Any) -> lk.Sweep:
+    given = {"where": str(tmp_path)}
+    options = {"workers": 2, "inline": True, "objective": "minimize square", "name": "x", **options}
+    return lk.sweep(own, given, grid={"x": xs}, **options)
+
+
+def markers(made: lk.Sweep) -> list[Path]:
+    return sorted(made.path.glob("trials/*/done*"))
+
+
+def test_the_engines_are_found() -> None:
+    assert "threads" in names()
+
+
+def test_every_trial_is_an_executed_notebook(tmp_path: Path, engine: str) -> None:
+    made = sweep(notebook(tmp_path), tmp_path, [3, 1, 2], engine=engine)
+    assert (made.state, made.best().parameters) == ("completed", {"x": 1})
+    assert [printed(t.notebook) for t in made.trials if t.notebook] == ["3\n", "1\n", "2\n"]
+    assert made.table["square"].tolist() == [9, 1, 4]
+    told = json.loads((made.trials[0].path / "done.json").read_text())
+    assert (told["attempt"], told["threads"]) == ("attempt-1", max(1, (os.cpu_count() or 1) // 2))
+    assert len(markers(made)) == 3
+
+
+def test_a_worker_has_its_share_of_threads(tmp_path: Path, engine: str) -> None:
+    own = notebook(
+        tmp_path, "lines = [os.environ[k] for k in ('OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS')]\nprint(*lines)"
+    )
+    folder = SweepFolder(tmp_path / "sweeps" / "x").new_trial(1, {"x": 1}, {})
+    pool = connect(engine, 1)
+    given = {"x": 1, "where": str(tmp_path)}
+    told = pool.submit(Job(str(folder.path), str(own), given, str(tmp_path / "runs"), threads=7)).result(60)
+    pool.close()
+    assert told["state"] == "completed"
+    assert (folder.attempts()[0] / "log.txt").read_text() == "7 7\n1\n"
+
+
+def test_a_killed_kernel_and_a_failing_cell(tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    once = "mark = Path(where) / 'killed'\nif x == 1 and not mark.exists():\n  mark.touch()\n  os.kill(os.getpid(), 9)"
+    own = notebook(tmp_path, once, "print(1 / x)")
+    command = ["sweep", str(own), "-p", "where", str(tmp_path), "--grid", "x=0,1,2", "--objective", "minimize square"]
+    command += ["--name", "x", "--workers", "2", "--engine", engine]
+    assert cli.main([*command, "--json"]) == cli.NOT_COMPLETED
+    out, err = capsys.readouterr()
+    told = json.loads(out.splitlines()[-1])
+    assert (told["state"], told["best"]) == ("failed", 2)
+    assert [t["state"] for t in told["trials"]] == ["failed", "completed", "completed"]
+    assert told["trials"][0]["error"] == "cell [5] failed: ZeroDivisionError: division by zero"
+    assert "ZeroDivisionError" in Path(told["trials"][0]["notebook"]).read_text(), "its partial notebook is kept"
+    assert "trial 2: its kernel died while a cell ran; it is gone on with" in err
+    trials = sweeps_root() / "x" / "trials"
+    assert [len(TrialFolder(p).attempts()) for p in sorted(trials.iterdir())] == [1, 2, 1]
+    assert cli.main(command) == cli.NOT_COMPLETED
+    out, err = capsys.readouterr()
+    assert [len(TrialFolder(p).attempts()) for p in sorted(trials.iterdir())] == [1, 2, 1], "nothing is repeated"
+    assert "failed    trial 1: cell [5] failed: ZeroDivisionError" in out
+    assert "3 of 3 trials have ended (2 completed, 1 failed), best square 1 (trial 2)" in err
+
+
+def test_a_trial_that_runs_for_ever_is_ended(tmp_path: Path, engine: str) -> None:
+    own = notebook(tmp_path, "import time\nif x == 1: time.sleep(600)")
+    made = sweep(own, tmp_path, [1, 2], engine=engine, time_limit=6)
+    assert [t.state for t in made.trials] == ["failed", "completed"]
+    assert made.failed[0].error == "it took longer than its time limit of 6 seconds"
+
+
+def test_a_parameter_that_is_never_read_fails_its_trial(tmp_path: Path) -> None:
+    own = write_notebook(
+        tmp_path / "own.ipynb", "import lmkit as lk\nx = 5", "lk.record(square=x * x)", parameters="x: int = 0"
+    )
+    notebook_after = json.loads(own.read_text())
+    notebook_after["cells"].insert(0, notebook_after["cells"].pop(1))  # the parameters first, then x is another
+    own.write_text(json.dumps(notebook_after))
+    made = lk.sweep(own, grid={"x": [1]}, objective="minimize square", name="x", inline=True)
+    assert [t.error for t in made.failed] == ["x: the notebook never read it, so it changed nothing"]
+
+
+def test_an_objective_that_is_never_told_fails_its_trial(tmp_path: Path) -> None:
+    made = sweep(notebook(tmp_path), tmp_path, [1], objective="minimize cost")
+    assert [t.error for t in made.failed] == ["it tells no 'cost', which is an objective (it tells square)"]
+
+
+# -- the driver -----------------------------------------------------------------------------------
+
+
+def drive(own: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lmkit.cli", "sweep", str(own), "-p", "where", str(tmp_path), "--grid", "x=1,2,3",
+         "--objective", "minimize square", "--name", "x", "--workers", "1", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def awaited(path: Path, seconds: float = 60) -> Path:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} never came"
+        time.sleep(0.05)
+    return path
+
+
+SLOW = (
+    "import time\n(Path(where) / f'at-{x}').touch()\nif x == 2 and not (Path(where) / 'go').exists(): time.sleep(600)"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_driver_that_is_killed_or_interrupted_is_gone_on_from(tmp_path: Path, number: int) -> None:
+    own = notebook(tmp_path, SLOW)
+    first = drive(own, tmp_path)
+    awaited(tmp_path / "at-2")
+    with pytest.raises(lk.SweepError, match=f"is being driven already, by process {first.pid}"):
+        sweep(own, tmp_path, [1, 2, 3])
+    first.send_signal(number)
+    out, err = first.communicate(timeout=60)
+    found = lk.attach_sweep("x")
+    assert found.state == "interrupted"
+    assert [t.state for t in found.trials] == ["completed", "interrupted"]
+    if number == signal.SIGINT:
+        assert first.returncode == cli.NOT_COMPLETED
+        assert "interrupted: 1 trials are being stopped; the same command goes on" in err
+        assert "Traceback" not in err
+        assert json.loads(out.splitlines()[-1])["state"] == "interrupted"
+    (tmp_path / "go").touch()
+    second = drive(own, tmp_path)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == cli.DONE, err
+    assert [len(TrialFolder(t.path).attempts()) for t in found.trials] == [1, 2, 1]
+    assert [t.state for t in found.trials] == ["completed"] * 3
+    assert len(markers(found)) == 3
+
+
+def test_a_detached_sweep_is_waited_for_and_ended(tmp_path: Path) -> None:
+    own = notebook(tmp_path, SLOW)
+    made = sweep(own, tmp_path, [1, 2], inline=False, workers=1)
+    assert made.state == "running"
+    with pytest.raises(TimeoutError, match="the sweep x is still running after 0 seconds"):
+        made.wait(0)
+    awaited(tmp_path / "at-2")
+    assert [t.state for t in made.trials] == ["completed", "running"]
+    assert lk.stop_sweep("x").wait(60).state == "interrupted"
+    (tmp_path / "go").touch()
+    assert sweep(own, tmp_path, [1, 2], inline=False, wait=True).state == "completed"
+
+
+# -- trials that train ----------------------------------------------------------------------------
+
+
+def test_a_trial_resumes_in_the_middle_of_its_run(tmp_path: Path) -> None:
+    cut = (
+        "while x == 1 and not list(run.folder.checkpoints.glob('last')): time.sleep(0.02)\n"
+        "if x == 1 and run.status.live and not run.path.joinpath('cut').exists():\n"
+        "    run.path.joinpath('cut').touch()\n"
+        "    os.kill(run.status.pid, 9)\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    own = write_notebook(
+        tmp_path / "own.ipynb",
+        "import lmkit as lk, os, time",
+        "run = lk.train(epochs=600, checkpoint_seconds=0.2)",
+        cut,
+        "run.wait()",
+        parameters="x: int = 0",
+    )
+    made = lk.sweep(own, grid={"x": [1]}, objective="val_loss", name="x", inline=True)
+    (trial,) = made.trials
+    assert (made.state, trial.error) == ("completed", "")
+    assert [len(j.runs) for j in TrialFolder(trial.path).journals()] == [1, 1]
+    assert len(list((tmp_path / "runs").glob("*/experiment.yaml"))) == 1, "one trial, one run"
+    run = made.run()
+    (resumed,) = [e.data for e in run.events if e.type == "resumed"]
+    assert resumed["step"] > 0
+    assert trial.values["val_loss"] == run.history["val_loss"].iloc[-1]
+    assert made.runs[0].path == run.path
+
+
+def test_the_train_template_is_swept_as_an_experiment(tmp_path: Path) -> None:
+    experiment = lk.Experiment(data="wine", training={"epochs": 2})
+    made = lk.sweep(experiment, grid={"lr": [0.1]}, name="x", inline=True)
+    assert made.state == "completed", made.table["error"].tolist()
+    assert made.run().experiment == experiment.override({"lr": 0.1})
+    values = made.best().values
+    assert values["val_loss"] == made.run().history["val_loss"].iloc[-1]
+    assert values["test_accuracy"] == made.run().metrics["accuracy"]
