@@ -32,10 +32,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import yaml
 
 from lmkit.errors import ConfigError, RunNotFound, RunStateError, nearest
 from lmkit.events import JOURNAL, EventLog, JsonLines
 from lmkit.experiment import Experiment
+from lmkit.specs.plain import load_written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +132,9 @@ class RunFolder:
     @property
     def experiment(self) -> Experiment:
         """The configuration that the run was started with."""
-        return Experiment.load(self.path / "experiment.yaml")
+        with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+            return Experiment.from_dict(load_written((self.path / "experiment.yaml").read_text(encoding="utf-8")))
+        return Experiment.load(self.path / "experiment.yaml")  # what is wrong with it is told as of any other file
 
     @classmethod
     def create(cls, experiment: Experiment, root: str | Path | None = None) -> RunFolder:
