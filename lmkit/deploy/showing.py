@@ -66,9 +66,7 @@ def _row(v: Variant, name: str, metric: str, unlike: Interval, beside: Compariso
         Written(v.size_bytes, bytes_text(v.size_bytes)),
         *(Written(one.p50.value, seconds_text(one.p50.value)) for one in v.latency),
         *([first.p95 and Written(first.p95, seconds_text(first.p95))] if _tells(beside, "p95") else []),
-        Written(
-            first.ratio.value, ratio, span=(first.ratio.low, first.ratio.high), band=(unlike.low, unlike.high)
-        ),
+        Written(first.ratio.value, ratio, span=(first.ratio.low, first.ratio.high), band=(unlike.low, unlike.high)),
         Written(first.control.value, f"[{first.control.low:.2f}, {first.control.high:.2f}]"),
         *(float(f"{one.rows_per_second:.3g}") for one in v.latency),
         *_limit(first, _tells(beside, "least")),

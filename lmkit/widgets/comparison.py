@@ -82,16 +82,17 @@ class LiveComparison:
                 self.close()
 
     def _tell(self, anew: bool = False) -> None:
-        news = told(self.comparison, self.constraint)
-        if anew:
-            self._told = {}
-        changed = {name: value for name, value in news.items() if value != self._told.get(name, ...)}
-        rows = self._told.get("rows", [])
-        if "rows" in changed and len(rows) == len(news["rows"]):
-            changed["rows"] = [r for r, before in zip(news["rows"], rows, strict=True) if r != before]
-        self._told = news
-        if changed:
-            self.widget.send({"type": "news", "anew": anew, **changed})
+        with self._lock:
+            news = told(self.comparison, self.constraint)
+            if anew:
+                self._told = {}
+            changed = {name: value for name, value in news.items() if value != self._told.get(name, ...)}
+            rows = self._told.get("rows", [])
+            if "rows" in changed and len(rows) == len(news["rows"]):
+                changed["rows"] = [r for r, before in zip(news["rows"], rows, strict=True) if r != before]
+            self._told = news
+            if changed:
+                self.widget.send({"type": "news", "anew": anew, **changed})
 
     # -- what the page asks -----------------------------------------------------------------------
 
@@ -101,8 +102,7 @@ class LiveComparison:
         if act is None:
             return
         try:
-            with self._lock:
-                act(message)
+            act(message)  # without the lock: what ends the measuring waits for who looks
         except LmkitError as error:
             self._say(str(error), bad=True)
 
@@ -179,8 +179,9 @@ class LiveComparison:
 
     def close(self) -> None:
         """Puts static outputs in the place of the widget: that is what the saved notebook shows."""
-        self.closed = True
-        self._replace()
+        with self._lock:
+            self.closed = True
+            self._replace()
 
     def _replace(self) -> None:
         outputs = comparison_outputs(self.comparison.now, self.constraint)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmkit.widgets.comparison import LiveComparison
     from lmkit.widgets.monitor import Monitor
 
+
 def monitor(*runs: Run | str | Path | Sequence[Run | str | Path], root: str | Path | None = None) -> Monitor:
     """Runs watched live, laid over each other, with the controls to steer them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,9 @@ def compared(run: lk.Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compariso
 
 def go_on(compared: Comparison, variants: int) -> None:
     """Lets so many variants be measured, and waits until the next one is begun, or all is done."""
+    until = time.monotonic() + 20
+    while not compared.doing.startswith("makes") and time.monotonic() < until:
+        time.sleep(0.01)  # a pass that was just started
     begun = threading.Event()
     wanted = sum(v.state == "pending" for v in compared.variants) - variants
 
