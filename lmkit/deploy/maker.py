@@ -66,8 +66,8 @@ class Maker:
 
     def score(self, logits: str, baseline: str) -> dict[str, Any]:
         """What logits of the test part score, and how far they are from the baseline's."""
-        from lmkit.data.metrics import part_metrics
-        from lmkit.specs.losses import resolve_loss
+        from lmkit.data.metrics import of_language, part_metrics
+        from lmkit.specs.losses import loss_value, resolve_loss
 
         data, known = self.subject.data, self.subject.run.preprocessing
         found, base = np.load(logits).astype(np.float64), np.load(baseline).astype(np.float64)
@@ -76,7 +76,12 @@ class Maker:
             return {"metrics": {}, "divergence": math.inf, "agreement": None}
         size = float(np.sqrt(np.mean(base**2))) or 1.0
         agree = float(np.mean(known.decode(found) == known.decode(base))) if known.task != "regression" else None
-        metrics = part_metrics(loss, found, data.test.y, known) if len(data.test.y) else {}
+        y, metrics = np.asarray(data.test.y), dict[str, float]()
+        if len(y) and known.task == "language":  # every place of a text is one to be right at
+            mean = loss_value(loss, found.reshape(-1, found.shape[-1]), y.reshape(-1))
+            metrics = {"loss": mean, **of_language(mean, "test", known)}
+        elif len(y):
+            metrics = part_metrics(loss, found, y, known)
         return {
             "metrics": metrics,
             "divergence": float(np.sqrt(np.mean((found - base) ** 2))) / size,

@@ -18,6 +18,10 @@ OPERATIONS = ("Conv", "Gemm", "MatMul", "Gather", "MaxPool", "Relu")
 keeps its type: a layer normalization or a softmax in 256 steps costs a transformer more than it saves."""
 
 
+LARGE = 4096
+"""Numbers from which a float array is kept in eight bits."""
+
+
 @technique("onnx-int8-dynamic", "quantize")
 def dynamic(subject: Subject, folder: Path) -> Artefact:
     """Int8 on ONNX Runtime: weights beforehand, activations by their range in each call."""
@@ -91,9 +95,38 @@ def _prepared(subject: Subject, folder: Path, recipe: dict[str, Any]) -> Path:
     return whole
 
 
+def narrow_tables(path: Path) -> None:
+    """Keeps in eight bits, each row with a scale of its own, the large float arrays that quantizing has left in a file.
+
+    ONNX Runtime quantizes what products and look-ups read. What is added whole, as the places of a text are, it leaves;
+    here it is widened once, while the file loads.
+    """
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(path)
+    graph = model.graph
+    for tensor in [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 2]:
+        values = numpy_helper.to_array(tensor)
+        if values.size < LARGE:
+            continue
+        scale = np.maximum(np.abs(values).max(axis=1) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        whole = np.clip(np.rint(values / scale[:, None]), -127, 127).astype(np.int8)
+        name = tensor.name
+        graph.initializer.remove(tensor)
+        graph.initializer.extend(
+            [numpy_helper.from_array(whole, f"{name}_narrow"), numpy_helper.from_array(scale, f"{name}_scale")]
+        )
+        inputs = [f"{name}_narrow", f"{name}_scale"]
+        graph.node.insert(0, helper.make_node("DequantizeLinear", inputs, [name], f"{name}_widened", axis=0))
+    onnx.save(model, path)
+
+
 def _finished(whole: Path, made: Path, subject: Subject, recipe: dict[str, Any]) -> Artefact:
     from lmkit.deploy.techniques.baseline import row
 
     whole.unlink()
+    narrow_tables(made)
     slim(made)
     return Artefact("onnxruntime", "model.onnx", *row(subject), recipe, "int8")
