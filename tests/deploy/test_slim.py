@@ -1,4 +1,4 @@
-"""What no runtime needs is taken out of an ONNX file, and nothing else."""
+"""Small files: what no runtime needs is taken out of an ONNX file, tables are narrow; and language is scored."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import lmkit as lk
+from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.maker import Maker
+from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques.convert import slim
+from lmkit.deploy.techniques.quantize import narrow_tables
 
 
 def test_a_slim_file_gives_the_same_outputs(tmp_path: Path) -> None:
@@ -36,3 +42,43 @@ def test_a_slim_file_gives_the_same_outputs(tmp_path: Path) -> None:
     (found,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": X})
     np.testing.assert_allclose(found, np.maximum(X @ W, 0), rtol=1e-5, atol=1e-6)
     onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_a_table_that_is_added_whole_is_kept_in_eight_bits(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    table = (draw.standard_normal((64, 128)) * draw.uniform(0.01, 10, (64, 1))).astype("f4")
+    small = draw.standard_normal((4, 128)).astype("f4")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "places"], ["h"]), helper.make_node("Add", ["h", "row"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (64, 128))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (64, 128))],
+        [numpy_helper.from_array(table, "places"), numpy_helper.from_array(small[:1], "row")],
+    )  # fmt: skip
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    narrow_tables(path)
+    kept = {t.name: t.data_type for t in onnx.load(path).graph.initializer}
+    assert kept["places_narrow"] == TensorProto.INT8
+    assert kept["row"] == TensorProto.FLOAT
+    assert path.stat().st_size < table.nbytes / 3
+    X = draw.standard_normal((64, 128)).astype("f4")
+    (found,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": X})
+    step = np.abs(table).max(axis=1, keepdims=True) / 127  # of each row by itself
+    assert (np.abs(found - (X + table + small[:1])) <= 0.5 * step + 1e-5).all()
+
+
+def test_a_language_model_is_scored_at_every_place(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("some words that are said again and again. " * 60, encoding="utf-8")
+    model = {"family": "transformer", "depth": 1, "width": 8, "heads": 1}
+    data = {"source": str(text), "text": {"length": 16}, "batch_size": 8}
+    run = lk.train(data=data, model=model, steps=3, inline=True, runs=tmp_path)
+    maker = Maker(str(run.path))
+    maker.make("baseline", str(tmp_path / "made"))
+    artefact = Artefact.read(tmp_path / "made")
+    X = np.asarray(maker.subject.data.test.X[:]).astype(artefact.dtype)
+    np.save(tmp_path / "logits.npy", load(tmp_path / "made", artefact, 1).predict(X))
+    scored = maker.score(str(tmp_path / "logits.npy"), str(tmp_path / "logits.npy"))
+    assert scored["metrics"]["perplexity"] == pytest.approx(run.metrics["perplexity"], rel=1e-4)
+    assert scored["metrics"]["loss"] == pytest.approx(np.log(run.metrics["perplexity"]), rel=1e-4)
+    assert artefact.made["multiplications"] > 0
