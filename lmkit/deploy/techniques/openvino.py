@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,13 @@ def _converted(subject: Subject, name: str) -> Any:
     with tempfile.TemporaryDirectory() as scratch, quiet():
         path = Path(scratch) / FORMATS[kind]
         subject.backend.export(subject.model, shape, dtype, kind, path)
-        model = openvino.convert_model(path)
+        try:
+            model = openvino.convert_model(path)
+        except openvino.frontend.OpConversionFailure as error:
+            unknown = sorted(set(re.findall(r"^-- aten\.(\w+)", str(error), re.MULTILINE)))
+            raise NotApplicable(
+                f"OpenVINO does not know {', '.join(unknown) or 'an operator'} of this model; take onnx"
+            ) from None
         model.reshape({0: [-1, *shape]})
         # read again from a file of its own: what was converted may look into the one that is about to go
         openvino.save_model(model, Path(scratch) / ENTRY, compress_to_fp16=False)
