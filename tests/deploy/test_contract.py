@@ -1,0 +1,306 @@
+"""What every technique owes of every family in every framework: answers of its own runtime, or a reason.
+
+The matrix comes from the registry, so a new technique is in it. Each variant is made in this process, and what was made
+is run without lmkit: by the library that the artefact is for, or, where a framework builds the model anew, by the NumPy
+references of ``tests/backends``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy_graph
+import numpy_models
+import pytest
+import torch
+from numpy_transformer import transformer
+from safetensors.numpy import load_file
+from torch import nn
+
+import lmkit as lk
+from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.runtimes import load
+from lmkit.deploy.techniques import FAITHFUL, NotApplicable, Subject, distil, find, prune, techniques, tuning
+
+FRAMEWORKS = ("torch", "tensorflow")
+draw = np.random.default_rng(5)
+CLASSES = np.arange(96) % 3
+
+
+def rows(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of three classes, each about a place of its own."""
+    return draw.normal(size=(96, *shape)) + draw.normal(size=(3, *shape))[CLASSES], CLASSES
+
+
+class Net(nn.Module):
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(features, 16), nn.Linear(16, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(x)))
+
+
+def keras_net(features: int, outputs: int) -> Any:
+    import keras
+
+    return keras.Sequential(
+        [keras.Input((features,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(outputs)]
+    )  # fmt: skip
+
+
+def saying(folder: Path) -> str:
+    (folder / "saying.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    return str(folder / "saying.txt")
+
+
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "mlp": (rows(6), {"family": "mlp", "hidden": [16, 16], "normalization": "layer", "residual": True}),
+    "cnn": (rows(6, 6, 1), {"family": "cnn", "channels": [8], "dense": [8]}),
+    "cnn, sequence": (rows(12, 2), {"family": "cnn", "channels": [8], "kernel": 3}),
+    "decoder": (saying, {"family": "transformer", "depth": 1, "width": 16, "heads": 2, "feedforward": 16}),
+    "encoder": (rows(8, 2), {"family": "transformer", "depth": 2, "width": 16, "heads": 2, "patch": 2}),
+    "gcn": ("karate_club", {"family": "gcn", "hidden": [8]}),
+    "own": (rows(6), None),
+}
+
+OWN = {"torch": Net, "tensorflow": keras_net}
+
+SLOW = ("compile", "aot-inductor", "pt2e-int8-static", "prune-30", "prune-70")
+"""What takes a compiler half a minute is tried on one family; so are other shares of what is pruned."""
+
+FRAMEWORK = (
+    r"PyTorch does not write|TensorFlow does not write|is for PyTorch|is for TensorFlow|convert RUN|other-framework\+"
+)
+
+REASONS: list[tuple[str, str, str, str]] = [
+    ("other-framework", "own", ".*", "built in one framework, and stays there"),
+    ("distil", "own", ".*", "for its author to say"),
+    (r"openvino.*", "gcn", "torch", r"OpenVINO does not know index_add"),
+    (r"prune-\d+", "own", "tensorflow", "nothing for Keras follows what depends on what"),
+]
+"""Technique, family, framework → why not, as patterns; besides what a framework does not write."""
+
+ONLY = {
+    "torch": ("saved-model", "litert", "litert-.*"),
+    "tensorflow": ("torch-export", "aot-inductor", "pt2e-.*", "torchao-.*", "executorch.*"),
+}
+"""Framework → techniques that are tools of the other."""
+
+
+def reason(technique: str, family: str, framework: str) -> str:
+    """The pattern of why a technique cannot be used; empty where it can."""
+    if any(re.fullmatch(pattern, technique) for pattern in ONLY[framework]):
+        return FRAMEWORK
+    where = (technique, family, framework)
+    found = [r[3] for r in REASONS if all(re.fullmatch(p, w) for p, w in zip(r, where, strict=False))]
+    return found[0] if found else ""
+
+
+# -- what is made ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Trained:
+    """A run, the rows of its test part and what the framework's own model answers."""
+
+    subject: Subject
+    folder: Path
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.X = np.asarray(self.subject.data.test.X)[:20]
+        self.logits = self.answers(self.subject)
+
+    def answers(self, subject: Subject) -> np.ndarray:
+        return np.asarray(subject.backend.predict(subject.model, self.X))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Trained]]:
+    """A run of a family in a framework, trained for a moment; made once."""
+    import torch._inductor.config
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(torch._inductor.config, "compile_threads", 1)  # or its workers outlive the test
+    for module, name, value in (
+        (tuning, "LEAST_STEPS", 4), (prune, "LEAST_STEPS", 4), (prune, "EPOCHS", 1), (prune, "STEPS", 4),
+        (distil, "EPOCHS", 1), (distil, "STEPS", 20),
+    ):  # fmt: skip
+        patch.setattr(module, name, value)
+
+    @cache
+    def make(framework: str, family: str) -> Trained:
+        folder = tmp_path_factory.mktemp("contract")
+        data, model = FAMILIES[family]
+        fields: dict[str, Any] = {"data.text.length": 8, "data.batch_size": 16} if family == "decoder" else {}
+        run = lk.train(
+            data=data(folder) if callable(data) else data, model=model or OWN[framework],
+            framework=framework, epochs=2, inline=True, runs=folder, **fields,
+        )  # fmt: skip
+        assert run.state == "completed", run.status.reason
+        return Trained(Subject(run), folder)
+
+    yield make
+    patch.undo()
+
+
+# -- an independent run ---------------------------------------------------------------------------
+
+
+def by_numpy(folder: Path, artefact: Artefact) -> Callable[[np.ndarray], np.ndarray]:
+    """What the weights of a model that is built anew answer by its definition."""
+    told, weights = json.loads((folder / artefact.entry).read_text()), load_file(folder / "weights.safetensors")
+    spec, shape = told["model"], tuple(told["signature"]["shape"])
+    wide = {name: values.astype(np.float64) for name, values in weights.items()}
+    match spec["family"]:
+        case "mlp":
+            return lambda X: numpy_models.mlp(wide, X, spec)
+        case "cnn":
+            return lambda X: numpy_models.cnn(wide, X, spec, shape)
+        case "transformer":
+            language = told["signature"]["task"] == "language"
+            return lambda X: transformer(wide, X, spec, shape, language)
+        case "gcn":
+            graph = load_file(folder / "graph.safetensors")
+            A = numpy_graph.adjacency(graph["edges"], len(graph["features"]))
+            return lambda X: numpy_graph.gcn(wide, graph["features"].astype(np.float64), A, spec)[X[:, 0]]
+    first, bias, last, shift = wide.values() if "0.kernel" in wide else (
+        wide["first.weight"].T, wide["first.bias"], wide["last.weight"].T, wide["last.bias"]
+    )  # fmt: skip
+    return lambda X: np.maximum(X @ first + bias, 0) @ last + shift
+
+
+def by_onnxruntime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda X: session.run(None, {session.get_inputs()[0].name: X})[0]
+
+
+def by_litert(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    def answer(X: np.ndarray) -> np.ndarray:
+        lite = Interpreter(str(path))
+        lite.resize_tensor_input(lite.get_input_details()[0]["index"], X.shape)
+        lite.allocate_tensors()
+        given, taken = lite.get_input_details()[0], lite.get_output_details()[0]
+        scale, zero = given["quantization"]
+        lite.set_tensor(
+            given["index"], (X if not scale else np.clip(np.round(X / scale) + zero, -128, 127)).astype(given["dtype"])
+        )
+        lite.invoke()
+        found, (scale, zero) = lite.get_tensor(taken["index"]), taken["quantization"]
+        return (found.astype(np.float64) - zero) * scale if scale else found
+
+    return answer
+
+
+def by_openvino(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import openvino
+
+    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda X: compiled([X])[0]
+
+
+def by_tensorflow(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    return lambda X: loaded.serve(tf.constant(X)).numpy()
+
+
+def by_torch(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    module = torch.export.load(path).module()
+    return lambda X: module(torch.from_numpy(X)).detach().numpy()
+
+
+def independent(folder: Path, artefact: Artefact) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Runs an artefact by its own library; None where lmkit's runtime is the only way to it."""
+    path = folder / artefact.entry
+    if artefact.entry == "model.json":
+        return by_numpy(folder, artefact) if artefact.runtime in FRAMEWORKS else None
+    if artefact.runtime == "torch" and path.suffix == ".pt2":
+        return by_torch(path)
+    tools = {"onnxruntime": by_onnxruntime, "litert": by_litert, "openvino": by_openvino, "tensorflow": by_tensorflow}
+    return tools[artefact.runtime](path) if artefact.runtime in tools else None
+
+
+# -- the contract ---------------------------------------------------------------------------------
+
+
+def cases() -> Iterator[tuple[str, str, str]]:
+    for name in techniques():
+        for family in FAMILIES:
+            for framework in FRAMEWORKS:
+                if name not in SLOW or family == "mlp":
+                    yield framework, family, name
+
+
+TOLERANCE = 1e-4
+QUANTIZED = {"float16": 0.01, "int8": 0.25}
+"""Claimed or stored type → how far outputs may be off, as a share of their root mean square."""
+
+
+def off(found: np.ndarray, expected: np.ndarray) -> float:
+    """Root mean square of the difference over that of what was expected."""
+    return float(np.sqrt(np.mean((found - expected) ** 2)) / np.sqrt(np.mean(expected**2)))
+
+
+@pytest.mark.parametrize(("framework", "family", "name"), list(cases()))
+def test_it_answers_or_says_why_not(
+    framework: str, family: str, name: str, trained: Callable[[str, str], Trained], tmp_path: Path
+) -> None:
+    run, technique, why = trained(framework, family), find(name), reason(name, family, framework)
+    if why:
+        with pytest.raises(NotApplicable, match=why):
+            technique.make(run.subject, tmp_path)
+        return
+    artefact = technique.make(run.subject, tmp_path).write(tmp_path)
+    loaded, itself = load(tmp_path, artefact, 1), independent(tmp_path, artefact)
+    X = run.X.astype(artefact.dtype)
+    several = {n: np.asarray(loaded.predict(X[:n])) for n in (1, 3, len(X))}
+    whole = several[len(X)]
+    assert whole.shape == run.logits.shape
+    assert np.isfinite(whole).all()
+    if itself:
+        assert off(whole, itself(X)) < TOLERANCE
+    by_call = "dynamic" in name  # ranges are those of the rows of a call
+    for n, found in several.items():
+        assert off(found, whole[:n]) < (0.1 if by_call else TOLERANCE)
+    operations = loaded.executed()
+    assert operations
+    narrow = artefact.stores or artefact.claims
+    if technique.group in FAITHFUL:
+        assert off(whole, run.logits) < TOLERANCE
+    elif technique.group == "quantize":
+        assert 1e-9 < off(whole, run.logits) < QUANTIZED[narrow]
+        if hasattr(loaded, "stored"):
+            kept = loaded.stored()
+            assert sum(n for kind, n in kept.items() if narrow in kind) >= 0.5 * sum(kept.values()), kept
+    else:
+        smaller(run, technique, artefact, tmp_path, whole)
+
+
+def smaller(run: Trained, technique: Any, artefact: Artefact, folder: Path, found: np.ndarray) -> None:
+    """A pruned or distilled model: its answers are those of what is left, and it has lost what it says."""
+    made = run.subject.after(technique)
+    assert off(found, run.answers(made)) < TOLERANCE
+    before, after = (sum(v.size for v in s.weights.values()) for s in (run.subject, made))
+    if "unstructured" in technique.name:
+        learned = [v for v in made.weights.values() if v.ndim > 1]
+        assert sum(int((v == 0).sum()) for v in learned) == round(0.5 * sum(v.size for v in learned))
+        assert after == before
+        return
+    assert after < before
+    assert artefact.recipe["parameters_removed"] == pytest.approx(1 - after / before, abs=1e-4)
+    size = sum(p.stat().st_size for p in folder.glob("weights.safetensors"))
+    assert size < 4 * before
