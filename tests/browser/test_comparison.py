@@ -102,7 +102,7 @@ def test_it_fills_and_is_used(notebook: Any, run: Run) -> None:
     # a bundle of the row that is selected
     shown.page.locator(f"{LIVE} tr[data-name$='/onnx']").first.click()
     shown.page.get_by_label("folder of the bundle").fill("shipped")
-    shown.page.get_by_role("button", name="Write").click()
+    shown.page.get_by_role("button", name="Write", exact=True).click()
     shown.wait_for(re.compile("bundle of onnx: .*shipped"), 90)
     assert (shown.path.parent / "shipped" / "checksums.txt").is_file()
     # a further technique
@@ -117,7 +117,7 @@ def test_it_fills_and_is_used(notebook: Any, run: Run) -> None:
     shown.wait_until(lambda: measured(shown) == 4 and state(shown) == "completed", "it is measured", 90)
     looks(shown)
     # closed: what is saved shows the words, the table, the chart
-    shown.page.get_by_role("button", name="Close").click()
+    shown.page.get_by_role("button", name="Close", exact=True).click()
     shown.wait_until(lambda: shown.page.locator(LIVE).count() == 0, "static outputs took its place")
     saved_static(shown)
 
@@ -151,17 +151,17 @@ def test_cancelled_and_resumed_and_reloaded(notebook: Any, run: Run) -> None:
     shown = notebook(cell(run, "onnx", "torch-export"), "[v.technique for v in compared.measured]")
     shown.run(0)
     shown.wait_until(lambda: measured(shown) >= 1, "the baseline is measured", 90)
-    shown.page.get_by_role("button", name="Cancel").click()
+    shown.page.get_by_role("button", name="Cancel", exact=True).click()
     shown.wait_until(lambda: state(shown) == "cancelled", "cancelled at once", 10)
     assert "cancelled" in shown.page.locator(f"{LIVE} tr[data-name$='/torch-export']").inner_text()
     picture(shown, "cancelled")
-    shown.page.get_by_role("button", name="Resume").click()
+    shown.page.get_by_role("button", name="Resume", exact=True).click()
     shown.wait_until(lambda: state(shown) == "running", "it goes on")
     shown.save()
     shown.open()
     shown.wait_until(lambda: shown.page.locator(LIVE).count() == 1, "it is back after a reload")
     shown.wait_until(lambda: state(shown) == "completed" and measured(shown) == 3, "it goes on to the end", 120)
-    shown.page.get_by_role("button", name="Close").click()
+    shown.page.get_by_role("button", name="Close", exact=True).click()
     shown.wait_until(lambda: shown.page.locator(LIVE).count() == 0, "static outputs took its place")
     saved_static(shown)
     shown.run(1)
