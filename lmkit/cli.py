@@ -137,6 +137,7 @@ def stop_sweep(chosen: argparse.Namespace) -> int:
 
 
 def _told(done: Sweep) -> dict[str, Any]:
+    known = done.trials
     trials = [
         {
             "number": t.number,
@@ -148,10 +149,10 @@ def _told(done: Sweep) -> dict[str, Any]:
             "seconds": t.seconds,
             **({"error": t.error} if t.error else {}),
         }
-        for t in done.trials
+        for t in known
     ]
-    best = done.best().number if done.objectives and any(t["state"] == "completed" for t in trials) else None
-    return {"sweep": str(done.path), "state": done.state, "best": best, "trials": trials}
+    best = done.leader(known)
+    return {"sweep": str(done.path), "state": done.state, "best": best and best.number, "trials": trials}
 
 
 def runs(chosen: argparse.Namespace) -> int:

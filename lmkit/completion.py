@@ -18,6 +18,9 @@ from lmkit.placeholders import Placeholders
 from lmkit.runfolder import run_folders
 from lmkit.specs.data import BUNDLED, PYTHON_DOCS
 from lmkit.specs.models import PRESETS
+from lmkit.sweeping.folder import sweep_folders
+from lmkit.sweeping.methods import METHODS
+from lmkit.sweeping.pruning import RULES
 from lmkit.verbs import VERBS, Verb
 
 MOST = 100
@@ -25,6 +28,9 @@ MOST = 100
 
 EXPERIMENTS = (".yaml", ".yml", ".json")
 """How the files of experiments end."""
+
+CHOICES = {"METHOD": METHODS, "RULE": tuple(RULES)}
+"""What stands for a word of a verb, where there are few."""
 
 SOURCES = (*BUNDLED, PYTHON_DOCS)
 WORDS: dict[str, Iterable[str]] = {"data": SOURCES, "data.source": SOURCES, "model": PRESETS}
@@ -79,7 +85,7 @@ def _words(verb: Verb, given: list[str], fragment: str) -> list[str]:
         if awaited:
             folder = word if awaited.pop(0) == "DIR" else folder
         elif word in options:
-            metavar = options[word]["metavar"]
+            metavar = options[word].get("metavar", ())  # one that takes no word has none
             awaited = list(metavar) if isinstance(metavar, tuple) else [metavar]
         else:
             taken.append(word)
@@ -95,6 +101,13 @@ def _words(verb: Verb, given: list[str], fragment: str) -> list[str]:
         return _beginning(fragment, options)
     if kind == "RUN":
         return _runs(fragment, folder)
+    if kind == "SWEEP":
+        names = [f.name for f in reversed(sweep_folders(folder))]
+        return _beginning(fragment, [*(["last"] if names and not awaited else []), *names])
+    if kind in CHOICES:
+        return _beginning(fragment, CHOICES[kind])
+    if kind in ("PATH=VALUES", "PATH=RANGE"):
+        return _ending(fragment, [*_parameters(taken), *_paths()])
     if kind == "EXPERIMENT":
         return [*_runs(fragment, folder), *_files(fragment)]
     if kind == "FILE":

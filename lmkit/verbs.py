@@ -192,20 +192,23 @@ def run(chosen: argparse.Namespace) -> Execution:
     word("template", metavar="TEMPLATE", help="a template's name, a notebook, or a file of an experiment"),
     word("--grid", action="append", default=[], metavar="PATH=VALUES", help="all of them, such as lr=0.1,0.01"),
     word(
-        "--search", action="append", default=[], metavar="PATH=RANGE",
+        "--search",
+        action="append",
+        default=[],
+        metavar="PATH=RANGE",
         help="drawn from, such as model.dropout=0..0.5, lr=1e-4..1e-1:log, hidden=[32],[64]",
     ),
     word("--trials", type=int, metavar="N", help="how many (default: every combination of the grid)"),
-    word("--method", metavar="NAME", help="grid, random or tpe (default: tpe where there is a search)"),
-    word("--objective", action="append", metavar="NAME", help="such as val_loss (the default), or 'maximize f1'"),
+    word("--method", metavar="METHOD", help="grid, random or tpe (default: tpe where there is a search)"),
+    word("--objective", action="append", metavar="OBJECTIVE", help="such as val_loss (the default), or 'maximize f1'"),
     word("--prune", metavar="RULE", help="median or halving: give up weak trials before their end"),
-    word("--name", metavar="NAME", help="of the sweep; the same command with it goes on with what is not finished"),
+    word("--name", metavar="SWEEP", help="of the sweep; the same command with it goes on with what is not finished"),
     word("--workers", type=int, metavar="N", help="trials at a time (default: by cores and free memory)"),
     word("--engine", default="threads", metavar="ENGINE", help="where they are executed (default: threads)"),
     word("--seed", type=int, default=0, metavar="N", help="decides what is drawn"),
     word("--retry-failed", action="store_true", help="try those again that failed for good"),
     _parameter("NAME"),
-    word("-f", dest="file", metavar="FILE", help="parameters of all trials as YAML or JSON"),
+    word("-f", dest="file", metavar="FILE", help="parameters of all trials, and grid and search, as YAML or JSON"),
     word("--time-limit", type=float, metavar="SECONDS", help="end a trial after so long"),
     RUNS,
     example="sweep train --grid lr=0.1,0.01 --search model.dropout=0..0.5 --trials 8 --name night-1",
@@ -213,9 +216,12 @@ def run(chosen: argparse.Namespace) -> Execution:
 def sweep(chosen: argparse.Namespace) -> Sweep:
     """Executes a notebook for many parameter sets, or goes on with that."""
     given, typed = _parameters(chosen)
+    varied: dict[str, Any] = {
+        name: {**_mapping(name, given.pop(name, {})), **_dimensions(f"--{name}", getattr(chosen, name))}
+        for name in ("grid", "search")
+    }
     return lmkit.sweep(
-        chosen.template, given, typed=typed, grid=_dimensions("--grid", chosen.grid),
-        search=_dimensions("--search", chosen.search), trials=chosen.trials, method=chosen.method,
+        chosen.template, given, typed=typed, **varied, trials=chosen.trials, method=chosen.method,
         objective=chosen.objective, prune=chosen.prune, name=chosen.name, workers=chosen.workers, engine=chosen.engine,
         seed=chosen.seed, time_limit=chosen.time_limit, retry_failed=chosen.retry_failed, runs=chosen.runs,
         inline=getattr(chosen, "inline", False), tell=getattr(chosen, "tell", None),
@@ -381,14 +387,20 @@ def bundle(chosen: argparse.Namespace) -> Path:
 
 
 @_verb(
-    word("run", metavar="RUN", help="a run's name, or: last; or an executed .ipynb file"),
-    word("-o", dest="output", metavar="OUT", help="an .html or .ipynb file (default: in the run's folder)"),
+    word("run", metavar="RUN", nargs="*", help="a run's name, or: last; or several; or an executed .ipynb file"),
+    word("-o", dest="output", metavar="OUT", help="an .html, .ipynb or .pdf file (default: in the run's folder)"),
+    word("--compared", action="store_true", help="of what was compared of the runs before"),
+    word("--interactive", action="store_true", help="charts that can be zoomed; the page is 4.8 MB larger"),
     RUNS,
     example="report last -o report.html",
 )
 def report(chosen: argparse.Namespace) -> Path:
-    """Writes a run, or an executed notebook, as one page that renders anywhere."""
-    return lmkit.report(chosen.run, chosen.output, runs=chosen.runs)
+    """Writes a run, several, a comparison, or an executed notebook, as one page that renders anywhere."""
+    given = chosen.run if isinstance(chosen.run, list | tuple) else [chosen.run]
+    source: Any = given[0] if len(given) == 1 else list(given) or "last"
+    if chosen.compared:
+        source = lmkit.comparison(source, runs=chosen.runs)
+    return lmkit.report(source, chosen.output, interactive=chosen.interactive, runs=chosen.runs)
 
 
 @_verb(
@@ -435,6 +447,12 @@ def _parameters(chosen: argparse.Namespace) -> tuple[dict[str, Any], dict[str, s
     pairs = dict(chosen.parameter)
     typed = {str(name): str(value) for name, value in pairs.items() if isinstance(value, Typed)}
     return {**_flat(given), **{str(name): value for name, value in pairs.items() if name not in typed}}, typed
+
+
+def _mapping(name: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigError([f"{name}: given {given!r}, expected a mapping such as {{lr: [0.1, 0.01]}}"])
+    return given
 
 
 def _dimensions(option: str, words: Iterable[str]) -> dict[str, str]:

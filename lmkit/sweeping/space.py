@@ -180,6 +180,7 @@ def split(text: str) -> list[str]:
 def _choice(where: str, values: Any) -> Choice:
     if isinstance(values, str):
         values = [parse_value(p) for p in split(values)]
+        values = values[0] if len(values) == 1 and isinstance(values[0], list) else values  # written as one list
     if isinstance(values, Mapping) or not hasattr(values, "__iter__"):
         raise SweepError(f"{where}: given {values!r}, expected a list of values, such as [0.1, 0.01]")
     found = tuple(plain(list(values)))

@@ -136,25 +136,33 @@ class Sweep:
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     def best(self, objective: str | None = None) -> Trial:
-        """The completed trial that is best in an objective (default: the first).
+        """The completed trial that is best in an objective (default: the first). Waits for the end.
 
         Raises:
             SweepError: there is no objective, or no trial has completed.
         """
         found = self._objective(objective)
-        done = [t for t in self.trials if t.state == "completed" and isinstance(t.values.get(found.name), int | float)]
-        if not done:
-            raise SweepError(f"no trial of {self.name!r} has completed yet; it is {self.state}")
-        return min(done, key=lambda t: found.sign * t.values[found.name])
+        best = self.leader(self.wait().trials, found)
+        if best is None:
+            raise SweepError(f"no trial of {self.name!r} has completed and told {found.name!r}; it is {self.state}")
+        return best
+
+    def leader(self, trials: Sequence[Trial], objective: Objective | None = None) -> Trial | None:
+        """The best of some trials so far, in an objective (default: the first); None where there is none."""
+        if not (objective or self.objectives):
+            return None
+        by = objective or self.objectives[0]
+        done = [t for t in trials if t.state == "completed" and isinstance(t.values.get(by.name), int | float)]
+        return min(done, key=lambda t: by.sign * t.values[by.name], default=None)
 
     def front(self) -> list[Trial]:
-        """The completed trials that no other one beats in every objective at once (the Pareto front)."""
-        done = [t for t in self.trials if t.state == "completed"]
+        """The completed trials that no other one beats in every objective (the Pareto front). Waits for the end."""
+        done = [t for t in self.wait().trials if t.state == "completed"]
         values = {t.number: [float(t.values[o.name]) for o in self.objectives] for t in done}
         return [t for t in done if not dominated(values[t.number], list(values.values()), self.objectives)]
 
     def run(self, trial: Trial | int | None = None) -> Run:
-        """The run of a trial, or of the best one.
+        """The run of a trial, or of the best one, for which it waits.
 
         Raises:
             SweepError: it has none.
@@ -206,8 +214,8 @@ class Sweep:
         told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
         text = f"{self._state(trials)}, {sum(t.done for t in trials)} of {self.wanted} trials have ended"
         text += f" ({told})" if told else ""
-        if self.objectives and any(t.state == "completed" for t in trials):
-            best, objective = self.best(), self.objectives[0]
+        if best := self.leader(trials):
+            objective = self.objectives[0]
             text += f", best {objective.name} {best.values[objective.name]:.4g} (trial {best.number})"
         return text
 
@@ -469,7 +477,7 @@ def sweeps(runs: str | Path | None = None) -> pd.DataFrame:
             rows.append({"name": folder.name, "state": "unknown", "path": str(folder.path)})
             continue
         trials = found.trials
-        completed = any(t.state == "completed" for t in trials) and found.objectives
+        best = found.leader(trials)
         rows.append(
             {
                 "name": found.name,
@@ -477,7 +485,7 @@ def sweeps(runs: str | Path | None = None) -> pd.DataFrame:
                 "ended": sum(t.done for t in trials),
                 "trials": found.wanted,
                 "failed": sum(t.state == "failed" for t in trials),
-                "best": found.best().values[found.objectives[0].name] if completed else None,
+                "best": best.values[found.objectives[0].name] if best else None,
                 "path": str(found.path),
             }
         )

@@ -31,6 +31,8 @@ from lmkit.sweeping.space import Choice, Range, Space, checked, read_space, spli
         ("adam,sgd", Choice(("adam", "sgd"))),
         ("[32],[64, 64]", Choice(([32], [64, 64]))),
         ("1e-3,true,null,#fff", Choice((1e-3, True, None, "#fff"))),
+        ("[[32], [64, 64]]", Choice(([32], [64, 64]))),
+        ("[0.1, 0.01]", Choice((0.1, 0.01))),
         ([(32,), (64, 64)], Choice(([32], [64, 64]))),
         (np.array([1, 2]).tolist(), Choice((1, 2))),
     ],
