@@ -236,10 +236,13 @@ def test_a_template_takes_parameters_from_line_and_cell(
     run_cell("%lmkit run train -p epochs 3 -p model.hidden $widths -o out.ipynb")
     run_cell("%%lmkit run train -p epochs 3\nframework: tensorflow\ntraining: {seconds: 5}")
     assert calls == [
-        (("train", {"model.hidden": [3, 4]}), {"typed": {"epochs": "3"}, "output": "out.ipynb", "runs": None}),
+        (
+            ("train", {"model.hidden": [3, 4]}),
+            {"typed": {"epochs": "3"}, "output": "out.ipynb", "runs": None, "time_limit": None},
+        ),
         (
             ("train", {"framework": "tensorflow", "training.seconds": 5}),
-            {"typed": {"epochs": "3"}, "output": None, "runs": None},
+            {"typed": {"epochs": "3"}, "output": None, "runs": None, "time_limit": None},
         ),
     ]
 
@@ -425,7 +428,7 @@ def completed(shell: InteractiveShell, text: str) -> list[str]:
 
 
 def test_ipython_offers_what_completion_knows_and_nothing_else(shell: InteractiveShell, finished: lmkit.Run) -> None:
-    assert completed(shell, "run = %lmkit sto|") == ["run = %lmkit stop"]
+    assert completed(shell, "run = %lmkit pau|") == ["run = %lmkit pause"]
     assert completed(shell, "%lmkit attach wine-m|") == [f"%lmkit attach {finished.name}"]
     assert completed(shell, "%lmkit train e.yaml -p optimizer.mom|") == [
         "%lmkit train e.yaml -p training.optimizer.momentum"

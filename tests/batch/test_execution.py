@@ -85,7 +85,7 @@ def test_parameters_arrive_as_what_they_are(tmp_path: Path) -> None:
 
 
 def test_a_failing_cell_keeps_the_notebook_up_to_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = write_notebook(tmp_path / "own.ipynb", "print('before')", "1 / 0", "print('after')")
+    own = write_notebook(tmp_path / "own.ipynb", "print('before')", "1 / 0", "print('unreached')")
     assert cli.main(["run", str(own), "--json"]) == cli.NOT_COMPLETED
     out, err = capsys.readouterr()
     told = json.loads(out.splitlines()[-1])
@@ -96,7 +96,7 @@ def test_a_failing_cell_keeps_the_notebook_up_to_there(tmp_path: Path, capsys: p
     page = Path(told["report"]).read_text()
     assert "before" in page
     assert "ZeroDivisionError" in page
-    assert "after" not in page
+    assert "unreached" not in page
 
 
 def test_a_killed_kernel_does_not_claim_success(tmp_path: Path) -> None:
