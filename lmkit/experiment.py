@@ -108,6 +108,20 @@ class Experiment(Spec):
         """The whole configuration as plain values."""
         return self.model_dump(mode="json")
 
+    def settings(self) -> dict[str, Any]:
+        """Every path and its value, as ``override`` takes them: ``{"training.optimizer.lr": 0.01, …}``."""
+        found: dict[str, Any] = {}
+
+        def walk(value: Any, path: str) -> None:
+            if isinstance(value, Mapping) and value:
+                for name, inner in value.items():
+                    walk(inner, f"{path}.{name}" if path else str(name))
+            else:
+                found[path] = value
+
+        walk(self.to_dict(), "")
+        return found
+
     def to_yaml(self) -> str:
         """The whole configuration as YAML."""
         return dump_yaml(self.to_dict())

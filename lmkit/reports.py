@@ -1,36 +1,56 @@
-"""Reports: a run, or an executed notebook, as a page that renders anywhere."""
+"""Reports: a run, several, a comparison, a sweep or an executed notebook, as a page that renders anywhere.
+
+A report is an executed template, one for each kind of thing that is reported; ``REPORTS`` names them.
+"""
 
 from __future__ import annotations
 
 import io
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.batch.execution import run_template
 from lmkit.batch.pages import page
-from lmkit.errors import TemplateError
+from lmkit.batch.printing import pdf
+from lmkit.deploy.comparison import Comparison
+from lmkit.errors import RunNotFound, TemplateError
 from lmkit.run import Run, attach
 
 if TYPE_CHECKING:
     from typing import TextIO
 
+ENDINGS = (".html", ".ipynb", ".pdf")
+
+
+class Subject(NamedTuple):
+    """What is reported: by which template, with which parameters, and the folder in which the page is kept."""
+
+    template: str
+    parameters: dict[str, Any]
+    folder: Path
+
 
 def report(
-    source: Run | str | Path = "last",
+    source: Any = "last",
     output: str | Path | None = None,
     *,
+    interactive: bool = False,
     runs: str | Path | None = None,
     log: TextIO | None = None,
 ) -> Path:
-    """Writes what there is to say of a run, or of an executed notebook, as one HTML page without scripts.
+    """Writes what there is to say of something, as one page that needs no network and no script.
 
-    Of a run that did not complete, or has not ended yet, it says what there is.
+    Of a run that did not complete, or has not ended yet, it says what there is. Code is folded; the figures are
+    pictures, and with ``interactive`` can be zoomed where scripts run.
 
     Args:
-        source: a run or its name; or the path of an executed notebook.
-        output: where to, an .html or .ipynb file; default: ``report.html`` in the run's folder, or beside the notebook.
+        source: a run or its name; several in a list; a comparison; a sweep; or the path of an executed notebook.
+        output: where to, an .html, .ipynb or .pdf file (the last by Chromium, where there is one); default:
+            ``report.html`` in the folder of what is reported, or beside the notebook.
+        interactive: the page holds plotly's script (once, 4.8 MB), and its charts can be zoomed and pointed at.
         runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
         log: where to print what making it prints; default: nowhere.
 
@@ -40,29 +60,71 @@ def report(
     Raises:
         RunNotFound: there is no such run.
         TemplateError: there is no such notebook, or it cannot be written there.
-        MissingPackage: papermill or nbconvert is not installed.
+        MissingPackage: papermill, nbconvert or, for a PDF, Chromium is not installed.
 
     >>> report("last", "cancer.html")  # doctest: +SKIP
     PosixPath('cancer.html')
     """
-    executed = Path(source) if not isinstance(source, Run) and str(source).endswith(".ipynb") else None
-    endings = (".html",) if executed else (".html", ".ipynb")
+    executed = Path(source) if isinstance(source, str | Path) and str(source).endswith(".ipynb") else None
+    endings = tuple(e for e in ENDINGS if not (executed and e == ".ipynb"))
     if output is not None and Path(output).suffix not in endings:
         raise TemplateError(f"output: given {str(output)!r}, expected a file that ends in {' or '.join(endings)}")
     if executed:
-        return page(executed, output)
-    run = source if isinstance(source, Run) else attach(source, runs=runs)
-    target = Path(output) if output else run.path / "report.html"
+        target = Path(output) if output else executed.with_suffix(".html")
+        return _finished(executed, target, interactive)
+    subject = _subject(source, runs)
+    target = Path(output) if output else subject.folder / "report.html"
     # made aside: beside the target may lie a notebook of the same name that is somebody's work
     with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
         notebook = Path(folder) / "report.ipynb"
-        done = run_template("report", {"which": str(run.path)}, output=notebook, log=log or io.StringIO())
+        done = run_template(subject.template, subject.parameters, output=notebook, runs=runs, log=log or io.StringIO())
         if done.error:
             raise TemplateError(f"the report could not be made: {done.error}")
-        made = done.notebook if target.suffix == ".ipynb" else done.report
-        assert made is not None
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            return Path(shutil.move(made, target))
-        except OSError as error:
-            raise TemplateError(f"the report cannot be written to {str(target)!r}: {error.strerror}") from None
+        return _finished(done.notebook, target, interactive)
+
+
+def _finished(notebook: Path, target: Path, interactive: bool) -> Path:
+    """What was asked for, made of an executed notebook."""
+    if target.suffix == ".html":
+        return page(notebook, target, interactive=interactive)
+    if target.suffix == ".pdf":
+        with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
+            return pdf(page(notebook, Path(folder) / f"{notebook.stem}.html"), target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copyfile(notebook, target))
+    except OSError as error:
+        raise TemplateError(f"the report cannot be written to {str(target)!r}: {error.strerror}") from None
+
+
+def _subject(source: Any, runs: str | Path | None) -> Subject:
+    for kind, subject in REPORTS.items():
+        if isinstance(source, kind):
+            return subject(source)
+    if isinstance(source, str | Path):
+        return _of_run(attach(source, runs=runs))
+    if isinstance(source, Sequence):
+        found = [r if isinstance(r, Run) else attach(r, runs=runs) for r in source]
+        if not found:
+            raise RunNotFound("given an empty list of runs, expected at least one")
+        return _of_run(found[0]) if len(found) == 1 else _of_runs(found)
+    raise TemplateError(f"report: given {type(source).__name__}, expected a run, several, a comparison or a sweep")
+
+
+def _of_run(run: Run) -> Subject:
+    return Subject("report", {"which": str(run.path)}, run.path)
+
+
+def _of_runs(runs: Sequence[Run]) -> Subject:
+    return Subject("runs", {"which": [str(run.path) for run in runs]}, runs[0].path.parent)
+
+
+def _of_comparison(compared: Comparison) -> Subject:
+    folders = list(dict.fromkeys(v.folder for v in compared))
+    names = list(dict.fromkeys(v.technique for v in compared))
+    parameters = {"which": folders, "techniques": names, "saved": True}
+    return Subject("compare", parameters, Path(folders[0]) / "variants")
+
+
+REPORTS: dict[type, Callable[[Any], Subject]] = {Run: _of_run, Comparison: _of_comparison}
+"""Kind of thing → how it is reported."""

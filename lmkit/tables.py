@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,56 @@ def summary(run: Run) -> Table:
         ("folder", str(run.path)),
     ]
     return Table(run.name, ("what", "value"), tuple((k, v) for k, v in rows if v is not None))
+
+
+def side_by_side(runs: Sequence[Run]) -> Table:
+    """Runs, one a row: what each is, where it stands, what it scores on the test part; it waits for nothing."""
+    rows = [(run, run.status) for run in runs]
+    names = list(dict.fromkeys(name for _, status in rows for name in status.metrics or {}))
+    columns = ("run", *(f"test {name}" for name in names), "framework", "model", "epochs", "time", "state")
+    told = [
+        (
+            run.name.split("-", 2)[-1], *((status.metrics or {}).get(name) for name in names),
+            run.experiment.framework, run.experiment.model.family, _epochs(run), time_text(status.seconds),
+            _state(status),
+        )
+        for run, status in rows
+    ]  # fmt: skip
+    return Table(f"{len(runs)} runs", columns, tuple(told))
+
+
+def differences(runs: Sequence[Run]) -> Table:
+    """The settings in which runs differ, one a row."""
+    paths, settings = _settings(runs)
+    rows = [(path, *(_word(each.get(path)) for each in settings)) for path in paths if not _same(path, settings)]
+    return Table("Where they differ", ("setting", *_short_names(runs)), tuple(rows))
+
+
+def common(runs: Sequence[Run]) -> Table:
+    """The settings that runs have in common, one a row."""
+    paths, settings = _settings(runs)
+    rows = [(path, _word(settings[0][path])) for path in paths if _same(path, settings)]
+    return Table("What they have in common", ("setting", "value"), tuple(rows))
+
+
+def _settings(runs: Sequence[Run]) -> tuple[list[str], list[dict[str, Any]]]:
+    settings = [run.experiment.settings() for run in runs]
+    return list(dict.fromkeys(path for each in settings for path in each)), settings
+
+
+def _same(path: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    first = settings[0].get(path, _same)
+    return all(each.get(path, _same) == first for each in settings)
+
+
+def _word(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _short_names(runs: Sequence[Run]) -> list[str]:
+    """Names by which runs are told apart: the experiments' own where they are different, else the short ids."""
+    names = [run.experiment.name for run in runs]
+    return names if len(set(names)) == len(names) else [run.name.rsplit("-", 1)[-1] for run in runs]
 
 
 def _state(status: Status) -> str:

@@ -134,18 +134,52 @@ def test_of_an_executed_notebook(tmp_path: Path) -> None:
     assert lk.report(str(own), tmp_path / "y.html") == tmp_path / "y.html"
     assert "<h1" in (tmp_path / "y.html").read_text()
     before = own.read_bytes()
-    with pytest.raises(lk.TemplateError, match=r"expected a file that ends in \.html$"):
+    with pytest.raises(lk.TemplateError, match=r"expected a file that ends in \.html or \.pdf$"):
         lk.report(own, own)
     assert own.read_bytes() == before
 
 
+def test_as_a_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = write_notebook(tmp_path / "own.ipynb", "1 + 1", heading="Mine")
+    assert lk.report(own, tmp_path / "new" / "x.pdf").read_bytes().startswith(b"%PDF-")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(lk.MissingPackage, match="a PDF needs Chromium or Chrome"):
+        lk.report(own, tmp_path / "y.pdf")
+
+
+def test_of_several_runs(tmp_path: Path) -> None:
+    a = written_run(tmp_path, losses=falling(24), epochs=EPOCHS, status={"metrics": TEST})
+    b = written_run(tmp_path, losses=falling(24), epochs=EPOCHS, seed=1)
+    page = lk.report([a, b])
+    assert page == tmp_path / "report.html"
+    text = text_of(page)
+    assert "2 runs" in text
+    assert all(run.name.split("-", 2)[-1] in text for run in (a, b))
+    assert re.search(r"seed\s+0\s+1\s", text), "where they differ"
+    assert pictures(page) == 1
+    assert len(page.read_bytes()) < 300_000
+    with pytest.raises(lk.RunNotFound, match="an empty list of runs"):
+        lk.report([])
+
+
+def test_of_a_comparison_nothing_is_measured_again(tmp_path: Path) -> None:
+    run = written_run(tmp_path, losses=falling(24), epochs=EPOCHS, status={"metrics": TEST})
+    with pytest.raises(lk.DataError, match="nothing was measured"):
+        lk.report(lk.comparison(run))
+
+
+def test_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(lk.TemplateError, match="given int, expected a run, several, a comparison or a sweep"):
+        lk.report(3)
+
+
 def test_what_cannot_be_reported(tmp_path: Path) -> None:
     run = written_run(tmp_path, state="failed", prepared=False)
-    with pytest.raises(lk.TemplateError, match=r"given .*x\.pdf', expected a file that ends in \.html or \.ipynb"):
-        lk.report(run, tmp_path / "x.pdf")
+    with pytest.raises(lk.TemplateError, match=r"given .*x\.doc', expected a file that ends in \.html or \.ipynb"):
+        lk.report(run, tmp_path / "x.doc")
     with pytest.raises(lk.TemplateError, match="there is no notebook"):
         lk.report(tmp_path / "none.ipynb")
     with pytest.raises(lk.RunNotFound, match="there is no run 'none'"):
         lk.report("none", runs=tmp_path)
-    with pytest.raises(lk.TemplateError, match="the report cannot be written to"):
+    with pytest.raises(lk.TemplateError, match="cannot be written to"):
         lk.report(run, run.path / "status.json" / "x.html")

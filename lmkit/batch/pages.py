@@ -214,16 +214,19 @@ def _numbered(body: str) -> str:
 
 def _with_contents(body: str) -> str:
     """A page's headings as links before the first one after its title, where there are several."""
-    found = re.findall(r'<h([23]) id="([^"]+)">(.*?)</h[23]>', body, re.DOTALL)
-    if len(found) < CONTENTS_FROM:
+    items: list[str] = []
+
+    def named(heading: re.Match[str]) -> str:
+        level, _, text = heading.groups()
+        name, words = f"part-{len(items) + 1}", re.sub("<[^>]+>", "", text).strip()
+        items.append(f'<li{" class=under" if level == "3" else ""}><a href="#{name}">{words}</a></li>')
+        return f'<h{level} id="{name}">{text}</h{level}>'
+
+    linked = re.sub(r"<h([23])\b([^>]*)>(.*?)</h\1>", named, body, flags=re.DOTALL)
+    if len(items) < CONTENTS_FROM:
         return body
-    items = [
-        f'<li{" class=under" if level == "3" else ""}><a href="#{name}">{re.sub("<[^>]+>", "", text).strip()}</a></li>'
-        for level, name, text in found
-    ]
-    contents = f'<nav aria-label="Contents"><ul>{"".join(items)}</ul></nav>'
-    before, heading, after = body.partition("<h2")
-    return f"{before}{contents}{heading}{after}"
+    before, heading, after = linked.partition("<h2")
+    return f'{before}<nav aria-label="Contents"><ul>{"".join(items)}</ul></nav>{heading}{after}'
 
 
 def _scripts(figures: dict[str, Any]) -> str:

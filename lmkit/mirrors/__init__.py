@@ -248,7 +248,7 @@ def mirror(
     module = _module(to)
     several: Any = [run] if isinstance(run, Run | str | Path) else list(run)
     found = [r if isinstance(r, Run) else attach(r, runs=runs) for r in several]
-    mirrored = Mirrored(found, to, lambda r: module.open(r, str(where) if where else module.default(r)), every)  # type: ignore[no-any-return]
+    mirrored = Mirrored(found, to, lambda r: module.open(r, str(where) if where else module.default(r)), every)
     if wait is None:
         wait = not (has_widgets() and any(r.status.live for r in found))
     return mirrored.wait() if wait else mirrored
@@ -265,17 +265,7 @@ def _module(name: str) -> ModuleType:
 
 def settings(run: Run) -> dict[str, str]:
     """A run's configuration as paths and words: ``training.optimizer.lr`` → ``0.01``."""
-    found: dict[str, str] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, Mapping) and value:
-            for name, inner in value.items():
-                walk(inner, f"{path}.{name}" if path else str(name))
-        else:
-            found[path] = str(value)
-
-    walk(run.experiment.to_dict(), "")
-    return found
+    return {path: str(value) for path, value in run.experiment.settings().items()}
 
 
 def milliseconds(seconds: float) -> int:

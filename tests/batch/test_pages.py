@@ -102,10 +102,11 @@ def test_printed_tags_are_text(tmp_path: Path) -> None:
     assert not found.all("script")
 
 
-def test_code_and_cells_for_whoever_runs_it_are_left_out(tmp_path: Path) -> None:
+def test_code_is_folded_and_cells_for_whoever_runs_it_are_left_out(tmp_path: Path) -> None:
     hint = new_markdown_cell("change the parameters", metadata={"tags": [HIDDEN]})
-    found = made(tmp_path, hint, new_markdown_cell("# A title of `mine`"), prints("out"))
-    assert "code()" not in found.text
+    found = made(tmp_path, hint, new_markdown_cell("# A title of `mine`"), new_code_cell("a < b  # <i>why</i>"))
+    assert found.all("details") == [{"class": "code"}]
+    assert "a < b  # <i>why</i>" in found.text
     assert "change the parameters" not in found.text
     assert "A title of mine" in found.text
 
@@ -119,7 +120,32 @@ def test_a_chart_is_its_picture_with_its_words(tmp_path: Path) -> None:
     first, second = found.all("img")
     assert first == {"src": f"data:image/png;base64,{PIXEL}", "alt": 'loss "0.1" → 0.2', "width": "500"}
     assert second == {"src": f"data:image/png;base64,{PIXEL}", "alt": "A picture without a description"}
-    assert "loss" not in found.text, "it is said once"
+    assert found.text.count('Figure 1. loss "0.1" → 0.2') == 1
+    assert "Figure 2" not in found.text, "what has no words has no caption"
+
+
+def test_headings_are_linked_where_there_are_several(tmp_path: Path) -> None:
+    cells = [new_markdown_cell("# All"), *(new_markdown_cell(f"## Part `{n}` & more") for n in "abc")]
+    assert not made(tmp_path, *cells[:3]).all("nav")
+    found = made(tmp_path, *cells)
+    links = [a["href"] for a in found.all("a") if a.get("href")]
+    assert links == [f"#{h['id']}" for h in found.all("h2")]
+    assert found.text.index("All") < found.text.index("Part a & more") < found.text.rindex("Part a & more")
+
+
+def test_a_page_to_touch_holds_plotly_once_and_still_fetches_nothing(tmp_path: Path) -> None:
+    figure = {"data": [{"y": [1, 2], "name": "</script><script>alert(1)</script>"}], "layout": {}}
+    data = {"application/vnd.plotly.v1+json": figure, "image/png": PIXEL, "text/plain": "two points"}
+    nbformat.write(new_notebook(cells=[shows(data), shows(data)]), tmp_path / "x.ipynb")
+    text = page(tmp_path / "x.ipynb", interactive=True).read_text(encoding="utf-8")
+    found = Elements(text)
+    assert len(found.all("script")) == 2
+    assert not [s for s in found.all("script") if s]
+    assert [f.get("id") for f in found.all("figure")] == ["lmkit-figure-1", "lmkit-figure-2"]
+    assert len(found.all("img")) == 2, "where no script runs, the picture is seen"
+    assert "default-src 'none'" in text
+    assert 4e6 < len(text) < 6e6
+    assert len(page(tmp_path / "x.ipynb").read_text()) < 1e4
 
 
 def test_what_only_a_script_can_show_is_left_out(tmp_path: Path) -> None:
@@ -130,10 +156,10 @@ def test_what_only_a_script_can_show_is_left_out(tmp_path: Path) -> None:
 def test_long_printed_output_is_folded_and_its_last_line_shown(tmp_path: Path) -> None:
     lines = [f"epoch {i}" for i in range(FOLDED + 1)]
     folded = made(tmp_path, prints(*(f"{line}\n" for line in lines)))
-    assert len(folded.all("details")) == 1
+    assert folded.all("details") == [{"class": "code"}, {}]
     assert f"{FOLDED + 1} lines; the last: epoch {FOLDED}" in folded.text
     assert "\n".join(lines) in folded.text
-    assert not made(tmp_path, prints("\n".join(lines[:-1]))).all("details")
+    assert made(tmp_path, prints("\n".join(lines[:-1]))).all("details") == [{"class": "code"}]
 
 
 def test_a_bar_drawn_over_and_over_is_shown_as_it_ended(tmp_path: Path) -> None:
