@@ -7,15 +7,17 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import lmkit as lk
-from lmkit.deploy import keeping, techniques
+from lmkit.deploy import bench, keeping, techniques
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.comparison import Comparison
 from lmkit.deploy.process import MeasurementFailed, Process
@@ -66,36 +68,37 @@ def children() -> list[psutil.Process]:
     return [c for c in psutil.Process().children() if "lmkit.deploy" in " ".join(c.cmdline())]
 
 
+@pytest.fixture
+def quick(own_techniques: None) -> None:
+    """A baseline, and a copy of it, that processes load in a moment: they need neither framework."""
+    kernel = np.random.default_rng(0).standard_normal((13, 3)).astype("f4")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 13])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])], [numpy_helper.from_array(kernel, "w")],
+    )  # fmt: skip
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+    for name, group in (("baseline", "baseline"), ("copy", "convert")):
+
+        @techniques.technique(name, group)
+        def copy(subject: Any, folder: Path, name: str = name) -> Artefact:
+            (folder / "model.onnx").write_bytes(content)
+            return Artefact("onnxruntime", "model.onnx", (13,), "float32", {"technique": name})
+
+
 # -- a process that ends ----------------------------------------------------------------------------
 
 
-def test_a_killed_process_fails_its_variant_alone(run: lk.Run, tmp_path: Path, own_techniques: None) -> None:
+def test_a_killed_process_fails_its_variant_alone(run: lk.Run, tmp_path: Path, quick: None) -> None:
     @techniques.technique("killed", "convert")
     def killed(subject: Any, folder: Path) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    @techniques.technique("hungry", "convert")
-    def hungry(subject: Any, folder: Path) -> Any:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (2**33, resource.RLIM_INFINITY))
-        bytearray(2**40)
-
-    @techniques.technique("full", "convert")
-    def full(subject: Any, folder: Path) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin")
-
-    @techniques.technique("leaves", "convert")
-    def leaves(subject: Any, folder: Path) -> Any:
-        raise SystemExit(3)
-
     @techniques.technique("dies-later", "convert")
     def dies_later(subject: Any, folder: Path) -> Artefact:
-        from lmkit.deploy.techniques.baseline import own
-
         (folder / "dies.py").write_text("")
-        found = own(subject, folder, {"technique": "dies-later"})
-        return Artefact("dying_runtime", found.entry, found.row, found.dtype, {"technique": "dies-later"})
+        return Artefact("dying_runtime", "dies.py", (13,), "float32", {"technique": "dies-later"})
 
     (tmp_path / "dying_runtime.py").write_text(
         "import os, signal\nLIBRARIES = PACKAGES = ()\n"
@@ -104,26 +107,66 @@ def test_a_killed_process_fails_its_variant_alone(run: lk.Run, tmp_path: Path, o
         "def load(folder, artefact, threads): return Model()\n"
     )
     mine = copied(run, tmp_path)
-    names = ("killed", "hungry", "full", "leaves", "dies-later", "torch-export")
+    names = ("killed", "dies-later", "copy")
     from lmkit.deploy.runtimes import RUNTIMES
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)
         patch.setitem(RUNTIMES, "dying_runtime", "dying_runtime")
         found = measured(mine, tmp_path / "scratch", *names)
-    assert {name: v.state for name, v in found.items()} == dict.fromkeys(names[:5], "failed") | {
-        "baseline": "measured", "torch-export": "measured",
+    assert {name: v.state for name, v in found.items()} == {
+        "baseline": "measured", "killed": "failed", "dies-later": "failed", "copy": "measured",
     }  # fmt: skip
     died = "its process was killed (signal 9), as when memory runs out"
     assert found["killed"].reason == found["dies-later"].reason == died
+    assert not list((mine.path / "variants").glob(".*.making"))
+    assert [v.technique for v in keeping.saved(mine)] == ["baseline", "copy", "killed", "dies-later"]
+    assert {v.technique: v.reason for v in keeping.saved(mine)}["killed"] == died
+
+
+def test_an_error_of_the_system_fails_its_variant_in_words(
+    run: lk.Run, tmp_path: Path, own_techniques: None, here: Any
+) -> None:
+    @techniques.technique("hungry", "convert")
+    def hungry(subject: Any, folder: Path) -> Any:
+        raise MemoryError
+
+    @techniques.technique("full", "convert")
+    def full(subject: Any, folder: Path) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin")
+
+    mine = copied(run, tmp_path)
+    found = measured(mine, tmp_path / "scratch", "hungry", "full")
+    assert {name: v.state for name, v in found.items()} == {
+        "baseline": "measured", "hungry": "failed", "full": "failed",
+    }  # fmt: skip
     assert found["hungry"].reason == "ran out of memory"
     assert found["full"].reason == (
         "No space left on device: 'model.bin'; make room, and compare again: what is finished is kept"
     )
-    assert found["leaves"].reason.startswith("its process ended (3)")
     assert not list((mine.path / "variants").glob(".*.making"))
-    assert [v.technique for v in keeping.saved(mine)] == ["baseline", "torch-export", *names[:5]]
-    assert {v.technique: v.reason for v in keeping.saved(mine)}["killed"] == died
+    assert [v.technique for v in keeping.saved(mine)] == ["baseline", "hungry", "full"]
+
+
+def test_memory_that_is_refused_is_an_answer() -> None:
+    with pytest.raises(MemoryError) as found:
+        bytearray(2**62)
+    assert bench.told(found.value) == "ran out of memory"
+
+
+def test_how_a_process_came_to_its_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "leaves.py").write_text("import sys; print('no use', file=sys.stderr); sys.exit(3)")
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(600)")
+    with Process("leaves") as process, pytest.raises(MeasurementFailed) as left:
+        process.ask("make")
+    assert str(left.value) == "its process ended (3): no use"
+    with Process("hangs", patience=0.5) as process, pytest.raises(MeasurementFailed) as late:
+        process.ask("make")
+    assert process.over
+    assert str(late.value) == (
+        "its process gave no answer to 'make' within 0.5 seconds, and was ended; give it more: patience=1"
+    )
 
 
 def test_what_cannot_be_loaded_into_memory_fails_in_words(tmp_path: Path) -> None:
@@ -137,26 +180,12 @@ def test_what_cannot_be_loaded_into_memory_fails_in_words(tmp_path: Path) -> Non
             process.ask("load")
 
 
-def test_a_variant_that_hangs_is_ended_after_a_while(run: lk.Run, tmp_path: Path, own_techniques: None) -> None:
-    @techniques.technique("hangs", "convert")
-    def hangs(subject: Any, folder: Path) -> Any:
-        time.sleep(600)
-
-    mine = copied(run, tmp_path)
-    found, session = passing(mine, tmp_path / "scratch", "hangs")
-    ask = Process.ask
-
-    def hurried(self: Process, do: str, **order: Any) -> Any:
-        self.patience = 1.0 if order.get("technique") == "hangs" else 600.0
-        return ask(self, do, **order)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Process, "ask", hurried)
-        session.run()
-    assert [v.state for v in found] == ["measured", "failed"]
-    assert found[1].reason == (
-        "its process gave no answer to 'make' within 1 seconds, and was ended; give it more: patience=2"
-    )
+def test_a_pass_waits_as_long_as_it_is_told(run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("lmkit.deploy.session.Process", lambda *_, patience, **__: asked.append(patience))
+    _, session = passing(run, tmp_path / "scratch", patience=7.0)
+    session._process("lmkit.deploy.maker", run.path)
+    assert asked == [7.0]
 
 
 # -- a folder that cannot be written ----------------------------------------------------------------
@@ -180,7 +209,7 @@ def _refused(*_: object, **__: object) -> None:
 
 
 def test_numbers_that_cannot_be_kept_are_shown_all_the_same(
-    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Any
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -194,7 +223,9 @@ def test_numbers_that_cannot_be_kept_are_shown_all_the_same(
 # -- files that change, settings that change ----------------------------------------------------------
 
 
-def test_what_no_longer_holds_is_measured_anew(run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_longer_holds_is_measured_anew(
+    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Any
+) -> None:
     mine, scratch = copied(run, tmp_path), tmp_path / "scratch"
     first = measured(mine, scratch, "torch-export", "saved-model")
     assert first["saved-model"].state == "not applicable"
@@ -246,13 +277,13 @@ def test_variants_that_were_measured_otherwise_are_not_mixed(run: lk.Run, tmp_pa
 
 
 def test_a_file_that_changes_between_making_and_measuring_is_made_anew(
-    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: lk.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Any
 ) -> None:
     mine = copied(run, tmp_path)
     asked: list[str] = []
-    ask = Process.ask
+    ask = here.ask
 
-    def meddling(self: Process, do: str, **order: Any) -> Any:
+    def meddling(self: Any, do: str, **order: Any) -> Any:
         found = ask(self, do, **order)
         if do == "make":
             asked.append(order["technique"])
@@ -260,7 +291,7 @@ def test_a_file_that_changes_between_making_and_measuring_is_made_anew(
                 (mine.path / "variants" / "torch-export" / "model.pt2").write_bytes(b"another")
         return found
 
-    monkeypatch.setattr(Process, "ask", meddling)
+    monkeypatch.setattr(here, "ask", meddling)
     found = measured(mine, tmp_path / "scratch", "torch-export")
     assert asked == ["baseline", "torch-export", "torch-export"]
     assert found["torch-export"].state == "measured"
@@ -271,17 +302,17 @@ def test_a_file_that_changes_between_making_and_measuring_is_made_anew(
 
 
 def test_an_interrupt_ends_the_processes_keeps_what_is_finished_and_the_same_call_goes_on(
-    run: lk.Run, tmp_path: Path, own_techniques: None
+    run: lk.Run, tmp_path: Path, quick: None
 ) -> None:
+    copy = techniques.find("copy").make
+
     @techniques.technique("slow", "convert")
     def slow(subject: Any, folder: Path) -> Artefact:
-        from lmkit.deploy.techniques.baseline import own
-
         mark = subject.run.path / "slow"
         if not mark.exists():
             mark.touch()
             time.sleep(600)
-        return own(subject, folder, {"technique": "slow"}, slow=True)
+        return copy(subject, folder)
 
     mine, scratch = copied(run, tmp_path), tmp_path / "scratch"
 
@@ -316,16 +347,19 @@ def test_an_interrupt_ends_the_processes_keeps_what_is_finished_and_the_same_cal
 
 
 def test_a_run_that_is_training_is_waited_for_and_one_that_failed_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: lk.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], here: Any
 ) -> None:
-    run = lk.train(data="wine", model={"hidden": [8]}, epochs=3, runs=tmp_path / "runs")
-    found = lk.compare(run, ["saved-model"], batches=(1,), rounds=3, wait=True)
-    assert run.state == "completed"
+    mine = lk.attach(copied(run, tmp_path).path)
+    folder, status = mine.folder, mine.folder.status()
+    folder.write_status(replace(status, state="running", pid=os.getpid()))
+    ends = threading.Timer(0.5, folder.write_status, [status])
+    ends.start()
+    found = lk.compare(mine, ["saved-model"], batches=(1,), rounds=3, wait=True)
+    ends.join()
     assert [v.state for v in found] == ["measured", "not applicable"]
     assert "it is compared once it has completed" in capsys.readouterr().err
-    folder = run.folder
-    folder.write_status(folder.status().__class__(**{**folder.status().__dict__, "state": "failed", "reason": "why"}))
-    for ask in (lambda: lk.compare(run), lambda: lk.bundle(run, "onnx", tmp_path / "out")):
+    folder.write_status(replace(status, state="failed", reason="why"))
+    for ask in (lambda: lk.compare(mine), lambda: lk.bundle(mine, "onnx", tmp_path / "out")):
         with pytest.raises(lk.RunStateError, match=r"it is failed \(why\), expected completed"):
             ask()
 
@@ -333,7 +367,9 @@ def test_a_run_that_is_training_is_waited_for_and_one_that_failed_refused(
 # -- techniques of one's own ------------------------------------------------------------------------------
 
 
-def test_techniques_of_ones_own_are_made_by_the_maker(run: lk.Run, tmp_path: Path, own_techniques: None) -> None:
+def test_techniques_of_ones_own_are_made_by_the_maker(
+    run: lk.Run, tmp_path: Path, own_techniques: None, here: Any
+) -> None:
     factor = 0.5
 
     @techniques.technique("halved", "quantize")
