@@ -19,7 +19,9 @@ from lmkit.deploy.process import MeasurementFailed, NotApplicable
 from lmkit.deploy.techniques import Subject, find
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "mlp": {"model": {"hidden": [32, 16]}, "epochs": 6},
+    "mlp": {
+        "model": {"hidden": [24, 24], "dropout": 0.2, "normalization": "layer", "residual": True}, "epochs": 6,
+    },
     "cnn": {"model": {"family": "cnn", "channels": [8]}, "epochs": 3},
     "encoder": {"model": {"family": "transformer", "depth": 1, "width": 16, "heads": 2, "patch": 2}, "epochs": 2},
     "decoder": {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy_models
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -21,24 +22,13 @@ from lmkit.environment import processor
 NAMES = ("torchao-int8-weights", "pt2e-int8-static", "aot-inductor")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tools")
+Made = Callable[[str, str, str], tuple[Path, Artefact]]
+KERNELS = 64 * 24 + 24 * 24 + 24 * 10
 
 
 @pytest.fixture(scope="module")
-def subject(root: Path) -> Subject:
-    model = {"hidden": [24, 16], "dropout": 0.2, "normalization": "layer"}
-    return Subject(lk.train(data="digits", model=model, epochs=4, inline=True, runs=root))
-
-
-@pytest.fixture(scope="module")
-def made(root: Path, subject: Subject) -> dict[str, tuple[Artefact, Path]]:
-    found = {}
-    for name in NAMES:
-        (root / name).mkdir()
-        found[name] = find(name).make(subject, root / name).write(root / name), root / name
-    return found
+def subject(subjects: Callable[[str, str], Subject]) -> Subject:
+    return subjects("torch", "mlp")
 
 
 @pytest.fixture(scope="module")
@@ -47,40 +37,33 @@ def rows(subject: Subject) -> np.ndarray:
 
 
 def test_the_weights_are_integers_on_disk_and_give_what_numpy_computes_with_them(
-    made: dict[str, tuple[Artefact, Path]], subject: Subject, rows: np.ndarray
+    made: Made, subject: Subject, rows: np.ndarray
 ) -> None:
-    artefact, folder = made["torchao-int8-weights"]
-    kept = load_file(folder / "int8.safetensors")
-    x = rows.astype(np.float64)
+    folder, artefact = made("torch", "mlp", "torchao-int8-weights")
+    kept, weights = load_file(folder / "int8.safetensors"), dict(subject.weights)
     for i in range(3):
         (data,) = (v for k, v in kept.items() if f"dense_{i}.weight.int8" in k)
         (scale,) = (v for k, v in kept.items() if f"dense_{i}.weight.scale" in k)
-        (bias,) = (v for k, v in kept.items() if k.endswith(f"dense_{i}.bias"))
         assert data.dtype == np.int8
-        np.testing.assert_allclose(data * scale, subject.weights[f"dense_{i}.kernel"].T, atol=scale.max() * 0.51)
-        x = x @ (data * scale).T + bias
-        if i < 2:
-            (gamma,) = (v for k, v in kept.items() if k.endswith(f"norm_{i}.weight"))
-            (beta,) = (v for k, v in kept.items() if k.endswith(f"norm_{i}.bias"))
-            centred = x - x.mean(1, keepdims=True)
-            x = np.maximum(centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * gamma + beta, 0)
-    loaded = load(folder, artefact, 1)
-    np.testing.assert_allclose(loaded.predict(rows), x, atol=1e-4)
-    assert loaded.stored() == {"int8": 64 * 24 + 24 * 16 + 16 * 10}
+        np.testing.assert_allclose(data * scale, weights[f"dense_{i}.kernel"].T, atol=scale.max() * 0.51)
+        weights[f"dense_{i}.kernel"] = (data * scale).T.astype("f8")
+    loaded, spec = load(folder, artefact, 1), subject.spec.model_dump()
+    np.testing.assert_allclose(loaded.predict(rows), numpy_models.mlp(weights, rows.astype("f8"), spec), atol=1e-4)
+    assert loaded.stored() == {"int8": KERNELS}
     assert (artefact.claims, artefact.stores, artefact.recipe["left_out"]) == ("float32", "int8", [])
 
 
-def test_a_quantized_file_is_small(root: Path) -> None:
-    wide = Subject(lk.train(data="digits", model={"hidden": [512]}, epochs=1, inline=True, runs=root))
-    (folder := root / "wide").mkdir()
+def test_a_quantized_file_is_small(tmp_path: Path) -> None:
+    wide = Subject(lk.train(data="digits", model={"hidden": [512]}, epochs=1, inline=True, runs=tmp_path))
+    (folder := tmp_path / "wide").mkdir()
     artefact = find("torchao-int8-weights").make(wide, folder).write(folder)
     assert artefact.size(folder) < 0.32 * sum(v.nbytes for v in wide.weights.values())  # of few rows: biases weigh
 
 
 def test_static_int8_computes_in_int8_near_the_model_for_any_number_of_rows(
-    made: dict[str, tuple[Artefact, Path]], subject: Subject, rows: np.ndarray
+    made: Made, subject: Subject, rows: np.ndarray
 ) -> None:
-    artefact, folder = made["pt2e-int8-static"]
+    folder, artefact = made("torch", "mlp", "pt2e-int8-static")
     loaded, wanted = load(folder, artefact, 1), subject.backend.predict(subject.model, rows)
     whole = loaded.predict(rows)
     assert np.sqrt(np.mean((whole - wanted) ** 2) / np.mean(wanted**2)) < 0.15
@@ -90,23 +73,21 @@ def test_static_int8_computes_in_int8_near_the_model_for_any_number_of_rows(
         np.testing.assert_allclose(loaded.predict(rows[:n]), whole[:n], atol=1e-3 * np.abs(whole).max())
     heavy = {o.name: o for o in loaded.executed() if "linear" in o.name}
     assert sum(o.times for o in heavy.values()) == 3 and {o.dtype for o in heavy.values()} == {"int8"}
-    assert loaded.stored() == {"int8": 64 * 24 + 24 * 16 + 16 * 10}
+    assert loaded.stored() == {"int8": KERNELS}
     assert artefact.recipe["calibration_rows"] == 256
     flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split()
     assert artefact.recipe["reduce_range"] == (not {"avx512_vnni", "avx_vnni", "amx_int8"} & set(flags))
 
 
-def test_what_is_compiled_ahead_is_the_model_without_dropout(
-    made: dict[str, tuple[Artefact, Path]], subject: Subject, rows: np.ndarray
-) -> None:
-    artefact, folder = made["aot-inductor"]
+def test_what_is_compiled_ahead_is_the_model_without_dropout(made: Made, subject: Subject, rows: np.ndarray) -> None:
+    folder, artefact = made("torch", "mlp", "aot-inductor")
     loaded, wanted = load(folder, artefact, 1), subject.backend.predict(subject.model, rows)
     for n in (1, 3, 64):
         np.testing.assert_allclose(loaded.predict(rows[:n]), wanted[:n], atol=1e-5)
     executed = loaded.executed()
     assert sum(o.times for o in executed if "addmm" in o.name or "linear" in o.name) == 3
     assert {o.dtype for o in executed} == {"float32"}
-    assert loaded.stored() == {"float32": 64 * 24 + 24 * 16 + 16 * 10}
+    assert loaded.stored() == {"float32": KERNELS}
     assert artefact.size(folder) < 400_000
 
 
@@ -121,17 +102,6 @@ def test_without_its_tools_it_is_not_applicable_and_says_what_to_install(
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     wanted = "apt-get install g" if name == "aot-inductor" else r"pip install 'lmkit\[torchao\]'"
     with pytest.raises(NotApplicable, match=wanted):
-        find(name).make(subject, tmp_path)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_of_tensorflow_is_told_the_way(name: str, root: Path, tmp_path: Path) -> None:
-    backend = type("Backend", (), {})()
-    from lmkit.backends import get_backend
-
-    backend.cannot_export = get_backend("tensorflow").cannot_export
-    subject: Any = type("Subject", (), {"backend": backend})()
-    with pytest.raises(NotApplicable, match=rf"other-framework\+{name}$"):
         find(name).make(subject, tmp_path)
 
 
