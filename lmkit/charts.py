@@ -1,4 +1,7 @@
-"""Charts of a run: its curves, and what the model says of the test part, as plain data that ``lmkit.plots`` draws."""
+"""Charts of a run: its curves, and what the model says of the test part, as plain data that ``lmkit.plots`` draws.
+
+Those of a sweep are made in ``lmkit.sweep_charts``, and found here.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from lmkit.errors import DataError
 from lmkit.plots import BLACK, BLUE, COLOURS, GREEN, GREY, SKY, SYMBOLS, VERMILLION, Chart, Mark, Matrix, Plot, Series
 from lmkit.progress import epoch_text, sentence
+from lmkit.sweep_charts import importance as importance
+from lmkit.sweep_charts import parallel_coordinates as parallel_coordinates
+from lmkit.sweep_charts import sweep_history as sweep_history
 
 if TYPE_CHECKING:
     import numpy as np

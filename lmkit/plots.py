@@ -14,7 +14,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C",
@@ -99,6 +99,16 @@ class Matrix(NamedTuple):
     counts: tuple[tuple[int, ...], ...]
 
 
+class Drawn(Protocol):
+    """A panel of another kind, which draws itself (``lmkit.panels``)."""
+
+    def plotly(self, figure: Any, column: int) -> None:
+        """Draws it into a column of a figure."""
+
+    def picture(self, ax: Any, entries: dict[str, Any]) -> None:
+        """Draws it into an axes of matplotlib; what the legend is to name is put among the entries."""
+
+
 @dataclass(frozen=True)
 class Chart:
     """Something to look at, as plain data that is drawn where it is shown.
@@ -110,7 +120,7 @@ class Chart:
     """
 
     title: str
-    panels: tuple[Plot | Matrix, ...]
+    panels: tuple[Plot | Matrix | Drawn, ...]
     text: str
 
     @property
@@ -159,6 +169,10 @@ def _plotly(chart: Chart) -> Any:
     for column, panel in enumerate(chart.panels, start=1):
         if isinstance(panel, Matrix):
             _plotly_matrix(figure, panel)
+            continue
+        if not isinstance(panel, Plot):
+            panel.plotly(figure, column)
+            named |= {trace.name for trace in figure.data if trace.name}
             continue
         places = placed(panel, *((n / len(chart.panels) ** (not i)) for i, n in enumerate(chart.size)))
         for series, own in zip(panel.series, places, strict=True):
@@ -367,6 +381,8 @@ def _picture(chart: Chart) -> bytes:
         for ax, panel in zip(axes, chart.panels, strict=True):
             if isinstance(panel, Matrix):
                 _draw_matrix(ax, panel)
+            elif not isinstance(panel, Plot):
+                panel.picture(ax, entries)
             else:
                 _draw(ax, panel, entries, (width / len(chart.panels), height))
         heading: dict[str, Any] = {"fontsize": 10.5, "color": INK}
@@ -441,7 +457,7 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any], room: tuple[float, floa
         ax.margins(0.12, 0.2)
     if panel.y_range:
         ax.set_ylim(*panel.y_range)
-    if not panel.log_x and all(series.style != "points" for series in panel.series):  # epochs and steps are counted
+    if not panel.log_x and all(s.style != "points" or _whole(s.x) for s in panel.series):  # epochs, steps, trials
         ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.set_xlabel(panel.x_title, color=INK)
     ax.set_ylabel(panel.y_title, color=INK)
@@ -452,6 +468,10 @@ def _draw(ax: Any, panel: Plot, entries: dict[str, Any], room: tuple[float, floa
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color(GREY)
+
+
+def _whole(values: list[float]) -> bool:
+    return all(float(v).is_integer() for v in values)
 
 
 def _scattered(ax: Any, series: Series) -> Any:

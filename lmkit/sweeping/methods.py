@@ -59,7 +59,7 @@ class TPE:
             directions=[o.direction for o in objectives],
             load_if_exists=True,
         )
-        self.distributions = {name: _distribution(among) for name, among in {**space.grid, **space.search}.items()}
+        self.distributions = {name: distribution(among) for name, among in {**space.grid, **space.search}.items()}
         running = {t.number: t for t in self.study.trials if t.state in (_state("RUNNING"), _state("WAITING"))}
         ours = {t.note.get("optuna"): t for t in trials}
         for number in running.keys() - ours.keys():  # asked for by a driver that died before it wrote it down
@@ -137,7 +137,8 @@ def _state(name: str) -> Any:
     return getattr(optuna.trial.TrialState, name)
 
 
-def _distribution(among: Range | Choice) -> Any:
+def distribution(among: Range | Choice) -> Any:
+    """What Optuna calls what a parameter is drawn from."""
     import optuna.distributions as of
 
     if isinstance(among, Choice):  # of texts: Optuna keeps no lists
