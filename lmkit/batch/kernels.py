@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from lmkit.batch.kernelserver import server
 
 
 @contextmanager
@@ -21,6 +25,7 @@ def kernel_manager(environment: Mapping[str, str], started: list[int] | None = N
     """
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
+    from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
     class Kernels(KernelSpecManager):
         """Knows no kernel but ipykernel's own, whose Python is ``sys.executable``."""
@@ -47,6 +52,17 @@ def kernel_manager(environment: Mapping[str, str], started: list[int] | None = N
                 started.append(getattr(self.provisioner, "pid", 0))
 
         start_kernel = _async_start_kernel
+
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **arguments: Any) -> None:
+            forker, provisioner = server(), self.provisioner
+            module = kernel_cmd[:3] == [sys.executable, "-m", "ipykernel_launcher"]
+            forked = forker and module and forker.fork(kernel_cmd[2:], arguments["env"], arguments.get("cwd"))
+            if not forked or not isinstance(provisioner, LocalProvisioner):
+                await super()._async_launch_kernel(kernel_cmd, **arguments)
+                return
+            provisioner.process = cast("subprocess.Popen[Any]", forked)  # as much of it as is asked for
+            provisioner.pid = provisioner.pgid = forked.pid
+            self._reconcile_connection_info(provisioner.connection_info)
 
     with tempfile.TemporaryDirectory(prefix="lmkit-", ignore_cleanup_errors=True) as folder:
         yield ThisPython

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from lmkit.batch import kernelserver
 from lmkit.sweeping.trial import Job, run_trial
 
 
@@ -12,6 +13,7 @@ class Threads:
     """A pool of threads."""
 
     def __init__(self, workers: int) -> None:
+        kernelserver.hold()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lmkit-trial")
 
     def submit(self, job: Job) -> Future[dict[str, Any]]:
@@ -20,7 +22,10 @@ class Threads:
 
     def close(self) -> None:
         """Waits for what is being done."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            kernelserver.let_go()
 
 
 def connect(address: str, workers: int) -> Threads:
