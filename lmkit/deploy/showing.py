@@ -68,7 +68,7 @@ def _row(v: Variant, name: str, metric: str, unlike: Interval, beside: Compariso
         *([first.p95 and Written(first.p95, seconds_text(first.p95))] if _tells(beside, "p95") else []),
         Written(first.ratio.value, ratio, span=(first.ratio.low, first.ratio.high), band=(unlike.low, unlike.high)),
         Written(first.control.value, f"[{first.control.low:.2f}, {first.control.high:.2f}]"),
-        *(float(f"{one.rows_per_second:.3g}") for one in v.latency),
+        *(Written(one.rows_per_second, f"{float(f'{one.rows_per_second:.3g}'):,.0f}") for one in v.latency),
         *_limit(first, _tells(beside, "least")),
         *([first.joules] if _tells(beside, "joules") else []),
         v.metrics.get(metric),
