@@ -105,12 +105,13 @@ def comparison(compared: Comparison) -> Chart:
     """
     from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
     from lmkit.deploy.techniques import GROUPS
+    from lmkit.deploy.variant import labels
 
     shown = compared.measured
     if not shown:
         raise DataError("there is no variant to draw yet; measure one: lk.compare(run)")
     metric, largest = main_metric(shown[0]), max(v.size_bytes for v in shown)
-    several = len({v.run for v in shown}) > 1
+    several, called = len({v.run for v in shown}) > 1, labels(shown)
 
     unit, a_second = ("µs", 1e6) if max(v.latency[0].p50.value for v in shown) < 2e-3 else ("ms", 1e3)
 
@@ -128,14 +129,17 @@ def comparison(compared: Comparison) -> Chart:
         x, y = zip(*map(point, own), strict=True)
         spans = tuple((a_second * v.latency[0].p50.low, a_second * v.latency[0].p50.high) for v in own)
         sizes = tuple(8 + 26 * (v.size_bytes / largest) ** 0.5 for v in own)
-        labels = tuple(v.name if several else v.technique for v in own)
+        names = tuple(called[v.name] for v in own)
         own_symbols = tuple(symbols[v.run] for v in own) if several else ()
         told = tuple(v in front for v in own)
-        groups.append(Series(group, list(x), list(y), colour, "points", sizes, spans, labels, told, own_symbols))
+        groups.append(Series(group, list(x), list(y), colour, "points", sizes, spans, names, told, own_symbols))
     xs, ys = zip(*sorted(map(point, front)), strict=True) if front else ((), ())
     guide = Series("front", list(xs), list(ys), GREY, "guide")
     # series without points: what a symbol means
-    runs = [Series(run, [], [], GREY, "points", symbols=(symbol,)) for run, symbol in symbols.items() if several]
+    of_run = {v.run: called[v.name].removesuffix(f"/{v.technique}") for v in shown}
+    runs = [
+        Series(of_run[run], [], [], GREY, "points", symbols=(symbol,)) for run, symbol in symbols.items() if several
+    ]
     batch = shown[0].latency[0].batch
     panel = Plot(
         f"{unit} a call of {batch} row{'s' if batch > 1 else ''}{' (log scale)' if log_x else ''}",
@@ -145,7 +149,7 @@ def comparison(compared: Comparison) -> Chart:
         log_x=log_x,
     )
     words = [
-        f"{v.technique}: {seconds_text(v.latency[0].p50.value)} a call, {bytes_text(v.size_bytes)}, "
+        f"{called[v.name]}: {seconds_text(v.latency[0].p50.value)} a call, {bytes_text(v.size_bytes)}, "
         f"{metric} {v.metrics.get(metric, float('nan')):.4g}"
         for v in shown
     ]

@@ -1,4 +1,7 @@
-"""Tables of a run: small, script-free, the same in a notebook, on a page and in a terminal."""
+"""Tables of a run: small, script-free, the same in a notebook, on a page and in a terminal.
+
+Those of a sweep are made in ``lmkit.sweep_tables``, those of two frameworks in ``lmkit.duel``, and found here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lmkit.duel import same_start as same_start
+from lmkit.duel import speed as speed
 from lmkit.progress import epoch_text, sentence, time_text
+from lmkit.sweep_tables import sweep_summary as sweep_summary
+from lmkit.sweep_tables import trials as trials
 from lmkit.table import Table
 
 if TYPE_CHECKING:
@@ -196,12 +203,14 @@ def environment(run: Run) -> Table:
 
 def operations(compared: Comparison) -> Table:
     """What a call of each variant executes, as its runtime tells it: operations by type, the most frequent first."""
-    rows, several = [], len({v.run for v in compared}) > 1
+    from lmkit.deploy.variant import labels
+
+    rows, called = [], labels(compared)
     for v in compared.measured:
         kinds: dict[str, list[tuple[int, str]]] = {}
         for name, dtype, times in v.operations:
             kinds.setdefault(dtype or "–", []).append((times, name))
         for dtype, found in kinds.items():
             listed = ", ".join(f"{times} × {name}" for times, name in sorted(found, reverse=True)[:6])
-            rows.append((v.name if several else v.technique, dtype, sum(times for times, _ in found), listed))
+            rows.append((called[v.name], dtype, sum(times for times, _ in found), listed))
     return Table("What was executed", ("variant", "type", "operations", "which"), tuple(rows))

@@ -300,7 +300,14 @@ def _check(names: Iterable[str]) -> None:
 
 
 def _pending(run: Run, technique: str, threads: int) -> Variant:
-    return Variant(run.name, technique, find(technique).group, threads=threads, folder=str(run.path))
+    return Variant(
+        run.name,
+        technique,
+        find(technique).group,
+        threads=threads,
+        folder=str(run.path),
+        framework=run.experiment.framework,
+    )
 
 
 def known_names() -> list[str]:

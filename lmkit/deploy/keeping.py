@@ -123,7 +123,12 @@ def _as_found(told: dict[str, Any], variant: Variant, base: dict[str, Any] | Non
     if not reason:
         return variant
     return Variant(
-        variant.run, variant.technique, variant.group, reason=f"{reason}; compare again", folder=variant.folder
+        variant.run,
+        variant.technique,
+        variant.group,
+        reason=f"{reason}; compare again",
+        folder=variant.folder,
+        framework=variant.framework,
     )
 
 

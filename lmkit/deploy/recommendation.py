@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lmkit.deploy.measure import Interval, noise
+from lmkit.deploy.variant import Variant, labels
 from lmkit.errors import ConfigError, LmkitError
-
-if TYPE_CHECKING:
-    from lmkit.deploy.variant import Variant
 
 HIGHER = ("accuracy", "auc", "r2")
 """Metrics of which more is better; of all others less is."""
@@ -76,7 +74,7 @@ def recommend(variants: Sequence[Variant], constraint: str = EXAMPLES[0]) -> Rec
     among = [v.latency[0] for v in variants if v.latency]
     gained = _gain(best, baseline, noise(among))
     kept = f" of those {' and '.join(text for text, _ in limits)} ({len(fitting)} of {len(sound)})" if limits else ""
-    return Recommendation(best, f"{best.technique} is the {aim}{kept}: {_told(best)}. {gained}")
+    return Recommendation(best, f"{labels(variants)[best.name]} is the {aim}{kept}: {_told(best)}. {gained}")
 
 
 def main_metric(variant: Variant) -> str:

@@ -225,7 +225,7 @@ class Session:
         return Variant(
             variant.run, variant.technique, variant.group, "measured", "", artefact.size(place), peak, self.threads,
             seconds, timed, scored["metrics"], scored["divergence"], scored["agreement"], operations,
-            artefact.recipe, remarks, variant.folder, weights=weights or {},
+            artefact.recipe, remarks, variant.folder, weights=weights or {}, framework=variant.framework,
         )  # fmt: skip
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from lmkit.deploy.measure import Interval, Latency, noise
 from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
+from lmkit.deploy.variant import Variant, labels
 from lmkit.progress import time_text
 from lmkit.table import Table, Written
 
 if TYPE_CHECKING:
     from lmkit.deploy.comparison import Comparison
-    from lmkit.deploy.variant import Variant
 
 CONTROL, REMARKS = "control [95 %]", "remarks"
 TOLD_BESIDE = (CONTROL, REMARKS)
@@ -21,7 +21,7 @@ TOLD_BESIDE = (CONTROL, REMARKS)
 
 def table(comparison: Comparison) -> Table:
     """One variant a row; what could not be done tells its reason where its numbers would be."""
-    several = len({v.run for v in comparison}) > 1
+    called = labels(comparison)
     metric = next((main_metric(v) for v in comparison.measured), "")
     batches = next(([one.batch for one in v.latency] for v in comparison.measured), [1])
     columns = (
@@ -33,9 +33,9 @@ def table(comparison: Comparison) -> Table:
     )  # fmt: skip
     unlike = noise(v.latency[0] for v in comparison.measured)
     rows = [
-        _row(v, v.name if several else v.technique, metric, unlike, comparison)
+        _row(v, called[v.name], metric, unlike, comparison)
         if v.state == "measured"
-        else (v.name if several else v.technique, *[None] * (len(columns) - 2), _unmeasured(v))
+        else (called[v.name], *[None] * (len(columns) - 2), _unmeasured(v))
         for v in comparison
     ]
     return Table("Variants beside the baseline", columns, tuple(rows))
@@ -102,12 +102,13 @@ class Lines:
     def __call__(self, comparison: Comparison, doing: str) -> None:
         """Tells what is new."""
         variants = comparison.variants
+        called = labels(variants)
         seconds = comparison.seconds_left
         left = f"  about {time_text(seconds)} left" if seconds else ""
         for v in variants:
             if v.state not in ("pending", "cancelled") and v.name not in self.told:
                 self.told.add(v.name)
-                self._say(f"{len(self.told)}/{len(variants)}  {v.technique}: {_line(v)}{left}")
+                self._say(f"{len(self.told)}/{len(variants)}  {called[v.name]}: {_line(v)}{left}")
         if self.terminal and doing:
             self.file.write(f"\r\x1b[K{len(self.told)}/{len(variants)}  {doing}{left}")
             self.file.flush()

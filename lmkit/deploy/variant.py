@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Variant:
         operations: what a call executes: name, type, count.
         flags: what is not as it should be.
         folder: the run's.
+        framework: the run's.
         weights: type → how many numbers of the weights are kept in it; empty where the runtime does not tell.
     """
 
@@ -43,6 +44,7 @@ class Variant:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     folder: str = ""
+    framework: str = ""
     weights: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -71,3 +73,19 @@ class Variant:
             k: tuple(map(tuple, values[k])) if k == "operations" else tuple(values[k]) for k in ("operations", "flags")
         }
         return cls(**{**values, "latency": tuple(timed), **tuples})
+
+
+def labels(variants: Iterable[Variant]) -> dict[str, str]:
+    """Variant's name → what it is called among others: its technique, after what tells its run from the others.
+
+    That is the framework or the experiment's name where they do, else the run's short id.
+    """
+    known = list(variants)
+    runs = {v.run: v for v in known}
+    ways = (
+        dict.fromkeys(runs, "") if len(runs) == 1 else {run: v.framework for run, v in runs.items()},
+        {run: run.split("-", 2)[-1].rsplit("-", 1)[0] for run in runs},
+        {run: run.rsplit("-", 1)[-1] for run in runs},
+    )
+    told = next((way for way in ways if len(set(way.values())) == len(runs)), ways[-1])
+    return {v.name: f"{told[v.run]}/{v.technique}" if told[v.run] else v.technique for v in known}

@@ -78,3 +78,16 @@ def test_what_cannot_be_read_or_kept_is_told() -> None:
         ALL.best("smallest within 5 % of perplexity")
     with pytest.raises(NoneFits, match=r"no variant is under 1 kb; the baseline is 1 ms a call, 1 MB, accuracy 0.95"):
         ALL.best("under 1 kB")
+
+
+def test_a_variant_is_called_after_what_tells_its_run_from_the_others() -> None:
+    from lmkit.deploy.variant import labels
+
+    def called(*runs: tuple[str, str]) -> list[str]:
+        return list(labels([Variant(name, "onnx", "convert", framework=of) for name, of in runs]).values())
+
+    assert called(("20260101-000000-a-b-1a2b3c", "torch")) == ["onnx"]
+    first, second = "20260101-000000-a-b-1a2b3c", "20260101-000001-a-b-4d5e6f"
+    assert called((first, "torch"), (second, "tensorflow")) == ["torch/onnx", "tensorflow/onnx"]
+    assert called((first, "torch"), ("20260101-000001-a-c-4d5e6f", "torch")) == ["a-b/onnx", "a-c/onnx"]
+    assert called((first, "torch"), (second, "torch")) == ["1a2b3c/onnx", "4d5e6f/onnx"]
