@@ -30,10 +30,12 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_left_behind(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Gives the test its own LMKIT_RUNS and LMKIT_CACHE; fails it if a thread or a process of its own outlives it."""
     monkeypatch.setenv("LMKIT_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
     limits.keep(LIMITS)  # else every test that compares would measure the machine
     threads, children = set(threading.enumerate()), _children()
     yield

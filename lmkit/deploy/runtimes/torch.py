@@ -43,8 +43,9 @@ class TorchModel:
                     counted[func.name().removeprefix("aten::"), str(out.dtype).removeprefix("torch.")] += 1
                 return out
 
+        given = torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype))
         with torch.inference_mode(), Note():
-            self.module(torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype)))
+            self.module(given)
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
     def stored(self) -> dict[str, int]:
