@@ -18,6 +18,8 @@ from lmkit.batch.printing import pdf
 from lmkit.deploy.comparison import Comparison
 from lmkit.errors import RunNotFound, TemplateError
 from lmkit.run import Run, attach
+from lmkit.sweeping.folder import WHOLE, sweep_folders
+from lmkit.sweeping.sweep import Sweep, attach_sweep
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -26,7 +28,10 @@ ENDINGS = (".html", ".ipynb", ".pdf")
 
 
 class Subject(NamedTuple):
-    """What is reported: by which template, with which parameters, and the folder in which the page is kept."""
+    """What is reported: by which template, with which parameters, and the folder in which the page is kept.
+
+    A template whose page leads to other files declares the parameter ``page``: the folder that it will lie in.
+    """
 
     template: str
     parameters: dict[str, Any]
@@ -47,7 +52,8 @@ def report(
     pictures, and with ``interactive`` can be zoomed where scripts run.
 
     Args:
-        source: a run or its name; several in a list; a comparison; a sweep; or the path of an executed notebook.
+        source: a run or its name; several in a list; a comparison; a sweep, or its name where no run is called so; or
+            the path of an executed notebook.
         output: where to, an .html, .ipynb or .pdf file (the last by Chromium, where there is one); default:
             ``report.html`` in the folder of what is reported, or beside the notebook.
         interactive: the page holds plotly's script (once, 4.8 MB), and its charts can be zoomed and pointed at.
@@ -74,10 +80,13 @@ def report(
         return _finished(executed, target, interactive)
     subject = _subject(source, runs)
     target = Path(output) if output else subject.folder / "report.html"
+    parameters = dict(subject.parameters)
+    if "page" in parameters:
+        parameters["page"] = str(target.parent.absolute())
     # made aside: beside the target may lie a notebook of the same name that is somebody's work
     with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
         notebook = Path(folder) / "report.ipynb"
-        done = run_template(subject.template, subject.parameters, output=notebook, runs=runs, log=log or io.StringIO())
+        done = run_template(subject.template, parameters, output=notebook, runs=runs, log=log or io.StringIO())
         if done.error:
             raise TemplateError(f"the report could not be made: {done.error}")
         return _finished(done.notebook, target, interactive)
@@ -102,7 +111,12 @@ def _subject(source: Any, runs: str | Path | None) -> Subject:
         if isinstance(source, kind):
             return subject(source)
     if isinstance(source, str | Path):
-        return _of_run(attach(source, runs=runs))
+        try:
+            return _of_run(attach(source, runs=runs))
+        except RunNotFound:
+            if sweep := _sweep(source, runs):
+                return _of_sweep(sweep)
+            raise
     if isinstance(source, Sequence):
         found = [r if isinstance(r, Run) else attach(r, runs=runs) for r in source]
         if not found:
@@ -126,5 +140,20 @@ def _of_comparison(compared: Comparison) -> Subject:
     return Subject("compare", parameters, Path(folders[0]) / "variants")
 
 
-REPORTS: dict[type, Callable[[Any], Subject]] = {Run: _of_run, Comparison: _of_comparison}
+def _sweep(name: str | Path, runs: str | Path | None) -> Sweep | None:
+    """The sweep of this name, or with this folder, if there is one."""
+    if any(folder.name == str(name) for folder in sweep_folders(runs)):
+        return attach_sweep(name, runs=runs)
+    return attach_sweep(Path(name).absolute()) if (Path(name) / WHOLE).is_file() else None
+
+
+def _of_sweep(sweep: Sweep) -> Subject:
+    return Subject("sweep", {"which": str(sweep.path), "page": ""}, sweep.path)
+
+
+REPORTS: dict[type, Callable[[Any], Subject]] = {
+    Run: _of_run,
+    Comparison: _of_comparison,
+    Sweep: _of_sweep,
+}
 """Kind of thing → how it is reported."""

@@ -51,7 +51,7 @@ def sweep_history(sweep: Sweep) -> Chart:
         pruned = [t for t in trials if t.state == "pruned" and _number(t.values.get(objective.name)) is not None]
         values = {t.number: float(t.values[objective.name]) for t in [*completed, *pruned]}
         series = []
-        for name, colour, own in (("given up", GREY, pruned), ("completed", BLUE, completed)):
+        for name, colour, own in (("pruned", GREY, pruned), ("completed", BLUE, completed)):
             if own:
                 x, y = [float(t.number) for t in own], [_rounded(values[t.number]) for t in own]
                 labels = tuple(f"trial {t.number}: {_given(t)}" for t in own)
@@ -72,7 +72,8 @@ def sweep_history(sweep: Sweep) -> Chart:
         )
         panels.append(Plot("trial", _title(objective), tuple(series), _far_apart(known), marks=marks))
     words = [f"History of {sweep.name}: {sweep.summary()}.", _best_words(sweep, shown)]
-    words += [m.text for m in panels[0].marks]
+    failed = [str(t.number) for t in trials if t.state == "failed"]
+    words += [f"Dotted: failed, trial {', '.join(failed)}."] if failed else []
     return Chart("History of the trials", tuple(panels), "\n".join(words))
 
 
@@ -111,7 +112,7 @@ def parallel_coordinates(sweep: Sweep) -> Chart:
 
     quarter = max(1, len(shown) // 4)
     groups = [
-        lines("given up", GREY, pruned),
+        lines("pruned", GREY, pruned),
         lines("others", SKY, shown[quarter:]),
         lines("best quarter", BLUE, shown[1:quarter]),
         lines("best", VERMILLION, shown[:1], first=True),

@@ -33,6 +33,25 @@ class Written(float):
         self.text, self.span, self.band = text, span, band
 
 
+class Linked(str):
+    """A text that leads somewhere.
+
+    Attributes:
+        href: where to, as in HTML.
+
+    >>> Linked("7", "trials/0007/train.ipynb")
+    '7'
+    """
+
+    href: str
+
+    def __new__(cls, text: str, href: str) -> Linked:
+        """The text itself."""
+        made = super().__new__(cls, text)
+        made.href = href
+        return made
+
+
 @dataclass(frozen=True)
 class Table:
     """A small table that shows itself as script-free HTML and as aligned text.
@@ -63,7 +82,7 @@ class Table:
 
     @property
     def html(self) -> str:
-        """The table as HTML: no script, no link, no style but the alignment."""
+        """The table as HTML: no script, no style but the alignment, no link but those among the cells."""
         right = [self._numeric(i) for i in range(len(self.columns))]
 
         def line(tag: str, row: Sequence[Any]) -> str:
@@ -91,6 +110,8 @@ class Table:
 def _unbroken(value: Any) -> str:
     """A cell as HTML, a number on one line with its unit."""
     text = html.escape(written(value))
+    if isinstance(value, Linked):
+        return f'<a href="{html.escape(value.href)}">{text}</a>'
     return text.replace(" ", "&nbsp;") if isinstance(value, Written) else text
 
 

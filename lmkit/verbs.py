@@ -390,16 +390,19 @@ def bundle(chosen: argparse.Namespace) -> Path:
     word("run", metavar="RUN", nargs="*", help="a run's name, or: last; or several; or an executed .ipynb file"),
     word("-o", dest="output", metavar="OUT", help="an .html, .ipynb or .pdf file (default: in the run's folder)"),
     word("--compared", action="store_true", help="of what was compared of the runs before"),
+    word("--sweep", metavar="SWEEP", help="of a sweep: its name, or: last"),
     word("--interactive", action="store_true", help="charts that can be zoomed; the page is 4.8 MB larger"),
     RUNS,
     example="report last -o report.html",
 )
 def report(chosen: argparse.Namespace) -> Path:
-    """Writes a run, several, a comparison, or an executed notebook, as one page that renders anywhere."""
+    """Writes a run, several, a comparison, a sweep, or an executed notebook, as one page that renders anywhere."""
     given = chosen.run if isinstance(chosen.run, list | tuple) else [chosen.run]
     source: Any = given[0] if len(given) == 1 else list(given) or "last"
     if chosen.compared:
         source = lmkit.comparison(source, runs=chosen.runs)
+    if chosen.sweep:
+        source = lmkit.attach_sweep(chosen.sweep, runs=chosen.runs)
     return lmkit.report(source, chosen.output, interactive=chosen.interactive, runs=chosen.runs)
 
 

@@ -34,8 +34,8 @@ def sweep(tmp_path: Path) -> lk.Sweep:
 def test_history_shows_each_trial_and_the_best_so_far(sweep: lk.Sweep) -> None:
     chart = lk.charts.sweep_history(sweep)
     (panel,) = chart.panels
-    given_up, completed, best = panel.series
-    assert (given_up.x, given_up.y) == ([5.0], [0.9])
+    pruned, completed, best = panel.series
+    assert (pruned.x, pruned.y) == ([5.0], [0.9])
     assert (completed.x, completed.y) == ([1.0, 2.0, 3.0, 4.0], list(LOSSES))
     # a staircase, to the last trial that told anything
     assert list(zip(best.x, best.y, strict=True)) == [(1, 0.5), (2, 0.5), (2, 0.3), (4, 0.3), (4, 0.2), (5, 0.2)]
@@ -61,11 +61,11 @@ def test_parallel_coordinates_place_values_and_the_best_stands_out(sweep: lk.Swe
     assert [a.title for a in panel.axes] == ["lr", "hidden", "val_loss"]
     assert panel.axes[0].ticks == ((0.0, "0.01"), (1.0, "0.1")), "numbers in their order"
     assert panel.axes[1].ticks == ((0.0, "[32]"), (1.0, "[64, 32]"))
-    assert [g.name for g in panel.lines] == ["given up", "others", "best"]
+    assert [g.name for g in panel.lines] == ["pruned", "others", "best"]
     best = panel.lines[-1]
     assert best.numbers == (4,) and best.places == ((0.0, 1.0, 0.0),) and best.colour == VERMILLION
-    given_up = panel.lines[0]
-    assert given_up.places == ((1.0, 0.0, 1.0),), "the highest loss"
+    pruned = panel.lines[0]
+    assert pruned.places == ((1.0, 0.0, 1.0),), "the highest loss"
     assert best.words[0] == ("lr: 0.01", "hidden: [64, 32]", "val_loss: 0.2")
 
 

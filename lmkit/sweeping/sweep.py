@@ -203,6 +203,19 @@ class Sweep:
         self.folder.control.append({"time": round(time.time(), 3), "by": os.getpid(), "command": "stop"})
         return self
 
+    def ranked(self) -> list[Trial]:
+        """Its trials, the best in the first objective first, then those that did not complete, in order."""
+        if not self.objectives:
+            return self.trials
+        first = self.objectives[0]
+
+        def place(t: Trial) -> tuple[bool, float]:
+            value = t.values.get(first.name)
+            known = t.state == "completed" and isinstance(value, int | float)
+            return not known, first.sign * float(value or 0.0) if known else t.number
+
+        return sorted(self.trials, key=place)
+
     # -- how it shows itself ----------------------------------------------------------------------
 
     def summary(self) -> str:
@@ -224,16 +237,7 @@ class Sweep:
 
     def shown(self, rows: int = SHOWN) -> Table:
         """The trials as a table to look at, the best first."""
-        trials, varied = self.trials, [*self.spec["grid"], *self.spec["search"]]
-        if self.objectives:
-            first = self.objectives[0]
-
-            def place(t: Trial) -> tuple[bool, float]:
-                value = t.values.get(first.name)
-                known = t.state == "completed" and isinstance(value, int | float)
-                return not known, first.sign * float(value or 0.0) if known else t.number
-
-            trials = sorted(trials, key=place)
+        trials, varied = self.ranked(), [*self.spec["grid"], *self.spec["search"]]
         columns = ("trial", "state", *varied, *(o.name for o in self.objectives), "seconds", "run", "error")
         made = tuple(
             (
