@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -86,7 +86,7 @@ def execute(
     *,
     environment: Mapping[str, str],
     time_limit: float | None = None,
-    stop: Path | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Ending:
     """Executes a template into ``output``.
 
@@ -98,7 +98,7 @@ def execute(
         log: where to print what it prints.
         environment: variables of its kernel, besides those of this process.
         time_limit: seconds after which its kernel is ended.
-        stop: a file; once it is there, the notebook's runs are stopped and it is to come to its end.
+        stop: asked now and then; once it says so, the notebook's runs are stopped and it is to come to its end.
     """
     import nbformat
     from papermill.iorw import load_notebook_node
@@ -205,7 +205,9 @@ class Guard:
         ending: how it ends, once that is decided here.
     """
 
-    def __init__(self, journal: Journal, time_limit: float | None = None, stop: Path | None = None) -> None:
+    def __init__(
+        self, journal: Journal, time_limit: float | None = None, stop: Callable[[], bool] | None = None
+    ) -> None:
         self.journal, self.time_limit, self.stop = journal, time_limit, stop
         self.began = time.monotonic()
         self.kernels: list[int] = []
@@ -230,7 +232,7 @@ class Guard:
             if self.time_limit is not None and time.monotonic() - self.began > self.time_limit:
                 self.ending = Ending("limit", f"it took longer than its time limit of {self.time_limit:g} seconds")
                 break
-            if self.stop is not None and self.stop.exists():
+            if self.stop is not None and self.stop():
                 self.ending = Ending("interrupted", "it was interrupted")
                 break
         else:

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from lmkit.errors import LmkitError
 from lmkit.events import history
 from lmkit.progress import time_text
 from lmkit.runfolder import RunFolder
-from lmkit.sweeping.engines import connect
+from lmkit.sweeping.engines import Engine, EngineLost, connect
 from lmkit.sweeping.folder import SweepFolder, Trial, TrialFolder, write_json
 from lmkit.sweeping.methods import TPE, Drawn, Method
 from lmkit.sweeping.objectives import Objective
@@ -42,10 +42,11 @@ class Driver:
     Args:
         folder: the sweep's.
         tell: called with a line whenever something has happened.
+        engine: what executes the trials; default: what the settings name, connected to meanwhile.
     """
 
-    def __init__(self, folder: SweepFolder, tell: Tell = lambda line: None) -> None:
-        self.folder, self.tell = folder, tell
+    def __init__(self, folder: SweepFolder, tell: Tell = lambda line: None, engine: Engine | None = None) -> None:
+        self.folder, self.tell, self.engine = folder, tell, engine
         self.spec, self.settings = folder.spec(), folder.settings
         self.space = Space.from_dict(self.spec)
         self.objectives = tuple(Objective(*o) for o in self.spec["objectives"])
@@ -62,15 +63,16 @@ class Driver:
         Raises:
             SweepError: somebody else drives it.
         """
-        with self.folder.driving():
+        with self.folder.driving() as self.token:
             self.asked = self.folder.control.read(quiet=True)[1]
             trials = self._tidy()
             self.method = self._method(trials)
-            engine = connect(self.settings["engine"], self.settings["workers"])
+            engine = self.engine or connect(self.settings["engine"], self.settings["workers"])
             try:
                 self._drive(engine, [TrialFolder(t.path) for t in trials if not t.done])
             finally:
-                engine.close()
+                if engine is not self.engine:
+                    engine.close()
 
     def _tidy(self) -> list[Trial]:
         """The trials that there are, with what an earlier driver left behind cleared away."""
@@ -90,7 +92,7 @@ class Driver:
 
     # -- the loop ---------------------------------------------------------------------------------
 
-    def _drive(self, engine: Any, waiting: list[TrialFolder]) -> None:
+    def _drive(self, engine: Engine, waiting: list[TrialFolder]) -> None:
         number = len(self.folder.trial_folders())
         while True:
             try:
@@ -126,6 +128,7 @@ class Driver:
             tuple((o.name, o.direction) for o in self.objectives),
             self.settings.get("time_limit"),
             self.settings.get("command", ""),
+            self.token,
         )
 
     def _ended(self, folder: TrialFolder, told: dict[str, Any]) -> bool:
@@ -143,6 +146,8 @@ class Driver:
         if trial.done:
             self.method.tell(trial, self.histories.get(folder.path, {}))
         self.tell(self._line(trial, told))
+        if state == "lost":
+            self._end(str(told["error"]))
         if state == "full":
             self._end(f"{told['error']}; make room or permit it, then the same command goes on")
         return False
@@ -161,7 +166,8 @@ class Driver:
         if not self.ending:
             self.ending = True
             self.tell(f"{why}: {len(self.running)} trials are being stopped; the same command goes on")
-        for folder in self.running.values():
+        for future, folder in self.running.items():
+            future.cancel()  # where it waits for a worker
             folder.stop.touch()
 
     # -- looking ----------------------------------------------------------------------------------
@@ -200,6 +206,10 @@ class Driver:
 def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
     try:
         return future.result()
+    except CancelledError:
+        return {"state": "interrupted"}
+    except EngineLost as error:
+        return {"state": "lost", "error": str(error)}
     except LmkitError as error:
         return {"state": "died", "error": str(error)}
     except Exception as error:

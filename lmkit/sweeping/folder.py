@@ -249,8 +249,8 @@ class SweepFolder:
         return None if gone else told
 
     @contextmanager
-    def driving(self) -> Iterator[None]:
-        """Drives it meanwhile, alone.
+    def driving(self) -> Iterator[str]:
+        """Drives it meanwhile, alone; gives the token by which this driver is known.
 
         Raises:
             SweepError: somebody else does.
@@ -273,7 +273,7 @@ class SweepFolder:
         if (read_json(self.lock) or {}).get("token") != own["token"]:
             raise SweepError(f"the sweep {self.name!r} was taken by somebody else just now")
         try:
-            yield
+            yield str(own["token"])
         finally:
             self.lock.unlink(missing_ok=True)
 

@@ -19,7 +19,8 @@ from lmkit.experiment import Experiment
 from lmkit.run import Run, Runs, check_data
 from lmkit.runfolder import RunFolder, runs_root
 from lmkit.sweeping.driver import Driver, Tell
-from lmkit.sweeping.engines import LOCAL, check_engine
+from lmkit.sweeping.engines import LOCAL, check_engine, connect
+from lmkit.sweeping.engines.threads import room, share
 from lmkit.sweeping.folder import VERSION, SweepFolder, Trial, sweep_folders, sweeps_root
 from lmkit.sweeping.methods import check_method
 from lmkit.sweeping.objectives import Objective, dominated, read_objectives
@@ -30,9 +31,6 @@ from lmkit.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WORKER_BYTES = 2**30
-"""Memory that a trial is reckoned with: a kernel, and a worker with a framework."""
 
 START_SECONDS = 60.0
 
@@ -350,50 +348,51 @@ def sweep(
     if time_limit is not None and not 0 < time_limit < float("inf"):
         raise SweepError(f"time limit: given {time_limit!r}, expected seconds, more than 0")
     check_engine(engine)
-    at_once = _workers(workers)
+    _check_workers(workers)
     _check_data(template, common, space, seed, runs)
     need_packages()
     folder = SweepFolder(sweeps_root(runs) / _name(name, template, base))
     folder.refuse_if_driven()
-    folder.begin(
-        {
-            "version": VERSION,
-            "template": template.path.name,
-            **common,
-            **space.to_dict(),
-            "method": chosen,
-            "objectives": [list(o) for o in objectives],
-            "prune": rule_to_dict(rule),
-            "seed": seed,
-        },
-        template.path,
-    )
-    folder.settings = {
-        "trials": max(wanted, len(folder.trial_folders())),
-        "workers": at_once,
-        "threads": max(1, (os.cpu_count() or 1) // at_once),
-        "engine": engine,
-        "time_limit": time_limit,
-        "retry_failed": retry_failed,
-        "runs": str(runs_root(runs)),
-        "command": command(),
-    }
-    made = Sweep(folder)
-    if inline:
-        Driver(folder, tell or (lambda line: None)).run()
-        return made
+    cluster = None if engine == LOCAL else connect(engine, workers)  # which is told now, if it cannot be
+    at_once = cluster.workers if cluster else workers or room()
+    try:
+        folder.begin(
+            {
+                "version": VERSION,
+                "template": template.path.name,
+                **common,
+                **space.to_dict(),
+                "method": chosen,
+                "objectives": [list(o) for o in objectives],
+                "prune": rule_to_dict(rule),
+                "seed": seed,
+            },
+            template.path,
+        )
+        folder.settings = {
+            "trials": max(wanted, len(folder.trial_folders())),
+            "workers": at_once,
+            "threads": cluster.threads if cluster else share(at_once),
+            "engine": engine,
+            "time_limit": time_limit,
+            "retry_failed": retry_failed,
+            "runs": str(runs_root(runs)),
+            "command": command(),
+        }
+        made = Sweep(folder)
+        if inline:
+            Driver(folder, tell or (lambda line: None), cluster).run()
+            return made
+    finally:
+        if cluster:
+            cluster.close()
     _detach(folder)
     return made.wait() if wait else made
 
 
-def _workers(given: int | None) -> int:
-    import psutil
-
-    if given is None:
-        return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // WORKER_BYTES))
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+def _check_workers(given: int | None) -> None:
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
         raise SweepError(f"workers: given {given!r}, expected a whole number, at least 1")
-    return given
 
 
 def _name(given: str | None, template: Template, base: Experiment | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from lmkit.batch.templates import check_parameters, read_template
 from lmkit.errors import LmkitError, SweepError
 from lmkit.run import Run
 from lmkit.runfolder import EARLIER, RunFolder
-from lmkit.sweeping.folder import TrialFolder, read_json, write_json
+from lmkit.sweeping.folder import SweepFolder, TrialFolder, read_json, write_json
 from lmkit.sweeping.objectives import Objective, numbers, values_of
 
 THREADS = (
@@ -26,6 +26,9 @@ THREADS = (
 """The variables that the frameworks and their libraries read how many threads they may have."""
 
 FULL = "cannot write to "
+
+ORPHAN_SECONDS = 10.0
+"""How long nobody may drive a sweep before its attempts end: a driver that is killed is soon followed by another."""
 
 
 class Job(NamedTuple):
@@ -40,6 +43,7 @@ class Job(NamedTuple):
         objectives: (name, direction) of what it must tell.
         time_limit: seconds that it may take; None: as long as it takes.
         command: the command that the sweep was started with.
+        driver: the token of who drives the sweep; once that is another, or nobody, the attempt ends.
     """
 
     folder: str
@@ -50,6 +54,7 @@ class Job(NamedTuple):
     objectives: tuple[tuple[str, str], ...] = ()
     time_limit: float | None = None
     command: str = ""
+    driver: str = ""
 
 
 def run_trial(job: Job) -> dict[str, Any]:
@@ -61,11 +66,13 @@ def run_trial(job: Job) -> dict[str, Any]:
     folder = TrialFolder(Path(job.folder))
     if (done := read_json(folder.done)) is not None:
         return dict(done)
-    began = time.time()
+    began, leave = time.time(), _leave(job, folder)
+    if leave():
+        return {"state": "interrupted", "error": "it was interrupted"}
     try:
         earlier = [j for j in folder.journals() if j.path.exists()]
         attempt = folder.new_attempt()
-        told = _attempt(job, folder, attempt, earlier)
+        told = _attempt(job, folder, attempt, earlier, leave)
         told |= {
             "attempt": attempt.name,
             "threads": job.threads,
@@ -81,7 +88,25 @@ def run_trial(job: Job) -> dict[str, Any]:
         return {"state": "full", "error": f"{FULL}{str(folder.path)!r}: {error.strerror or error}"}
 
 
-def _attempt(job: Job, folder: TrialFolder, attempt: Path, earlier: list[Journal]) -> dict[str, Any]:
+def _leave(job: Job, folder: TrialFolder) -> Callable[[], bool]:
+    """Asks whether the attempt is to end: somebody wants it, or nobody is left who would know of it."""
+    sweep, seen = SweepFolder(folder.path.parent.parent), [time.monotonic()]
+
+    def leave() -> bool:
+        if folder.stop.exists() or not job.driver:
+            return folder.stop.exists()
+        driver = sweep.driver()
+        if driver is None:
+            return time.monotonic() - seen[0] > ORPHAN_SECONDS
+        seen[0] = time.monotonic()
+        return bool(driver.get("token") != job.driver)
+
+    return leave
+
+
+def _attempt(
+    job: Job, folder: TrialFolder, attempt: Path, earlier: list[Journal], leave: Callable[[], bool]
+) -> dict[str, Any]:
     template = read_template(job.template)
     journal = Journal(attempt / "journal.jsonl")
     notebook = attempt / f"{template.name}.ipynb"
@@ -98,11 +123,11 @@ def _attempt(job: Job, folder: TrialFolder, attempt: Path, earlier: list[Journal
     with (attempt / "log.txt").open("w", encoding="utf-8") as log:
         ending = execute(
             template, values, notebook, journal, log,
-            environment=environment, time_limit=job.time_limit, stop=folder.stop,
+            environment=environment, time_limit=job.time_limit, stop=leave,
         )  # fmt: skip
     made = [RunFolder(path) for path in journal.runs]
     for each in made:
-        _wait(Run(each), folder.stop, ending.kind)
+        _wait(Run(each), leave, ending.kind)
     state, error = _outcome(ending, made, folder)
     told: dict[str, Any] = {"state": state, "error": error, "run": str(made[-1].path) if made else None}
     told["notebook"] = str(notebook.relative_to(folder.path)) if notebook.exists() else None
@@ -115,11 +140,11 @@ def _attempt(job: Job, folder: TrialFolder, attempt: Path, earlier: list[Journal
     return told
 
 
-def _wait(run: Run, stop: Path, kind: str) -> None:
+def _wait(run: Run, leave: Callable[[], bool], kind: str) -> None:
     """Waits for a run that its notebook did not wait for; stops it where the attempt is to end."""
     asked = False
     while run.status.live:
-        if not asked and (kind in ("interrupted", "limit") or stop.exists()):
+        if not asked and (kind in ("interrupted", "limit") or leave()):
             run.folder.command("stop")
             asked = True
         if kind == "died" and not asked:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ from lmkit.sweeping.folder import SweepFolder, TrialFolder, sweeps_root
 from lmkit.sweeping.trial import Job
 
 PARAMETERS = "x: int = 0\nwhere: str = ''"
-
-
-@pytest.fixture(params=["threads"])
-def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of each engine, started where it needs to be."""
-    yield request.param
 
 
 def notebook(tmp_path: Path, *cells: str) -> Path:
@@ -49,7 +42,7 @@ def markers(made: lk.Sweep) -> list[Path]:
 
 
 def test_the_engines_are_found() -> None:
-    assert "threads" in names()
+    assert names() == ["dask", "ray", "threads"]
 
 
 def test_every_trial_is_an_executed_notebook(tmp_path: Path, engine: str) -> None:

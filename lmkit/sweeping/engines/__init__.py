@@ -18,12 +18,24 @@ from lmkit.sweeping.trial import Job
 LOCAL = "threads"
 
 
+class EngineLost(SweepError):
+    """The engine does not answer any more, which says nothing about the trials that it had."""
+
+
 class Engine(Protocol):
     """Executes jobs, as many at a time as it has workers.
 
-    A future whose worker died raises; the driver then tries the trial again. How a trial ended is known by its folder
-    alone, so a job that is executed twice does no harm.
+    A future whose worker died raises; the driver then tries the trial again. One whose engine is gone raises
+    EngineLost, and the driver ends. How a trial ended is known by its folder alone, so a job that is executed twice
+    does no harm.
+
+    Attributes:
+        workers: how many at a time.
+        threads: how many threads each may use.
     """
+
+    workers: int
+    threads: int
 
     def submit(self, job: Job) -> Future[dict[str, Any]]:
         """Has ``run_trial(job)`` called somewhere."""
@@ -45,8 +57,8 @@ def check_engine(engine: str) -> None:
                          f"{nearest(scheme, names())}")  # fmt: skip
 
 
-def connect(engine: str, workers: int) -> Engine:
-    """The engine of that name.
+def connect(engine: str, workers: int | None) -> Engine:
+    """The engine of that name, for so many trials at once; None: as many as it has room for.
 
     Raises:
         SweepError: there is none, or it cannot be reached.
