@@ -23,7 +23,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "model": {"hidden": [24, 24], "dropout": 0.2, "normalization": "layer", "residual": True}, "epochs": 6,
     },
     "cnn": {"model": {"family": "cnn", "channels": [8]}, "epochs": 3},
-    "encoder": {"model": {"family": "transformer", "depth": 1, "width": 16, "heads": 2, "patch": 2}, "epochs": 2},
     "decoder": {
         "data": "saying.txt", "model": {"family": "transformer", "depth": 1, "width": 16, "heads": 2},
         "data.text.length": 16, "epochs": 2,
@@ -112,6 +111,7 @@ class Here:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
-    """Makes and measures in this process."""
+    """Makes, measures and bundles in this process."""
     monkeypatch.setattr("lmkit.deploy.session.Process", Here)
+    monkeypatch.setattr("lmkit.deploy.bundle.Process", Here)
     return Here

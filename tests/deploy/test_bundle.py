@@ -25,6 +25,8 @@ from lmkit.deploy.loading import BundleError
 from lmkit.deploy.maker import Maker
 from lmkit.deploy.techniques import Subject
 
+pytestmark = pytest.mark.usefixtures("here")  # but for what a whole module shares, which is made before
+
 FORBIDDEN = ("torch", "tensorflow", "keras", "pandas", "sklearn", "scipy", "pydantic", "psutil", "yaml")
 """What a deployed ONNX model must not need."""
 
@@ -73,7 +75,7 @@ def classes(root):
 
 @pytest.fixture(scope="module")
 def bundled(root, classes):
-    (root / "kinds").mkdir()  # one that is empty is filled
+    (root / "kinds").mkdir()  # one that is empty is filled, by processes of their own
     return bundle(classes, "onnx", root / "kinds")
 
 
