@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,25 +56,28 @@ def keras_net(features: int, outputs: int) -> Any:
     )  # fmt: skip
 
 
-def saying(folder: Path) -> str:
-    (folder / "saying.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
-    return str(folder / "saying.txt")
-
+SHARED = ("mlp", "cnn", "decoder")
+"""Families whose runs, and what is made of them, other tests take too: those of ``conftest``."""
 
 FAMILIES: dict[str, tuple[Any, Any]] = {
-    "mlp": (rows(6), {"family": "mlp", "hidden": [16, 16], "normalization": "layer", "residual": True}),
-    "cnn": (rows(6, 6, 1), {"family": "cnn", "channels": [8], "dense": [8]}),
+    **dict.fromkeys(SHARED, (None, None)),
     "cnn, sequence": (rows(12, 2), {"family": "cnn", "channels": [8], "kernel": 3}),
-    "decoder": (saying, {"family": "transformer", "depth": 1, "width": 16, "heads": 2, "feedforward": 16}),
     "encoder": (rows(8, 2), {"family": "transformer", "depth": 2, "width": 16, "heads": 2, "patch": 2}),
     "gcn": ("karate_club", {"family": "gcn", "hidden": [8]}),
     "own": (rows(6), None),
 }
+"""Family → its data and model."""
 
 OWN = {"torch": Net, "tensorflow": keras_net}
 
-SLOW = ("compile", "aot-inductor", "pt2e-int8-static", "prune-30", "prune-70")
-"""What takes a compiler half a minute is tried on one family; so are other shares of what is pruned."""
+TRIED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("compile", "aot-inductor", "pt2e-int8-static", "prune-30", "prune-70"), ("mlp",)),
+    "executorch": ("mlp", "cnn", "decoder"),
+    "executorch-int8-static": ("mlp",),
+    "openvino-float16": ("mlp", "cnn, sequence"),
+    "litert-float16": ("mlp", "encoder"),
+}
+"""What takes a compiler, or a long way through a graph, is tried on some families; so is what differs by a number."""
 
 FRAMEWORK = (
     r"PyTorch does not write|TensorFlow does not write|is for PyTorch|is for TensorFlow|convert RUN|other-framework\+"
@@ -84,6 +87,7 @@ REASONS: list[tuple[str, str, str, str]] = [
     ("other-framework", "own", ".*", "built in one framework, and stays there"),
     ("distil", "own", ".*", "for its author to say"),
     (r"openvino.*", "gcn", "torch", r"OpenVINO does not know index_add"),
+    ("openvino-int8-static", "gcn", "tensorflow", "finds nothing to quantize"),
     (r"prune-\d+", "own", "tensorflow", "nothing for Keras follows what depends on what"),
 ]
 """Technique, family, framework → why not, as patterns; besides what a framework does not write."""
@@ -112,8 +116,6 @@ class Trained:
     """A run, the rows of its test part and what the framework's own model answers."""
 
     subject: Subject
-    folder: Path
-    sizes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.X = np.asarray(self.subject.data.test.X)[:20]
@@ -123,13 +125,15 @@ class Trained:
         return np.asarray(subject.backend.predict(subject.model, self.X))
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Trained]]:
-    """A run of a family in a framework, trained for a moment; made once."""
-    import torch._inductor.config
+Made = Callable[[str, str, str], tuple[Path, Artefact]]
 
+
+@pytest.fixture(scope="module")
+def trained(
+    subjects: Callable[[str, str], Subject], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str, str], Trained]]:
+    """A run of a family in a framework, trained for a moment; made once."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(torch._inductor.config, "compile_threads", 1)  # or its workers outlive the test
     for module, name, value in (
         (tuning, "LEAST_STEPS", 4), (prune, "LEAST_STEPS", 4), (prune, "EPOCHS", 1), (prune, "STEPS", 4),
         (distil, "EPOCHS", 1), (distil, "STEPS", 20),
@@ -138,15 +142,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str,
 
     @cache
     def make(framework: str, family: str) -> Trained:
-        folder = tmp_path_factory.mktemp("contract")
+        if family in SHARED:
+            return Trained(subjects(framework, family))
         data, model = FAMILIES[family]
-        fields: dict[str, Any] = {"data.text.length": 8, "data.batch_size": 16} if family == "decoder" else {}
         run = lk.train(
-            data=data(folder) if callable(data) else data, model=model or OWN[framework],
-            framework=framework, epochs=2, inline=True, runs=folder, **fields,
+            data=data, model=model or OWN[framework], framework=framework, epochs=2, inline=True,
+            runs=tmp_path_factory.mktemp("contract"),
         )  # fmt: skip
         assert run.state == "completed", run.status.reason
-        return Trained(Subject(run), folder)
+        return Trained(Subject(run))
 
     yield make
     patch.undo()
@@ -241,7 +245,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
     for name in techniques():
         for family in FAMILIES:
             for framework in FRAMEWORKS:
-                if name not in SLOW or family == "mlp":
+                if family in TRIED.get(name, FAMILIES):
                     yield framework, family, name
 
 
@@ -257,15 +261,18 @@ def off(found: np.ndarray, expected: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("framework", "family", "name"), list(cases()))
 def test_it_answers_or_says_why_not(
-    framework: str, family: str, name: str, trained: Callable[[str, str], Trained], tmp_path: Path
+    framework: str, family: str, name: str, trained: Callable[[str, str], Trained], made: Made, tmp_path: Path
 ) -> None:
     run, technique, why = trained(framework, family), find(name), reason(name, family, framework)
     if why:
         with pytest.raises(NotApplicable, match=why):
             technique.make(run.subject, tmp_path)
         return
-    artefact = technique.make(run.subject, tmp_path).write(tmp_path)
-    loaded, itself = load(tmp_path, artefact, 1), independent(tmp_path, artefact)
+    if family in SHARED:
+        folder, artefact = made(framework, family, name)
+    else:
+        folder, artefact = tmp_path, technique.make(run.subject, tmp_path).write(tmp_path)
+    loaded, itself = load(folder, artefact, 1), independent(folder, artefact)
     X = run.X.astype(artefact.dtype)
     several = {n: np.asarray(loaded.predict(X[:n])) for n in (1, 3, len(X))}
     whole = several[len(X)]
@@ -286,9 +293,9 @@ def test_it_answers_or_says_why_not(
         assert 1e-9 < off(whole, run.logits) < QUANTIZED[narrow]
         if hasattr(loaded, "stored"):
             kept = loaded.stored()
-            assert sum(n for kind, n in kept.items() if narrow in kind) >= 0.5 * sum(kept.values()), kept
+            assert sum(n for kind, n in kept.items() if narrow in kind) >= 0.4 * sum(kept.values()), kept  # tables: wide
     else:
-        smaller(run, technique, artefact, tmp_path, whole)
+        smaller(run, technique, artefact, folder, whole)
 
 
 def smaller(run: Trained, technique: Any, artefact: Artefact, folder: Path, found: np.ndarray) -> None:
