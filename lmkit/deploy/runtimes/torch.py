@@ -49,9 +49,10 @@ class TorchModel:
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of parameters and buffers, by their type; those of a quantized one by the type inside it."""
+        """The numbers of parameters and of buffers that are saved (a graph's rows are not), by their type; those of a
+        quantized one by the type inside it."""
         counted: Counter[str] = Counter()
-        for tensor in {id(t): t for t in (*self.module.parameters(), *self.module.buffers())}.values():
+        for tensor in {id(t): t for t in self.module.state_dict(keep_vars=True).values()}.values():
             for inner in (plain for plain in _inside(tensor) if wide(plain.shape)):
                 counted[str(inner.dtype).removeprefix("torch.")] += inner.numel()
         return dict(counted)

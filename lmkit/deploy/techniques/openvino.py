@@ -63,8 +63,12 @@ def static(subject: Subject, folder: Path) -> Artefact:
                 overflow_fix=nncf.OverflowFix.ENABLE if reduce else nncf.OverflowFix.DISABLE,
                 # the mean of each row's extremes, which is the default, cuts off what rows differ in
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                # of transformers it is the default, and puts outputs off by half of their size; without it by 3 %
+                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1),
             ),
         )
+    if all(node.get_type_name() != "FakeQuantize" for node in model.get_ops()):
+        raise NotApplicable("NNCF finds nothing to quantize in this model; take openvino-float16")
     return _saved(model, subject, folder, recipe, claims="int8")
 
 
