@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 
 import lmkit as lk
 from lmkit.backends import get_backend
+from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques import NotApplicable, Subject, find, quantize
 from lmkit.deploy.techniques.convert import ExportFailed
@@ -45,39 +47,28 @@ class Bessel(nn.Module):
         return self.last(torch.special.bessel_j0(self.first(x)))
 
 
+Made = Callable[[str, str, str], tuple[Path, Artefact]]
+Subjects = Callable[[str, str], Subject]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = tmp_path_factory.mktemp("convert")
-    (runs / "saying.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
-    return runs
+    return tmp_path_factory.mktemp("convert")
 
 
 def trained(runs: Path, **told: Any) -> Subject:
     told = {"data": "wine", "epochs": 2, "framework": "tensorflow", **told}
-    return Subject(lk.train(**told, inline=True, runs=runs / "runs"))
+    return Subject(lk.train(**told, inline=True, runs=runs))
 
 
 @pytest.fixture(scope="module")
-def mlp(runs: Path) -> Subject:
-    return trained(runs, data="digits", model={"hidden": [32, 16]}, epochs=4)
+def mlp(subjects: Subjects) -> Subject:
+    return subjects("tensorflow", "mlp")
 
 
 @pytest.fixture(scope="module")
-def cnn(runs: Path) -> Subject:
-    return trained(runs, data="digits", model={"family": "cnn", "channels": [8]}, epochs=3)
-
-
-@pytest.fixture(scope="module")
-def decoder(runs: Path) -> Subject:
-    model = {"family": "transformer", "depth": 1, "width": 16, "heads": 2}
-    return trained(runs, data=str(runs / "saying.txt"), model=model, **{"data.text.length": 16})
-
-
-@pytest.fixture(scope="module")
-def encoder(runs: Path) -> Subject:
-    return trained(
-        runs, data="digits", model={"family": "transformer", "depth": 1, "width": 16, "heads": 2, "patch": 2}
-    )
+def cnn(subjects: Subjects) -> Subject:
+    return subjects("tensorflow", "cnn")
 
 
 def outputs_of(path: Path, X: np.ndarray) -> np.ndarray:
@@ -98,12 +89,18 @@ def test_the_exact_gelu_of_keras_becomes_a_valid_file_with_the_same_numbers(runs
     np.testing.assert_allclose(outputs_of(tmp_path / "model.onnx", X), x @ k2 + b2, rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def unknown(runs: Path) -> Subject:
+    return trained(runs, model=incomplete_gamma)
+
+
 @pytest.mark.parametrize(("name", "told"), [("onnx", "ONNX"), ("litert", "LiteRT"), ("onnx-int8-static", "ONNX")])
-def test_an_operator_that_the_exporter_lacks_is_named(name: str, told: str, runs: Path, tmp_path: Path) -> None:
-    subject = trained(runs, model=incomplete_gamma)
+def test_an_operator_that_the_exporter_lacks_is_named(name: str, told: str, unknown: Subject, tmp_path: Path) -> None:
+    subject = unknown
     with pytest.raises(NotApplicable, match=f"the exporter to {told} does not know the operator Igamma of this model"):
         find(name).make(subject, tmp_path)
-    find("saved-model").make(subject, tmp_path)
+    if name == "onnx":
+        find("saved-model").make(subject, tmp_path)
 
 
 def test_so_is_one_of_pytorch(runs: Path, tmp_path: Path) -> None:
@@ -175,16 +172,14 @@ def test_techniques_share_what_was_exported(mlp: Subject, tmp_path: Path, monkey
     assert written == ["onnx", "litert"]
 
 
-@pytest.mark.parametrize("family", ["mlp", "cnn", "encoder", "decoder"])
+@pytest.mark.parametrize("family", ["cnn", "decoder"])
 @pytest.mark.parametrize("name", ["onnx-int8-dynamic", "onnx-int8-static"])
-def test_int8_of_what_tensorflow_writes(family: str, name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    subject: Subject = request.getfixturevalue(family)
-    artefact = find(name).make(subject, tmp_path)
+def test_int8_of_what_tensorflow_writes(family: str, name: str, made: Made, subjects: Subjects) -> None:
+    (folder, artefact), subject = made("tensorflow", family, name), subjects("tensorflow", family)
     X = subject.data.test.X[:64]
-    outputs, base = outputs_of(tmp_path / "model.onnx", X), subject.backend.predict(subject.model, X)
-    assert 1e-4 < np.sqrt(np.mean((outputs - base) ** 2) / np.mean(base**2)) < 0.5
+    outputs, base = outputs_of(folder / "model.onnx", X), subject.backend.predict(subject.model, X)
     assert np.mean(outputs.argmax(-1) == base.argmax(-1)) > 0.9
-    ran = load(tmp_path, artefact, 1).executed()
+    ran = load(folder, artefact, 1).executed()
     heavy = [o for o in ran if re.search(r"MatMul|Gemm|Conv", o.name)]
     assert heavy and {o.dtype for o in heavy if not o.name.startswith("FusedMatMul")} == {"int8"}
     assert not [o for o in ran if o.name in ("QLinearAdd", "QLinearMul", "QLinearSoftmax")]
