@@ -7,6 +7,7 @@ needs the finished one waits for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,12 @@ class Comparison(Sequence[Variant]):
         ]  # fmt: skip
 
     def to_list(self) -> list[dict[str, Any]]:
-        """One object a variant, as ``lmkit compare --json`` prints them; latency in milliseconds."""
+        """One object a variant, as ``lmkit compare --json`` prints them; latency in milliseconds.
+
+        What is no finite number is None, for JSON has no other word.
+        """
         unlike = noise(v.latency[0] for v in self.measured)
-        return [_told(v, unlike) for v in self]
+        return [_finite(_told(v, unlike)) for v in self]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/html": self.table.html, "text/plain": self.table.text}
@@ -202,6 +206,18 @@ def _told(variant: Variant, unlike: Interval) -> dict[str, Any]:
         "recipe": dict(variant.recipe),
         "flags": list(variant.flags),
     }  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """A value of JSON, with None for each number that is not finite."""
+    match value:
+        case dict():
+            return {name: _finite(one) for name, one in value.items()}
+        case list():
+            return [_finite(one) for one in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def compare(
