@@ -164,6 +164,13 @@ def _show_comparison(shown: Any) -> None:
     show_comparison(shown)
 
 
+def _show_sweep(shown: Any) -> None:
+    """Shows a sweep in a notebook."""
+    from lmkit.widgets.display import show_sweep
+
+    show_sweep(shown)
+
+
 def _teach_ipython() -> None:
     """Tells IPython, where we are imported in one, how what lives shows itself; nothing is imported for it."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
@@ -172,6 +179,7 @@ def _teach_ipython() -> None:
         for name in ("Run", "Runs"):
             known.for_type_by_name("lmkit.run", name, _show)
         known.for_type_by_name("lmkit.deploy.comparison", "Comparison", _show_comparison)
+        known.for_type_by_name("lmkit.sweeping.sweep", "Sweep", _show_sweep)
 
 
 _teach_ipython()

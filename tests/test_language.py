@@ -203,7 +203,7 @@ def test_a_watcher_knows_the_last_sample(runs: dict[str, lk.Run], monkeypatch: p
     assert feed.sample == last
     assert feed.metric == "bits_per_byte"
     assert not [mark for mark in feed.marks if mark.type == "sample"]
-    monkeypatch.setattr(monitor_module._watcher, "add", lambda monitor: None)
+    monkeypatch.setattr(monitor_module.watcher, "add", lambda monitor: None)
     monitor = monitor_module.Monitor([run])
     heard: list[Any] = []
     monitor.widget.send = lambda content, buffers=None: heard.append(content)

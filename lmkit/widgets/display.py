@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from lmkit.run import Run, Runs, attach
 
 if TYPE_CHECKING:
     from lmkit.deploy.comparison import Comparison
+    from lmkit.sweeping.sweep import Sweep
     from lmkit.widgets.comparison import LiveComparison
     from lmkit.widgets.monitor import Monitor
 
@@ -72,6 +74,41 @@ def show_comparison(compared: Comparison) -> None:
 
     for data, metadata in comparison_outputs(compared.now if compared.state == "failed" else compared)[1:]:
         display(data, metadata=metadata, raw=True)
+
+
+def show_sweep(sweep: Sweep) -> None:
+    """Displays a sweep as the output of a cell; what IPython calls for one at a cell's end."""
+    from IPython.display import display
+
+    if sweep.folder.driver() is not None:
+        if has_widgets():
+            from lmkit.widgets.sweep import LiveSweep
+
+            display(LiveSweep(sweep))
+            return
+        _follow(sweep)
+    from lmkit.widgets.output import sweep_outputs
+
+    for data, metadata in sweep_outputs(sweep):
+        if any(data.values()):
+            display(data, metadata=metadata, raw=True)
+
+
+def _follow(sweep: Sweep) -> None:
+    """Prints what its driver tells, a line a trial, until it has ended."""
+    log, offset = sweep.folder.log, sweep.folder.log.stat().st_size if sweep.folder.log.exists() else 0
+    driven = True
+    while driven:
+        driven = sweep.folder.driver() is not None  # asked first: what is read then is all there is
+        if log.exists():
+            with log.open("rb") as file:
+                file.seek(offset)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            offset += len(whole)
+            print(whole.decode(errors="replace"), end="")
+        if driven:
+            time.sleep(0.2)
 
 
 def show(shown: Run | Runs) -> None:

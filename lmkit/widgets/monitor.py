@@ -19,7 +19,7 @@ import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import anywidget
 import numpy as np
@@ -85,7 +85,7 @@ class Monitor:
         )
         self.widget.view_id = self.widget.model_id  # by which the page finds its own output in the notebook
         self.widget.on_msg(self._hear)
-        _watcher.add(self)
+        watcher.add(self)
 
     # -- what the page is told --------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Monitor:
                 getattr(run, kind)(*message.get("arguments", []))
                 if self.done:  # a run that had ended goes on
                     self.done = False
-                    _watcher.add(self)
+                    watcher.add(self)
             except LmkitError as error:
                 self.widget.send({"type": "refused", "run": message["run"], "text": str(error)})
 
@@ -201,15 +201,25 @@ def plotly_js() -> bytes:
     return _plotly[0]
 
 
+class Watched(Protocol):
+    """What the watcher looks at: a monitor, or a live table of a sweep."""
+
+    widget: Any
+    done: bool
+
+    def look(self) -> bool:
+        """Looks for what is new; returns whether there is more to see at once."""
+
+
 class _Watcher:
     """The one thread that looks at everything that is watched; it ends when nothing is."""
 
     def __init__(self) -> None:
-        self.monitors: weakref.WeakSet[Monitor] = weakref.WeakSet()
+        self.monitors: weakref.WeakSet[Watched] = weakref.WeakSet()
         self.thread: threading.Thread | None = None
         self.lock = threading.Lock()
 
-    def add(self, monitor: Monitor) -> None:
+    def add(self, monitor: Watched) -> None:
         with self.lock:
             self.monitors.add(monitor)
             if self.thread is None:
@@ -217,7 +227,7 @@ class _Watcher:
                 self.thread.start()
 
     def _look(self) -> None:
-        failures: Counter[Monitor] = Counter()
+        failures: Counter[Watched] = Counter()
         while True:
             behind = False
             for monitor in list(self.monitors):
@@ -237,4 +247,4 @@ class _Watcher:
             time.sleep(CATCH_UP_SECONDS if behind else LOOK_SECONDS)
 
 
-_watcher = _Watcher()
+watcher = _Watcher()

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lmkit import charts
 from lmkit.charts import comparison, learning_curves
 from lmkit.deploy.comparison import Comparison
 from lmkit.errors import LmkitError
 from lmkit.run import Run
+from lmkit.sweeping.sweep import Sweep
+
+SWEEP_CHARTS = ("parallel_coordinates", "sweep_history", "importance")
+"""What is drawn of a sweep, in this order."""
 
 
 def static_output(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -36,3 +41,15 @@ def comparison_outputs(compared: Comparison, constraint: str = "") -> list[tuple
     if compared.measured:
         chart = comparison(compared)._repr_mimebundle_()
     return [({"text/plain": text}, {}), ({"text/html": shown.html, "text/plain": shown.text}, {}), chart]
+
+
+def sweep_outputs(sweep: Sweep) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What is kept of a sweep: its best trials as a table, and each of ``SWEEP_CHARTS``, empty where it has none."""
+    shown = sweep.shown()
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = [({"text/html": shown.html, "text/plain": shown.text}, {})]
+    for name in SWEEP_CHARTS:
+        try:
+            found.append(getattr(charts, name)(sweep)._repr_mimebundle_())
+        except LmkitError:  # too few trials for it
+            found.append(({"text/plain": ""}, {}))
+    return found

@@ -17,9 +17,9 @@ def script(name: str) -> str:
 
 
 @cache
-def css(name: str) -> str:
-    """The style sheet ``name``."""
-    return (STATIC / f"{name}.css").read_text(encoding="utf-8")
+def css(*names: str) -> str:
+    """The style sheets of these names, one after the other."""
+    return "\n".join((STATIC / f"{name}.css").read_text(encoding="utf-8") for name in names)
 
 
 def sheet(name: str) -> W.HTML:

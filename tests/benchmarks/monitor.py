@@ -89,7 +89,7 @@ def figure_widget(n: int, as_array: bool) -> tuple[float, float]:
 def main() -> None:
     """Prints the table."""
     comm.create_comm = CountingComm
-    monitor_module._watcher.add = lambda monitor: None  # nobody looks but we
+    monitor_module.watcher.add = lambda monitor: None  # nobody looks but we
     print(f"{'steps so far':>12}  {'lmkit':>18}  {'FigureWidget, array':>22}  {'FigureWidget, list':>22}")
     for n in (100, 10_000, 100_000, 1_000_000):
         cells = [lmkit_monitor(n), figure_widget(n, True), figure_widget(n, False)]

@@ -46,7 +46,7 @@ class Page:
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks but the test itself."""
-    monkeypatch.setattr(monitor_module._watcher, "add", lambda monitor: None)
+    monkeypatch.setattr(monitor_module.watcher, "add", lambda monitor: None)
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def test_with_widgets_a_live_run_shows_its_monitor_and_in_the_end_a_picture_in_i
 ) -> None:
     monkeypatch.setenv("LMKIT_WIDGETS", "on")
     made: list[Monitor] = []
-    monkeypatch.setattr(monitor_module._watcher, "add", made.append)
+    monkeypatch.setattr(monitor_module.watcher, "add", made.append)
     shell.display_formatter.format(Run(folder))
     assert "application/vnd.jupyter.widget-view+json" in outputs[0]["data"]
     page = Page(made[0])

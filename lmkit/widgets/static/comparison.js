@@ -18,7 +18,7 @@ class View {
     this.chosen = ""
     this.sort = {column: -1, down: false}
     this.off = {group: new Set(), state: new Set(), run: new Set()}
-    this.root = element("div", {class: "lmkit-comparison", role: "group", "aria-label": "comparison",
+    this.root = element("div", {class: "lmkit-live lmkit-comparison", role: "group", "aria-label": "comparison",
       "data-lm-suppress-shortcuts": "true", onkeydown: passOn, onpointerdown: () => this.use(), onkeyup: () => this.use()})
     this.root.append(this.head(), this.ship(), this.filters(), this.tableParts(), this.chartParts(), this.foot())
     el.append(this.root)
@@ -129,7 +129,7 @@ class View {
   hear(message, buffers) {
     if (message.type === "plotly") return receivePlotly(buffers[0])
     if (message.type === "said") return this.say(message.text, message.bad)
-    if (message.type === "ended") return void setTimeout(() => this.replace(message.outputs), 1000)
+    if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, message.outputs), 1000)
     const {status, columns, rows, chart, advice} = message
     if (message.anew) this.rows = []
     if (status && status.state !== this.status.state) this.say("")
@@ -159,19 +159,6 @@ class View {
     this.say("")
     this.other.value = ""
     this.model.send({type: "add", names})
-  }
-
-  // Puts the static outputs in the place of the widget in the notebook itself. The kernel does so by the outputs' display ids,
-  // but JupyterLab forgets those when the page is loaded again: then we look for our own outputs.
-  replace(outputs) {
-    const cells = this.root.isConnected ? this.model.widget_manager?.context?.model?.cells : null, id = this.model.get("view_id")
-    for (const cell of cells ?? []) {
-      for (let i = 0; i < (cell.outputs?.length ?? 0); i++) {
-        if (cell.outputs.get(i).data?.["application/vnd.jupyter.widget-view+json"]?.model_id !== id) continue
-        const own = (k) => k === i || (k < cell.outputs.length && cell.outputs.get(k).metadata?.lmkit === id)
-        outputs.forEach((output, n) => own(i + n) && cell.outputs.set(i + n, {output_type: "display_data", ...output}))
-      }
-    }
   }
 
   say(text, bad = false) {
@@ -258,29 +245,16 @@ class View {
     return row.state === "measured" && row.flags.length ? "flagged" : row.state
   }
 
-  // Numbers as numbers, texts as texts; what has no value stands last, whichever way.
   compare(a, b) {
-    const {column, down} = this.sort, [x, y] = [a, b].map((r) => (r.state === "measured" || column === 0 ? r.cells[column] : null))
-    if (!x || !y) return (x ? 0 : 1) - (y ? 0 : 1)
-    const order = x.value !== undefined && y.value !== undefined ? x.value - y.value : x.text.localeCompare(y.text, "en", {numeric: true})
-    return down ? -order : order
+    const {column, down} = this.sort
+    return cellOrder(...[a, b].map((r) => (r.state === "measured" || column === 0 ? r.cells[column] : null)), down)
   }
 
   fillHead() {
     const key = JSON.stringify([this.columns, this.sort])
     if (key === this.headKey) return
     this.headKey = key
-    const focused = [...this.headRow.children].findIndex((th) => th.contains(document.activeElement))
-    this.headRow.replaceChildren(...this.columns.map((title, i) => {
-      const own = this.sort.column === i, mark = own ? (this.sort.down ? "▾" : "▴") : ""
-      const next = () => {
-        this.sort = !own ? {column: i, down: false} : this.sort.down ? {column: -1, down: false} : {column: i, down: true}
-        this.fill()
-      }
-      return element("th", {scope: "col", "aria-sort": own ? (this.sort.down ? "descending" : "ascending") : "none", class: i ? "" : "lmkit-first"},
-        element("button", {type: "button", title: `sort by ${title}`, onclick: next}, title, element("i", {}, mark)))
-    }))
-    if (focused >= 0) this.headRow.children[focused]?.querySelector("button").focus()
+    sortableHead(this.headRow, this.columns, this.sort, (sort) => ((this.sort = sort), this.fill()))
   }
 
   lines(row) {

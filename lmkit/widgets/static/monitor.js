@@ -192,7 +192,7 @@ class View {
   hear(message, buffers) {
     if (message.type === "plotly") return receivePlotly(buffers[0])
     if (message.type === "refused") return this.say(message.text, true)
-    if (message.type === "ended") return void setTimeout(() => this.replace(message.output), 1000)
+    if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, [message.output]), 1000)
     this.heard = Date.now()
     let next = 0
     const values = () => {
@@ -214,18 +214,6 @@ class View {
       if (told.epochs) run.epochs.take(told.epochs, values())
     }
     this.draw()
-  }
-
-  // Puts the static chart in the place of the widget in the notebook itself. The kernel does so by the output's display id,
-  // but JupyterLab forgets those when the page is loaded again: then we look for our own output.
-  replace(output) {
-    const cells = this.root.isConnected ? this.model.widget_manager?.context?.model?.cells : null
-    for (const cell of cells ?? []) {
-      for (let i = 0; i < (cell.outputs?.length ?? 0); i++) {
-        const view = cell.outputs.get(i).data?.["application/vnd.jupyter.widget-view+json"]
-        if (view?.model_id === this.model.get("view_id")) cell.outputs.set(i, {output_type: "display_data", ...output})
-      }
-    }
   }
 
   status(run, {status, metric, marks}) {

@@ -56,3 +56,37 @@ function duration(seconds) {
   const minutes = Math.round(seconds / 60)
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`
 }
+
+// -- live tables ---------------------------------------------------------------------------------
+
+// Puts the static outputs in the place of a widget in the notebook itself. The kernel does so by the outputs' display ids, but
+// JupyterLab forgets those when the page is loaded again: then we look for our own outputs.
+function replaceOutputs(model, root, outputs) {
+  const cells = root.isConnected ? model.widget_manager?.context?.model?.cells : null, id = model.get("view_id")
+  for (const cell of cells ?? []) {
+    for (let i = 0; i < (cell.outputs?.length ?? 0); i++) {
+      if (cell.outputs.get(i).data?.["application/vnd.jupyter.widget-view+json"]?.model_id !== id) continue
+      const own = (k) => k === i || (k < cell.outputs.length && cell.outputs.get(k).metadata?.lmkit === id)
+      outputs.forEach((output, n) => own(i + n) && cell.outputs.set(i + n, {output_type: "display_data", ...output}))
+    }
+  }
+}
+
+// Cells in order: numbers as numbers, texts as texts; what has no value stands last, whichever way.
+function cellOrder(x, y, down) {
+  if (!x || !y) return (x ? 0 : 1) - (y ? 0 : 1)
+  const order = x.value !== undefined && y.value !== undefined ? x.value - y.value : x.text.localeCompare(y.text, "en", {numeric: true})
+  return down ? -order : order
+}
+
+// The head of a table that is sorted by a click, the other way by a second, and in its first order by a third.
+function sortableHead(row, columns, sort, choose) {
+  const focused = [...row.children].findIndex((th) => th.contains(document.activeElement))
+  row.replaceChildren(...columns.map((title, i) => {
+    const own = sort.column === i, mark = own ? (sort.down ? "▾" : "▴") : ""
+    const next = () => choose(!own ? {column: i, down: false} : sort.down ? {column: -1, down: false} : {column: i, down: true})
+    return element("th", {scope: "col", "aria-sort": own ? (sort.down ? "descending" : "ascending") : "none", class: i ? "" : "lmkit-first"},
+      element("button", {type: "button", title: `sort by ${title}`, onclick: next}, title, element("i", {}, mark)))
+  }))
+  if (focused >= 0) row.children[focused]?.querySelector("button").focus()
+}

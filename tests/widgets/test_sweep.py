@@ -1,0 +1,200 @@
+"""The live sweep's side of the kernel: what it tells the page, what it does when asked, what a notebook keeps."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython import get_ipython
+from IPython.testing.globalipapp import start_ipython
+from written_run import written_run
+from written_sweep import driven, written_sweep, written_trial
+
+import lmkit as lk
+from lmkit.widgets import monitor as monitor_module
+from lmkit.widgets import sweep as sweep_module
+from lmkit.widgets.output import SWEEP_CHARTS, sweep_outputs
+from lmkit.widgets.sweep import LiveSweep, told
+
+GRID = {"training.optimizer.lr": [0.1, 0.01], "model.hidden": [[32], [64, 32]]}
+PNG = {"application/vnd.plotly.v1+json", "image/png", "text/plain"}
+
+
+@pytest.fixture(autouse=True)
+def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the test."""
+    monkeypatch.setattr(monitor_module.watcher, "add", lambda live: None)
+    monkeypatch.setattr(sweep_module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(sweep_module, "PATIENCE", 0)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> lk.Sweep:
+    """A sweep that is driven: one trial has completed, one is running, two are still to come."""
+    made = written_sweep(tmp_path, grid=GRID)
+    driven(made)
+    written_trial(made, made.space.combination(0), {"val_loss": 0.5})
+    run = written_run(
+        tmp_path / "runs", state="running", losses=[1.0] * 6, epochs=[{"val_loss": 0.9}, {"val_loss": 0.7}],
+        status={"epoch": 3, "epochs": 20, "seconds": 5.0}, data="wine",
+    )  # fmt: skip
+    written_trial(made, made.space.combination(1), state="running", run=run.path)
+    return made
+
+
+class Page:
+    """What a page hears, and asks."""
+
+    def __init__(self, live: LiveSweep) -> None:
+        self.live, self.heard = live, []
+        live.widget.send = lambda message, buffers=None: self.heard.append(json.loads(json.dumps(message)))  # type: ignore[method-assign]
+
+    def ask(self, kind: str, **message: Any) -> None:
+        self.live._hear(None, {"type": kind, **message}, [])
+
+    def take(self, kind: str) -> dict[str, Any]:
+        found = [h for h in self.heard if h["type"] == kind]
+        self.heard.clear()
+        assert found, f"nothing of the kind {kind}"
+        return found[-1]
+
+
+def texts(row: dict[str, Any]) -> list[str | None]:
+    return [cell and cell["text"] for cell in row["cells"]]
+
+
+def test_the_page_is_told_what_is_new(sweep: lk.Sweep) -> None:
+    page = Page(LiveSweep(sweep))
+    page.ask("hello")
+    whole = page.take("news")
+    assert whole["anew"] and whole["columns"] == ["trial", "state", "lr", "hidden", "val_loss", "time", "run"]
+    first, second = whole["rows"]
+    assert texts(first) == ["1", "completed", "0.1", "[32]", "0.5", "2.0 s", None] and first["best"]
+    # of one that runs: where it stands, and its newest number
+    assert texts(second)[1:6] == ["epoch 3 of 20", "0.1", "[64, 32]", "0.7", "5.0 s"]
+    assert second["run"].endswith(texts(second)[6]) and second["state"] == "running"
+    status = whole["status"]
+    assert (status["state"], status["done"], status["total"]) == ("running", 1, 4)
+    assert status["left"] == 2.0 * 3 / 2, "three to come, two at a time, 2 s each"
+    assert status["best"] == "best: trial 1, val_loss 0.5" and status["doing"] == "1 running, 1 completed"
+    assert set(whole["charts"]) == set(SWEEP_CHARTS)
+    assert whole["charts"]["sweep_history"]["data"] and "too few" in whole["charts"]["importance"]["words"]
+    page.live.look()
+    assert page.heard == [], "nothing is new"
+    written_trial(sweep, sweep.space.combination(2), state="failed", error="the loss is nan\nand more")
+    page.live.look()
+    news = page.take("news")
+    assert [r["name"] for r in news["rows"]] == ["1", "2", "3"], "more rows are told as a whole"
+    assert news["rows"][2]["error"] == "the loss is nan\nand more" and "columns" not in news
+
+
+def test_what_changes_alone_is_told(sweep: lk.Sweep) -> None:
+    page = Page(LiveSweep(sweep))
+    page.ask("hello")
+    page.heard.clear()
+    sweep.folder.trial_folders()[1].finish(
+        {"state": "completed", "values": {"val_loss": 0.3}, "run": None, "seconds": 6.0}
+    )
+    page.live.look()
+    news = page.take("news")
+    assert [(r["name"], r["best"]) for r in news["rows"]] == [("1", False), ("2", True)]
+    assert len(news["charts"]["sweep_history"]["data"]) == 2
+
+
+def test_numbers_that_are_none_can_be_told(tmp_path: Path) -> None:
+    made = written_sweep(tmp_path, grid=GRID)
+    written_trial(made, made.space.combination(0), {"val_loss": float("nan")}, state="pruned")
+    (row,) = told(made, made.trials)["rows"]
+    assert texts(row)[4] == "nan"
+    json.dumps(row, allow_nan=False)
+
+
+def test_cancelled_from_the_page(sweep: lk.Sweep) -> None:
+    page = Page(LiveSweep(sweep))
+    page.ask("cancel")
+    (line,) = sweep.folder.control.read()[0]
+    assert line["command"] == "stop" and page.live.used
+    sweep.folder.lock.unlink()
+    page.ask("cancel")
+    assert "nobody drives it" in page.take("said")["text"]
+    page.live.look()
+    assert page.take("news")["status"]["state"] == "interrupted" and page.live.done
+
+
+def test_a_page_may_ask_nothing_else(sweep: lk.Sweep) -> None:
+    page = Page(LiveSweep(sweep))
+    for kind in ("look", "say", "_tell", "__class__", "bundle"):
+        page.ask(kind, text="x")
+    assert page.heard == []
+
+
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is displayed, as the messages that a front end would get."""
+    shell = start_ipython() or get_ipython()
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(shell.display_pub, "publish", lambda **message: found.append(message))
+    lk._teach_ipython()
+    return found
+
+
+def test_live_it_is_a_widget_and_in_the_end_table_and_charts(
+    sweep: lk.Sweep, outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMKIT_WIDGETS", "on")
+    seen: list[Any] = []
+    monkeypatch.setattr(monitor_module.watcher, "add", seen.append)
+    get_ipython().display_formatter.format(sweep)
+    assert "application/vnd.jupyter.widget-view+json" in outputs[0]["data"]
+    places = [o["transient"]["display_id"] for o in outputs]
+    assert len(places) == 1 + len(SWEEP_CHARTS)
+    outputs.clear()
+    sweep.folder.lock.unlink()
+    (live,) = seen
+    live.look()
+    assert [o["transient"]["display_id"] for o in outputs] == places and all(o["update"] for o in outputs)
+    table, parallel, history, importance = [o["data"] for o in outputs]
+    assert "<script" not in table["text/html"] and "interrupted" in table["text/html"]
+    assert set(parallel) == set(history) == PNG
+    assert importance == {"text/plain": ""}, "too few trials"
+    assert live.done
+
+
+def test_whoever_uses_it_keeps_it_until_it_is_closed(sweep: lk.Sweep, outputs: list[dict[str, Any]]) -> None:
+    live = LiveSweep(sweep)
+    page = Page(live)
+    live._ipython_display_()
+    page.ask("used")
+    outputs.clear()
+    sweep.folder.lock.unlink()
+    live.look()
+    assert outputs == [] and live.done
+    page.ask("close")
+    assert len(outputs) == len(page.take("ended")["outputs"]) == 1 + len(SWEEP_CHARTS)
+
+
+def test_without_widgets_it_prints_what_its_driver_tells(
+    sweep: lk.Sweep, outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LMKIT_WIDGETS", "off")
+
+    def ends(seconds: float) -> None:
+        with sweep.folder.log.open("a") as log:
+            log.write("trial 2/4  completed  val_loss 0.3\n")
+        sweep.folder.lock.unlink(missing_ok=True)
+
+    monkeypatch.setattr(time, "sleep", ends)
+    get_ipython().display_formatter.format(sweep)
+    assert "trial 2/4  completed  val_loss 0.3\n" in capsys.readouterr().out
+    assert [set(o["data"]) for o in outputs] == [{"text/html", "text/plain"}, PNG, PNG]
+
+
+def test_what_a_notebook_keeps_of_a_hundred_trials_is_small(tmp_path: Path) -> None:
+    made = written_sweep(tmp_path, search={"lr": "1e-4..1e-1:log", "model.dropout": "0..0.5"}, trials=100)
+    for i in range(100):
+        given = made.space.draw(i, 0)
+        written_trial(made, given, {"val_loss": 1 + given["lr"]}, notebook=False)
+    assert len(json.dumps([data for data, _ in sweep_outputs(made)])) <= 150_000
