@@ -22,6 +22,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> lk.Run:
     return lk.train(data="wine", model={"hidden": [8]}, epochs=4, lr=0.05, inline=True, runs=folder)
 
 
+@pytest.fixture(scope="module")
+def mlflow(run: lk.Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database that was told of the run; making one takes seconds."""
+    where = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'm.db'}"
+    lk.mirror(run, to="mlflow", where=where)
+    return where
+
+
 @pytest.fixture
 def resumed(tmp_path: Path) -> lk.Run:
     """Six steps, of which the last two were trained again."""
@@ -80,19 +88,17 @@ def test_tensorboard_knows_what_the_run_was_configured_with(run: lk.Run, tmp_pat
     assert end(kept["_hparams_/session_end_info"].plugin_data.content).status == 1
 
 
-def test_told_twice_is_shown_once(run: lk.Run, tmp_path: Path) -> None:
+def test_told_twice_is_shown_once(run: lk.Run, mlflow: str, tmp_path: Path) -> None:
     for _ in range(2):
         lk.mirror(run, where=tmp_path)
-        lk.mirror(run, "mlflow", where=f"sqlite:///{tmp_path / 'm.db'}")
+    lk.mirror(run, "mlflow", where=mlflow)
     assert len(scalars(tmp_path / run.name).Scalars("step/loss")) == len(run.steps)
-    client, found = tracked(run, f"sqlite:///{tmp_path / 'm.db'}")
+    client, found = tracked(run, mlflow)
     assert len(client.get_metric_history(found.info.run_id, "step/loss")) == len(run.steps)
 
 
-def test_mlflow_reads_every_number_back(run: lk.Run, tmp_path: Path) -> None:
-    where = f"sqlite:///{tmp_path / 'm.db'}"
-    lk.mirror(run, to="mlflow", where=where)
-    client, found = tracked(run, where)
+def test_mlflow_reads_every_number_back(run: lk.Run, mlflow: str) -> None:
+    client, found = tracked(run, mlflow)
     assert found.info.status == "FINISHED"
     assert found.info.run_name == run.name
     assert found.data.params["training.optimizer.lr"] == "0.05"
