@@ -84,6 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> lk.Run:
 def compared(run: lk.Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparison]:
     """A comparison of which nothing is measured yet; ``passes[-1].step`` lets it go on."""
     monkeypatch.setattr(working, "Session", Pass)
+    monkeypatch.setattr("lmkit.deploy.comparison.AT_ONCE_SECONDS", 0.0)
     passes.clear()
     found = lk.compare(run, list(FOUND), wait=False)
     yield found
