@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from lmkit.sweeping import driver
+from lmkit.sweeping.engines import connect
 from lmkit.sweeping.trial import Job
 
 Work = Callable[[Job], dict[str, Any]]
@@ -48,6 +49,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Work], None]]:
 PATIENT = {
     "PYTHONUNBUFFERED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # whose handlers may wait for ever where Ray forks the server of a client
     "RAY_raylet_start_wait_time_s": "240",  # a machine may be busy
     "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
 }
@@ -98,7 +100,7 @@ def ray() -> Iterator[str]:
         with process(*inside, before=alone) as server, process(FORWARD, "tcp:0", f"unix:{folder}/s") as entry:
             until(server, "Ray runtime started")
             name = f"ray://127.0.0.1:{until(entry, '').strip()}"
-            ray.init(name, log_to_driver=False)  # one connection for all tests: each takes seconds
+            connect(name, 1)  # one connection for all tests, as each takes seconds: Ray keeps it where there is one
             try:
                 yield name
             finally:

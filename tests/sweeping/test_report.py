@@ -21,7 +21,7 @@ ERROR = "the run failed: the loss is nan: <training> diverged\nand more"
 
 
 def filled(root: Path, count: int, **sweep: object) -> lk.Sweep:
-    """A sweep of so many trials, of which each tenth failed, and one has a run."""
+    """A sweep of so many trials, of which each tenth failed, and all others have the same run."""
     made = written_sweep(root, trials=count, **SPACE, **sweep)  # type: ignore[arg-type]
     run = written_run(root / "runs", losses=falling(60), epochs=[{"loss": 0.9, "val_loss": 0.8}] * 3, data="wine")
     for i in range(count):
@@ -29,7 +29,7 @@ def filled(root: Path, count: int, **sweep: object) -> lk.Sweep:
         if i % 10 == 9:
             written_trial(made, given, state="failed", error=ERROR)
         else:
-            written_trial(made, given, {"val_loss": 1 + given["lr"]}, run=run.path if i == 0 else None)
+            written_trial(made, given, {"val_loss": 1 + given["lr"]}, run=run.path)
     return made
 
 
@@ -54,10 +54,11 @@ def test_it_is_the_index_of_a_hundred_trials(sweep: lk.Sweep, page: Path) -> Non
     assert page.stat().st_size <= 2_000_000
     assert sorted(path.resolve() for path in links(page)) == [t.notebook for t in sweep.trials]
     text = page.read_text()
-    assert "<script" not in text and text.count("<img") >= 3
+    assert "<script" not in text and text.count("<img") == 4, "three charts of the sweep, and the curves of the best"
     best = sweep.leader(sweep.trials)
     assert best and f"Trial {best.number}, with" in text
     assert "lmkit sweep train --name night-1" in text, "how to go on"
+    assert best.run and f"lmkit train {best.run / 'experiment.yaml'}" in text, "and how to repeat the best"
     assert "&lt;training&gt; diverged" in text
 
 

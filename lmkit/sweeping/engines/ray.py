@@ -160,19 +160,29 @@ def connect(address: str, workers: int | None) -> Ray:
     if own:
         if address != "auto":
             _need_client_server(name, address)
-        try:
-            with _signals_kept():
-                ray.init(name if address != "auto" else "auto", log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:
-            with suppress(Exception):
-                ray.shutdown()
-            raise no_answer(name, str(error).partition("\n")[0] or type(error).__name__, HINT) from None
+        _init(name, address)
     try:
         return Ray(name, workers, own)
     except BaseException:
         if own:
             ray.shutdown()
         raise
+
+
+def _init(name: str, address: str) -> None:
+    """Connects this process."""
+    import ray
+
+    for last in (False, True):
+        try:
+            with _signals_kept():
+                ray.init(name if address != "auto" else "auto", log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except Exception as error:
+            with suppress(Exception):
+                ray.shutdown()
+            if last or not isinstance(error, ConnectionAbortedError):  # Ray's server for this client did not start
+                raise no_answer(name, str(error).partition("\n")[0] or type(error).__name__, HINT) from None
 
 
 def _need_client_server(name: str, address: str) -> None:
