@@ -109,6 +109,9 @@ class Backend(Protocol):
     def predict(self, model: Any, X: np.ndarray) -> np.ndarray:
         """Logits (rows, outputs) of prepared rows. Dropout is off."""
 
+    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What a loss of somebody's own, named by its reference, says of each row (rows,) of outputs that are given."""
+
     def cannot_export(self, kind: str, technique: str) -> str:
         """Why a format (onnx, program, saved_model, litert, litert_float16) cannot be written; empty where it can.
 

@@ -157,16 +157,16 @@ def _write(run: Run, technique: str, made: Path, folder: Path, layout: str) -> N
     name = re.sub(r"[^\w.-]", "-", spec.name)
     where = LAYOUTS[layout].format(name=name)
     artefact = _placed(made, folder / where, layout)
-    tensors = _tensors(folder / where, artefact, known.outputs)
+    data = prepare(spec.data, spec.seed, spec.training.precision, run.path.parent)
+    part = next(p for p in (data.test, data.validation, data.training) if len(p.X))
+    logits, few = _predicted(folder / where, part.X)
+    tensors = _tensors(folder / where, artefact, logits)
     if layout == "triton":
         (folder / where).with_name("config.pbtxt").write_text(triton_config(name, tensors), encoding="utf-8")
     signature = {
         "name": spec.name, "task": known.task, "artefact": where, "inputs": _inputs(known),
         "outputs": _outputs(run), "tensors": tensors,
     }  # fmt: skip
-    data = prepare(spec.data, spec.seed, spec.training.precision, run.path.parent)
-    part = next(p for p in (data.test, data.validation, data.training) if len(p.X))
-    logits, few = _predicted(folder / where, part.X)
     example = {"rows": _raw_rows(run, data), "predictions": known.decode(few).tolist()}
     if known.task != "regression":
         example["probabilities"] = known.probabilities(few).tolist()
@@ -199,23 +199,24 @@ def _placed(made: Path, place: Path, layout: str) -> Artefact:
     return replace(artefact, entry="." if inside else artefact.entry).write(place)
 
 
-def _tensors(place: Path, artefact: Artefact, outputs: int) -> dict[str, dict[str, Any]]:
+def _tensors(place: Path, artefact: Artefact, logits: np.ndarray) -> dict[str, dict[str, Any]]:
     """Name, shape (None: any number) and type of what the artefact itself takes and gives.
 
-    Of an ONNX file as the file says; elsewhere nothing goes by name.
+    Of an ONNX file as the file says; elsewhere nothing goes by name, and what is given is as ``logits`` were.
     """
     if artefact.runtime != "onnxruntime":
         given = {"name": None, "shape": [None, *artefact.row], "dtype": artefact.dtype}
-        return {"input": given, "output": {"name": None, "shape": [None, outputs], "dtype": "float32"}}
+        found = {"name": None, "shape": [None, *logits.shape[1:]], "dtype": logits.dtype.name}
+        return {"input": given, "output": found}
     import onnxruntime
 
     session = onnxruntime.InferenceSession(place / artefact.entry, providers=["CPUExecutionProvider"])
-    found = {}
+    told = {}
     for kind, tensors in (("input", session.get_inputs()), ("output", session.get_outputs())):
         (one,) = tensors
         shape = [n if isinstance(n, int) else None for n in one.shape]
-        found[kind] = {"name": one.name, "shape": shape, "dtype": TYPES[one.type[len("tensor(") : -1]][0]}
-    return found
+        told[kind] = {"name": one.name, "shape": shape, "dtype": TYPES[one.type[len("tensor(") : -1]][0]}
+    return told
 
 
 def triton_config(name: str, tensors: dict[str, dict[str, Any]]) -> str:
@@ -323,18 +324,12 @@ def scores(run: Run, logits: np.ndarray, data: Dataset) -> dict[str, dict[str, f
     """
     import numpy as np
 
-    from lmkit.data.metrics import of_language, part_metrics
-    from lmkit.specs.losses import loss_value, resolve_loss
+    from lmkit.deploy.scoring import Given, scored
 
     known, y = run.preprocessing, np.asarray(data.test.y[:])
-    loss = resolve_loss(run.experiment.training.loss, known.task)
-    width = logits.shape[-1]
-    losses = [loss_value(loss, z.reshape(-1, width), t.reshape(-1)) for z, t in zip(logits, y, strict=True)]
-    by_row = {"loss": np.array(losses)}
-    if known.task == "language":
-        values = of_language(float(by_row["loss"].mean()), "test", known)
-    else:
-        values = part_metrics(loss, logits, y, known)
+    values = scored(run, logits, data)
+    by_row = {"loss": Given(run, logits, data).losses("test")}
+    if known.task != "language":
         found, truth = known.decode(logits), known.restore(y)
         by_row |= {"mae": np.abs(found - truth)} if known.task == "regression" else {"accuracy": found == truth}
     draw = np.random.default_rng(0)

@@ -15,6 +15,7 @@ from lmkit.deploy.artefact import RECORD
 from lmkit.deploy.bench import serve
 from lmkit.deploy.keeping import conditions
 from lmkit.deploy.registering import origin, register
+from lmkit.deploy.scoring import scored
 from lmkit.deploy.techniques import Subject, find
 from lmkit.run import attach
 
@@ -66,24 +67,14 @@ class Maker:
 
     def score(self, logits: str, baseline: str) -> dict[str, Any]:
         """What logits of the test part score, and how far they are from the baseline's."""
-        from lmkit.data.metrics import of_language, part_metrics
-        from lmkit.specs.losses import loss_value, resolve_loss
-
         data, known = self.subject.data, self.subject.run.preprocessing
         found, base = np.load(logits).astype(np.float64), np.load(baseline).astype(np.float64)
-        loss = resolve_loss(self.subject.run.experiment.training.loss, known.task)
         if not np.isfinite(found).all():  # that is told by the proof; metrics would fail, or mean nothing
             return {"metrics": {}, "divergence": math.inf, "agreement": None}
         size = float(np.sqrt(np.mean(base**2))) or 1.0
         agree = float(np.mean(known.decode(found) == known.decode(base))) if known.task != "regression" else None
-        y, metrics = np.asarray(data.test.y), dict[str, float]()
-        if len(y) and known.task == "language":  # every place of a text is one to be right at
-            mean = loss_value(loss, found.reshape(-1, found.shape[-1]), y.reshape(-1))
-            metrics = {"loss": mean, **of_language(mean, "test", known)}
-        elif len(y):
-            metrics = part_metrics(loss, found, y, known)
         return {
-            "metrics": metrics,
+            "metrics": scored(self.subject.run, found, data) if len(data.test.X) else {},
             "divergence": float(np.sqrt(np.mean((found - base) ** 2))) / size,
             "agreement": agree,
         }

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from lmkit.backends.base import CannotNarrow
 from lmkit.backends.tensorflow import checkpoints, export, models
+from lmkit.backends.tensorflow.losses import OwnLoss
 from lmkit.backends.tensorflow.models import own
 from lmkit.backends.tensorflow.training import TensorFlowTrainer
 from lmkit.errors import MissingPackage
@@ -81,6 +82,11 @@ class TensorFlowBackend:
             graph = tf.function(lambda tokens: model(tokens, training=False), autograph=False, reduce_retracing=True)
             vars(model)["lmkit_graph"] = graph
         return graph(x).numpy()
+
+    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What a loss of somebody's own says of each row (rows,)."""
+        found = OwnLoss(loss)(tf.constant(y), tf.constant(outputs))
+        return tf.broadcast_to(found, y.shape[:1]).numpy().astype("float64")
 
     def cannot_export(self, kind: str, technique: str) -> str:
         """Why the format ``kind`` cannot be written for a technique; empty where it can."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lmkit.backends.torch import checkpoints, export, models, pruning
+from lmkit.backends.torch.losses import OwnLoss
 from lmkit.backends.torch.models.own import OwnModel
 from lmkit.backends.torch.training import TorchTrainer, device
 
@@ -66,6 +67,12 @@ class TorchBackend:
                 return model(x).cpu().numpy()
         finally:
             model.train(training)
+
+    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What a loss of somebody's own says of each row (rows,)."""
+        with torch.inference_mode():
+            found = OwnLoss(loss)(torch.from_numpy(outputs), torch.from_numpy(y), "none")
+        return found.reshape(len(y), -1).mean(1).numpy().astype("float64")
 
     def cannot_export(self, kind: str, technique: str) -> str:
         """Why the format ``kind`` cannot be written for a technique; empty where it can."""
