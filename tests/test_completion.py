@@ -33,7 +33,7 @@ def offered(text: str) -> list[str]:
         ("%lmkit nothing ", []),
         ("%lmkit run tr", ["train"]),
         ("%lmkit templates -", []),
-        ("%lmkit report last -", ["-o", "--runs"]),
+        ("%lmkit report last -", ["-o", "--compared", "--sweep", "--interactive", "--runs"]),
         ("%lmkit pause last ", ["--runs"]),
         ("%lmkit train e.yaml -p batch", ["data.batch_size"]),
         ("%lmkit train e.yaml -p training.optimizer.w", ["training.optimizer.weight_decay"]),
