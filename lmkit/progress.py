@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from lmkit.events import Event
@@ -131,6 +132,15 @@ def end_line(status: Status) -> str:
     words: list[Any] = [status.state, f"({status.reason})" if status.reason else ""]
     words += [f"after {status.step} steps in {time_text(status.seconds)}", f"— test: {numbers}" if numbers else ""]
     return " ".join(w for w in words if w)
+
+
+def seconds_left(took: Sequence[float], to_come: int, at_once: int) -> float | None:
+    """Until what is to come is done, if each takes what the others took on average; None where none has been done.
+
+    >>> seconds_left([2.0, 4.0], 4, at_once=2)
+    6.0
+    """
+    return sum(took) / len(took) * to_come / max(1, min(at_once, to_come)) if took else None
 
 
 def time_text(seconds: float) -> str:

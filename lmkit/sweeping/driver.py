@@ -17,7 +17,7 @@ from typing import Any
 
 from lmkit.errors import LmkitError
 from lmkit.events import history
-from lmkit.progress import time_text
+from lmkit.progress import seconds_left, time_text
 from lmkit.runfolder import RunFolder
 from lmkit.sweeping.engines import Engine, EngineLost, connect
 from lmkit.sweeping.folder import SweepFolder, Trial, TrialFolder, write_json
@@ -53,6 +53,7 @@ class Driver:
         self.rule = read_rule(self.spec["prune"])
         self.wanted: int = self.settings["trials"]
         self.running: dict[Future[dict[str, Any]], TrialFolder] = {}
+        self.took: list[float] = []
         self.deaths: Counter[Path] = Counter()
         self.histories: dict[Path, dict[float, float]] = {}
         self.ending = False
@@ -66,6 +67,7 @@ class Driver:
         with self.folder.driving() as self.token:
             self.asked = self.folder.control.read(quiet=True)[1]
             trials = self._tidy()
+            self.took = [t.seconds for t in trials if t.done]
             self.method = self._method(trials)
             engine = self.engine or connect(self.settings["engine"], self.settings["workers"])
             try:
@@ -144,6 +146,7 @@ class Driver:
         trial = folder.read()
         self._look_at(folder, trial.run)
         if trial.done:
+            self.took.append(trial.seconds)
             self.method.tell(trial, self.histories.get(folder.path, {}))
         self.tell(self._line(trial, told))
         if state == "lost":
@@ -157,7 +160,9 @@ class Driver:
             f"{o.name} {v:.4g}" for o in self.objectives if isinstance(v := trial.values.get(o.name), int | float)
         ]
         given = " ".join(f"{k.rpartition('.')[2]}={_short(v)}" for k, v in trial.parameters.items())
-        words = [f"trial {trial.number}/{self.wanted}", trial.state, *numbers, given, f"({time_text(trial.seconds)})"]
+        left = seconds_left(self.took, self.wanted - len(self.took), self.settings["workers"])
+        took = f"({time_text(trial.seconds)}{f', about {time_text(left)} left' if left and not self.ending else ''})"
+        words = [f"trial {trial.number}/{self.wanted}", trial.state, *numbers, given, took]
         error = told.get("error") or ""
         return "  ".join(words) + (f"  {error}" if error else "")
 

@@ -59,6 +59,7 @@ HINTS = {
     "model.heads": Hint(unit="a layer"),
     "model.depth": Hint(unit="blocks"),
     "model.width": Hint(unit="numbers a place"),
+    "model.head_size": Hint(empty="width / heads", rare=True),
     "model.kv_heads": Hint(empty="as many as heads", rare=True),
     "model.feedforward": Hint(empty="4 × width"),
     "model.context": Hint(empty="the length of a row", rare=True),

@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import traitlets
 
 from lmkit import charts
 from lmkit.errors import LmkitError
-from lmkit.progress import time_text
+from lmkit.progress import seconds_left, time_text
 from lmkit.run import Run
 from lmkit.runfolder import RunFolder
 from lmkit.sweeping.folder import Trial, TrialFolder
@@ -110,12 +111,10 @@ class LiveSweep(Live):
         began = time.monotonic()
         if key == self._drawn[0] or (began < self._draw_after and self.running()):
             return self._drawn[1]
-        figures = {}
+        figures: dict[str, Any] = {}
         for name in SWEEP_CHARTS:
-            try:
+            with suppress(LmkitError):  # too few trials for it yet
                 figures[name] = json.loads(getattr(charts, name)(self.sweep).figure.to_json())
-            except LmkitError as error:  # nothing to draw yet
-                figures[name] = {"words": str(error)}
         self._drawn = key, figures
         self._draw_after = began + min(LONGEST, PATIENCE * (time.monotonic() - began))
         return figures
@@ -228,12 +227,9 @@ def _counted(trials: Sequence[Trial]) -> str:
 
 def _left(trials: Sequence[Trial], sweep: Sweep) -> float | None:
     """Seconds until its end, as trials have taken so far."""
-    took = [t.seconds for t in trials if t.done and t.seconds]
-    if not took:
-        return None
-    settings = sweep.folder.settings
-    to_come = max(0, sweep.wanted - sum(t.done for t in trials))
-    return round(sum(took) / len(took) * to_come / max(1, min(settings.get("workers") or 1, to_come or 1)), 1)
+    took = [t.seconds for t in trials if t.done]
+    left = seconds_left(took, max(0, sweep.wanted - len(took)), sweep.folder.settings.get("workers") or 1)
+    return left and round(left, 1)
 
 
 def _best_words(sweep: Sweep, best: Trial) -> str:

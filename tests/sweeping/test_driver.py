@@ -68,7 +68,8 @@ def test_every_combination_is_tried_once_and_told(work: Use) -> None:
     table = made.table
     assert list(table.columns) == ["trial", "state", "lr", "val_loss", "note", "seconds", "run", "notebook", "error"]
     assert table["val_loss"].tolist() == pytest.approx([0.08, 0.01, 0.019])
-    assert lines[1].startswith("trial 2/3  completed  val_loss 0.01  lr=0.01  (1.0 s)")
+    assert lines[1].startswith("trial 2/3  completed  val_loss 0.01  lr=0.01  (1.0 s, about 1.0 s left)")
+    assert lines[2].endswith("(1.0 s)"), "nothing is left"
     assert repr(made) == ("<Sweep x: completed, 3 of 3 trials have ended (3 completed), best val_loss 0.01 (trial 2)>")
     assert [row[0] for row in made.shown().rows] == [2, 3, 1], "the best first"
     assert "<table>" in made._repr_mimebundle_()["text/html"]

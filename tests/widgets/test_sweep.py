@@ -80,8 +80,8 @@ def test_the_page_is_told_what_is_new(sweep: lk.Sweep) -> None:
     assert (status["state"], status["done"], status["total"]) == ("running", 1, 4)
     assert status["left"] == 2.0 * 3 / 2, "three to come, two at a time, 2 s each"
     assert status["best"] == "best: trial 1, val_loss 0.5" and status["doing"] == "1 running, 1 completed"
-    assert set(whole["charts"]) == set(SWEEP_CHARTS)
-    assert whole["charts"]["sweep_history"]["data"] and "too few" in whole["charts"]["importance"]["words"]
+    assert set(whole["charts"]) == {"parallel_coordinates", "sweep_history"}, "too few to say what mattered"
+    assert whole["charts"]["sweep_history"]["data"]
     page.live.look()
     assert page.heard == [], "nothing is new"
     written_trial(sweep, sweep.space.combination(2), state="failed", error="the loss is nan\nand more")

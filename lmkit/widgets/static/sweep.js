@@ -4,6 +4,8 @@
 // "plotly" with plotly.js, gzipped; "ended" with the outputs that take the widget's place.
 // Page → kernel: "hello" (tell everything), "plotly", "used" (stay when all have ended), "close", "cancel".
 
+const DARK = {...LIGHTER, "#56B4E9": "#3B6E90"} // of trials that are many: behind the others on a dark theme too
+
 const TITLES = {
   parallel_coordinates: ["Parameters and results", "a line a trial; click on one to see it in the table"],
   sweep_history: ["History", ""],
@@ -99,7 +101,7 @@ class View {
     this.divs = {}
     this.figures = element("div", {class: "lmkit-figures"}, ...Object.entries(TITLES).map(([name, [title, words]]) => {
       this.divs[name] = element("div", {class: "lmkit-chart", role: "img", "aria-label": title})
-      return element("figure", {class: `lmkit-figure lmkit-${name}`}, element("figcaption", {}, title, element("small", {}, words)), this.divs[name])
+      return element("figure", {hidden: true, class: `lmkit-figure lmkit-${name}`}, element("figcaption", {}, title, element("small", {}, words)), this.divs[name])
     }))
     return this.figures
   }
@@ -240,11 +242,8 @@ class View {
 
   drawOne(name) {
     const figure = this.charts[name], div = this.divs[name]
-    if (!figure?.data) {
-      if (div.data) this.plotly.purge(div)
-      return void (div.textContent = figure?.words ? figure.words.replace(/^[^:]*: /, "") : "")
-    }
-    if (!div.data) div.textContent = ""
+    div.parentElement.hidden = !figure?.data // until enough trials have completed
+    if (!figure?.data) return
     const first = !div.data, {data, layout} = this.themed(figure, div)
     this.plotly.react(div, data, layout, {displayModeBar: false, responsive: false})
     if (first && name !== "importance") div.on("plotly_click", ({points}) => {
@@ -258,7 +257,7 @@ class View {
   themed(figure, div) {
     const style = getComputedStyle(this.root), value = (name) => style.getPropertyValue(name).trim()
     const ink = value("--lmkit-ink") || "#333", rule = value("--lmkit-rule") || "#ddd", paper = value("--lmkit-paper") || "#fff"
-    const dark = document.body.dataset.jpThemeLight === "false", tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
+    const dark = document.body.dataset.jpThemeLight === "false", tinted = (colour) => (dark ? DARK[colour] ?? colour : colour)
     const data = figure.data.map((trace) => ({...trace,
       ...(trace.line ? {line: {...trace.line, color: tinted(trace.line.color)}} : {}),
       ...(trace.marker ? {marker: {...trace.marker, color: tinted(trace.marker.color)}} : {})}))
