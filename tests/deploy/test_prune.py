@@ -43,6 +43,12 @@ CASES: dict[str, tuple[ModelSpec, Signature]] = {
     "gcn, residual": (GCN(hidden=(8, 8), residual=True, activation="tanh"), NODES),
     "gcn, attention": (GCN(hidden=(8, 8, 6), weighting="attention", heads=2, residual=True), NODES),
     "transformer": (Transformer(depth=2, width=8, heads=2, patch=2), IMAGE),
+    "transformer, shared keys": (
+        Transformer(depth=2, width=12, heads=6, kv_heads=3, positions="rotary", bias=False),
+        TEXT,
+    ),
+    "transformer, one key": (Transformer(depth=1, width=8, heads=4, kv_heads=1, head_size=6), TEXT),
+    "transformer, a key each": (Transformer(depth=1, width=8, heads=4, kv_heads=4), TEXT),
     "transformer, swiglu": (Transformer(depth=2, width=8, heads=2, feedforward=10, activation="swiglu"), TEXT),
 }
 

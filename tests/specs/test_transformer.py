@@ -64,6 +64,7 @@ MODELS = [
         language(7, 11),
     ),
     (Transformer(depth=1, width=16, heads=4, kv_heads=1, context=9, bias=False), language(7, 11)),
+    (Transformer(depth=1, width=10, heads=3, head_size=4), language(7, 11)),
     (Transformer(depth=2, width=12, heads=3, patch=2, dropout=0.1), Signature((4, 6, 2), 3)),
     (Transformer(depth=1, width=12, heads=3, patch=3, bias=False), Signature((9, 2), 1, "regression")),
     (Transformer(depth=1, width=12, heads=2), Signature((9,), 3, "multiclass", 11)),
@@ -158,6 +159,7 @@ def test_first_weights_are_small_draws_of_numpy() -> None:
     [
         ({"heads": 5}, "model.heads: given 5, which do not divide a width of 128; write heads: 4 or 8"),
         ({"heads": 4, "kv_heads": 3}, "model.kv_heads: given 3, which do not divide 4 heads; write kv_heads: 2 or 4"),
+        ({"head_size": 3, "positions": "rotary"}, "model.head_size: given 3, and rotary positions turn pairs"),
         ({"heads": 2, "kv_heads": 4}, "model.kv_heads: given 4, which do not divide 2 heads; write kv_heads: 1 or 2"),
         ({"width": 12, "positions": "rotary"}, "model.heads: given 4, which leaves each head 3 of 12 numbers, and "),
         ({"patch": 3}, "model.patch: given 3, which does not divide 8 × 8; write patch: 2 or 4"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, Strict
 
@@ -133,6 +133,10 @@ class ModelSpec(Spec):
     def units(self, signature: Signature) -> list[Units]:
         """The hidden units that can be taken out; none where the family does not say."""
         return []
+
+    def follows(self, widths: Mapping[str, int]) -> dict[str, Any]:
+        """What must be said beside new widths, for it followed from the old ones: field → value."""
+        return {}
 
     def smaller(self, signature: Signature) -> ModelSpec:
         """A model of the same family to be taught by this one: half of every width; itself where none can be halved."""

@@ -102,7 +102,7 @@ def resized(spec: Model, widths: Mapping[str, int]) -> Model:
     >>> resized(MLP(hidden=[8, 8]), {"hidden.1": 4}).hidden
     (8, 4)
     """
-    values = spec.model_dump()
+    values = spec.model_dump() | spec.follows(widths)
     for path, width in widths.items():
         name, _, place = path.partition(".")
         values[name] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -56,7 +57,9 @@ class Transformer(ModelSpec):
     width: int = Field(128, ge=1)
     """Numbers that stand for one place, all the way through."""
     heads: int = Field(4, ge=1)
-    """Attentions beside each other in a block; must divide the width."""
+    """Attentions beside each other in a block; must divide the width, where the size of a head is not given."""
+    head_size: int | None = Field(None, ge=1)
+    """Numbers of a place in one head; none: width / heads."""
     kv_heads: int | None = Field(None, ge=1)
     """Heads of keys and values, each shared by a group of heads (Ainslie et al., 2023); none: as many as heads."""
     feedforward: int | None = Field(None, ge=1)
@@ -80,7 +83,7 @@ class Transformer(ModelSpec):
 
     @model_validator(mode="after")
     def _check(self) -> Transformer:
-        if self.width % self.heads:
+        if self.head_size is None and self.width % self.heads:
             raise ValueError(
                 f"model.heads: given {self.heads}, which do not divide a width of {self.width}; "
                 f"write heads: {_divisors(self.width, self.heads)}"
@@ -89,6 +92,11 @@ class Transformer(ModelSpec):
             raise ValueError(
                 f"model.kv_heads: given {self.groups}, which do not divide {self.heads} heads; "
                 f"write kv_heads: {_divisors(self.heads, self.groups)}"
+            )
+        if self.positions == "rotary" and self.head_size and self.head_size % 2:
+            raise ValueError(
+                f"model.head_size: given {self.head_size}, and rotary positions turn pairs of numbers; "
+                "expected an even number, or positions: learned"
             )
         if self.positions == "rotary" and self.head % 2:
             raise ValueError(
@@ -100,7 +108,7 @@ class Transformer(ModelSpec):
     @property
     def head(self) -> int:
         """Numbers of a place in one head."""
-        return self.width // self.heads
+        return self.head_size or self.width // self.heads
 
     @property
     def groups(self) -> int:
@@ -188,7 +196,7 @@ class Transformer(ModelSpec):
 
     def _block(self, i: int, places: int) -> list[Layer]:
         """Attention and the feedforward part."""
-        width, inner, bias = self.width, self.inner, self.bias
+        width, inner, bias, attended = self.width, self.inner, self.bias, self.heads * self.head
         out, fused = (places, width), (self.heads + 2 * self.groups) * self.head
         up = inner * (2 if self.activation == "swiglu" else 1)
 
@@ -199,8 +207,8 @@ class Transformer(ModelSpec):
         return [
             self._norm(2 * i, out),
             Layer.linear(f"qkv_{i}", "dense", (places, fused), (width, fused), bias),
-            Layer(f"attention_{i}", "attention", out, multiplications=2 * places * places * width),
-            Layer.linear(f"project_{i}", "dense", out, (width, width), bias),
+            Layer(f"attention_{i}", "attention", (places, attended), multiplications=2 * places * places * attended),
+            Layer.linear(f"project_{i}", "dense", out, (attended, width), bias),
             *added(0),
             self._norm(2 * i + 1, out),
             Layer.linear(f"up_{i}", "dense", (places, up), (width, up), bias),
@@ -215,21 +223,42 @@ class Transformer(ModelSpec):
         return norm if shifted else norm._replace(weights={"gamma": norm.weights["gamma"]})
 
     def units(self, signature: Signature) -> list[Units]:
-        """Those inside each block's feedforward part; swiglu has two rounds of them. The width is every block's."""
-        layers, rounds = self.layers(signature), 2 if self.activation == "swiglu" else 1
-        return [
-            Units(
-                ("feedforward",),
-                self.inner,
-                tuple(Slice(made.weight, made.axis, rounds) for made in made_by(layers, f"up_{i}")),
-                used_by(layers, f"down_{i}"),
+        """Each block's heads, and what is inside its feedforward part, of which swiglu has two rounds.
+
+        A head goes with its own keys and values; of heads that share these as many of each group go, and keys and
+        values stay. The width is every block's, and stays.
+        """
+        layers, found = self.layers(signature), list[Units]()
+        alone, rounds = self.groups == self.heads, 2 if self.activation == "swiglu" else 1
+        for i in range(self.depth):
+            found.append(
+                Units(
+                    ("heads", "kv_heads") if alone and self.kv_heads else ("heads",),
+                    self.heads,
+                    tuple(Slice(m.weight, m.axis, 3 if alone else 1, self.head) for m in made_by(layers, f"qkv_{i}")),
+                    tuple(Slice(u.weight, u.axis, size=self.head) for u in used_by(layers, f"project_{i}")),
+                    1 if alone else self.groups,
+                )
             )
-            for i in range(self.depth)
-        ]
+            found.append(
+                Units(
+                    ("feedforward",),
+                    self.inner,
+                    tuple(Slice(made.weight, made.axis, rounds) for made in made_by(layers, f"up_{i}")),
+                    used_by(layers, f"down_{i}"),
+                )
+            )
+        return found
+
+    def follows(self, widths: Mapping[str, int]) -> dict[str, Any]:
+        """The size of a head, where there are to be others than divide the width."""
+        return {"head_size": self.head} if widths.get("heads", self.heads) != self.heads else {}
 
     def smaller(self, signature: Signature) -> ModelSpec:
         """Half of the blocks, each as it is (Sanh et al., 2019); of a single one half of the feedforward part."""
-        return self.model_copy(update={"depth": self.depth // 2}) if self.depth > 1 else super().smaller(signature)
+        if self.depth > 1:
+            return self.model_copy(update={"depth": self.depth // 2})
+        return self.model_copy(update={"feedforward": max(1, round(self.inner / 2))})
 
     def initial_weights(self, signature: Signature, seed: int) -> Weights:
         """The first weights, float32 (which float64 holds exactly), drawn by NumPy.
