@@ -119,13 +119,16 @@ def need(package: str, extra: str) -> None:
         )
 
 
-def need_answer(engine: str, address: str, hint: str) -> None:
-    """Refuses where nobody listens at ``[scheme://]HOST:PORT``."""
+def need_answer(engine: str, address: str, hint: str, greets: float | None = None) -> None:
+    """Refuses where nobody listens at ``[scheme://]HOST:PORT``, or does not speak first within ``greets`` seconds."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         raise SweepError(f"engine: given {engine!r}, expected HOST:PORT after '://'; {hint}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE / 2).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE / 2) as opened:
+            if greets is not None:
+                opened.settimeout(greets)
+                opened.recv(1)
     except (OSError, OverflowError) as error:
         raise no_answer(engine, getattr(error, "strerror", None) or error, hint) from None
 

@@ -69,8 +69,21 @@ def threads() -> Iterator[str]:
     yield "threads"
 
 
+@pytest.fixture
+def dask_of_its_own() -> Iterator[tuple[str, int]]:
+    """A Dask cluster that a test may spoil: the name of the engine, and the process of its scheduler."""
+    with dask_cluster() as found:
+        yield found
+
+
 @contextmanager
 def dask() -> Iterator[str]:
+    with dask_cluster() as (name, _):
+        yield name
+
+
+@contextmanager
+def dask_cluster() -> Iterator[tuple[str, int]]:
     """A scheduler, and two workers of one thread."""
     common = ["--host", "127.0.0.1", "--no-dashboard"]
     with (
@@ -82,7 +95,7 @@ def dask() -> Iterator[str]:
         with process(*worker, "--death-timeout", "60", cwd=folder) as workers:
             for _ in range(2):
                 until(workers, "Registered to:")
-            yield f"dask://{address}"
+            yield f"dask://{address}", scheduler.pid
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,12 @@ from written_notebook import printed, write_notebook
 
 import lmkit as lk
 from lmkit import cli
+from lmkit.sweeping import trial
 from lmkit.sweeping.engines import connect, names
+from lmkit.sweeping.engines.ray import share, threads
 from lmkit.sweeping.folder import SweepFolder, TrialFolder, sweeps_root
-from lmkit.sweeping.trial import Job
+from lmkit.sweeping.remote import VERSION, Machine, need_lmkit
+from lmkit.sweeping.trial import Job, run_trial
 
 PARAMETERS = "x: int = 0\nwhere: str = ''"
 
@@ -116,10 +122,10 @@ def test_an_objective_that_is_never_told_fails_its_trial(tmp_path: Path) -> None
 # -- the driver -----------------------------------------------------------------------------------
 
 
-def drive(own: Path, tmp_path: Path) -> subprocess.Popen[str]:
+def drive(own: Path, tmp_path: Path, engine: str = "threads") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "lmkit.cli", "sweep", str(own), "-p", "where", str(tmp_path), "--grid", "x=1,2,3",
-         "--objective", "minimize square", "--name", "x", "--workers", "1", "--json"],
+         "--objective", "minimize square", "--name", "x", "--workers", "1", "--engine", engine, "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -138,9 +144,9 @@ SLOW = (
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_driver_that_is_killed_or_interrupted_is_gone_on_from(tmp_path: Path, number: int) -> None:
+def test_a_driver_that_is_killed_or_interrupted_is_gone_on_from(tmp_path: Path, number: int, engine: str) -> None:
     own = notebook(tmp_path, SLOW)
-    first = drive(own, tmp_path)
+    first = drive(own, tmp_path, engine)
     awaited(tmp_path / "at-2")
     with pytest.raises(lk.SweepError, match=f"is being driven already, by process {first.pid}"):
         sweep(own, tmp_path, [1, 2, 3])
@@ -155,7 +161,7 @@ def test_a_driver_that_is_killed_or_interrupted_is_gone_on_from(tmp_path: Path, 
         assert "Traceback" not in err
         assert json.loads(out.splitlines()[-1])["state"] == "interrupted"
     (tmp_path / "go").touch()
-    second = drive(own, tmp_path)
+    second = drive(own, tmp_path, engine)
     out, err = second.communicate(timeout=120)
     assert second.returncode == cli.DONE, err
     assert [len(TrialFolder(t.path).attempts()) for t in found.trials] == [1, 2, 1]
@@ -174,6 +180,109 @@ def test_a_detached_sweep_is_waited_for_and_ended(tmp_path: Path) -> None:
     assert lk.stop_sweep("x").wait(60).state == "interrupted"
     (tmp_path / "go").touch()
     assert sweep(own, tmp_path, [1, 2], inline=False, wait=True).state == "completed"
+
+
+@pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, engine: str) -> None:
+    once = (
+        "import psutil, time\n"
+        "mark = Path(where) / 'killed'\n"
+        "if x == 1 and not mark.exists():\n"
+        "    mark.touch()\n"
+        "    worker = next(p for p in psutil.Process().parents() if 'kernelserver' not in ' '.join(p.cmdline()))\n"
+        "    worker.kill()\n"
+        "    time.sleep(600)"
+    )
+    lines: list[str] = []
+    made = sweep(notebook(tmp_path, once), tmp_path, [1, 2], engine=engine, tell=lines.append)
+    assert made.state == "completed"
+    assert "trial 1: the worker that executed it died; it is gone on with" in lines
+    assert len(TrialFolder(made.trials[0].path).attempts()) == 2
+    assert [m.parent.name for m in markers(made)] == ["0001", "0002"]
+
+
+def test_a_cluster_that_is_lost_ends_the_sweep_and_another_engine_goes_on(
+    tmp_path: Path, dask_of_its_own: tuple[str, int]
+) -> None:
+    name, scheduler = dask_of_its_own
+    own, lines = notebook(tmp_path, SLOW), []
+    driving = threading.Thread(
+        target=lambda: sweep(own, tmp_path, [2, 1], engine=name, workers=1, tell=lines.append), daemon=True
+    )
+    driving.start()
+    awaited(tmp_path / "at-2")
+    os.kill(scheduler, signal.SIGKILL)
+    driving.join(90)
+    assert not driving.is_alive()
+    assert any(f"the scheduler of '{name}' is lost" in line for line in lines)
+    found = lk.attach_sweep("x")
+    assert (found.state, [t.state for t in found.trials]) == ("interrupted", ["interrupted"])
+    (tmp_path / "go").touch()
+    made = sweep(own, tmp_path, [2, 1], workers=1)
+    assert (made.state, len(markers(made))) == ("completed", 2)
+
+
+def test_a_trial_ends_where_nobody_drives_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "ORPHAN_SECONDS", 0.5)
+    made = sweep(notebook(tmp_path, SLOW), tmp_path, [1])
+    folder = made.folder.new_trial(2, {"x": 2}, {})
+    given = {"x": 2, "where": str(tmp_path)}
+    job = Job(str(folder.path), str(tmp_path / "own.ipynb"), given, str(tmp_path / "runs"), 1, driver="gone")
+    assert run_trial(job)["state"] == "interrupted"
+    assert folder.read().state == "interrupted"
+    with made.folder.driving():
+        assert run_trial(job) == {"state": "interrupted", "error": "it was interrupted"}
+    assert len(folder.attempts()) == 1, "where another drives it nothing is begun"
+
+
+# -- clusters that cannot be had ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_what_is_wrong_with_a_cluster_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, package: str
+) -> None:
+    own = notebook(tmp_path)
+
+    def refused(address: str) -> str:
+        with pytest.raises(lk.SweepError) as told:
+            sweep(own, tmp_path, [1], engine=f"{scheme}://{address}")
+        return str(told.value)
+
+    nobody = refused("127.0.0.1:1")
+    assert nobody.startswith(
+        f"engine: '{scheme}://127.0.0.1:1' does not answer (Connection refused); start one: {scheme} "
+    )
+    assert "expected HOST:PORT after '://'" in refused("cluster")
+    module = importlib.import_module(f"lmkit.sweeping.engines.{scheme}")
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert "does not answer (" in refused(f"127.0.0.1:{silent.getsockname()[1]}")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else found(name, *a))
+    with pytest.raises(lk.MissingPackage, match=rf"{scheme}:// needs {package}, .* pip install 'lmkit\[{scheme}\]'"):
+        connect(f"{scheme}://127.0.0.1:1", 1)
+    assert not sweeps_root().exists()
+
+
+def test_workers_without_lmkit_or_with_another_are_refused() -> None:
+    need_lmkit("dask://a:1", {"b:2": Machine("b", VERSION, 2)})
+    with pytest.raises(lk.SweepError, match=rf"b:2 of 'dask://a:1' has lmkit 0.0.9, and this is {VERSION}"):
+        need_lmkit("dask://a:1", {"b:2": Machine("b", "0.0.9", 2)})
+    with pytest.raises(lk.SweepError, match=r"b:2 .* cannot execute lmkit .*No module named 'lmkit'.*install it there"):
+        need_lmkit("dask://a:1", {"b:2": ModuleNotFoundError("No module named 'lmkit'")})
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "each"), [([2], 2, 1), ([8, 8], 3, 4), ([8, 8], 2, 8), ([8, 8], 1, 8), ([4], 9, 1), ([], 1, 1)]
+)
+def test_threads_are_not_divided_between_machines(cpus: list[int], workers: int, each: int) -> None:
+    assert threads(cpus, workers) == each
+
+
+@pytest.mark.parametrize(("gpus", "workers", "each"), [(0, 4, 0), (8, 4, 2), (8, 3, 2), (2, 4, 0.5), (2, 5, 1 / 3)])
+def test_each_trial_has_its_share_of_gpus(gpus: int, workers: int, each: float) -> None:
+    assert share(gpus, workers) == each
 
 
 # -- trials that train ----------------------------------------------------------------------------

@@ -115,7 +115,8 @@ def connect(address: str, workers: int | None) -> Dask:
 
     given = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
     if "address" in given:
-        need_answer(name, address, HINT)
+        # a scheduler greets who connects; for who does not, Dask's client waits whatever it is told
+        need_answer(name, address, HINT, greets=None if "tls://" in address else PATIENCE)
     try:
         client = Client(**given, timeout=PATIENCE, set_as_default=False)
     except Exception as error:
