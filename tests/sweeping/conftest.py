@@ -145,7 +145,9 @@ def process(
         with contextlib.suppress(subprocess.TimeoutExpired):
             started.wait(5)
         started.kill()
-        started.communicate()
+        started.wait()
+        if started.stdout:
+            started.stdout.close()
 
 
 def until(process: subprocess.Popen[str], text: str) -> str:
