@@ -11,8 +11,9 @@ import pytest
 import lmkit as lk
 from lmkit.deploy.bundle import _tensors, scores
 from lmkit.deploy.maker import Maker
+from lmkit.deploy.runtimes import load
 from lmkit.deploy.scoring import scored
-from lmkit.deploy.techniques import Subject
+from lmkit.deploy.techniques import Subject, distil, find, prune, tuning
 
 draw = np.random.default_rng(4)
 X = draw.normal(size=(120, 4))
@@ -84,3 +85,28 @@ def test_a_language_model_gives_logits_of_every_place(subjects: Any, made: Any) 
     told = _tensors(folder, artefact, logits)
     assert told["input"] == {"name": None, "shape": [None, length], "dtype": "int32"}
     assert told["output"] == {"name": None, "shape": [None, length, vocabulary], "dtype": "float32"}
+
+
+def test_smaller_language_models_are_measured_by_perplexity(
+    subjects: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pruned, distilled and in eight bits: e to the mean of −log softmax, over every place of the test part."""
+    for module, name in ((tuning, "LEAST_STEPS"), (prune, "LEAST_STEPS"), (prune, "STEPS"), (distil, "STEPS")):
+        monkeypatch.setattr(module, name, 20)
+    maker = Maker.__new__(Maker)
+    maker.subject = Subject(subjects("torch", "decoder").run)
+    X, y = (np.asarray(values) for values in maker.subject.data.test)
+    np.save(tmp_path / "base.npy", maker.subject.backend.predict(maker.subject.model, X))
+    for technique in ("prune-50", "distil", "onnx-int8-static"):
+        folder = tmp_path / technique
+        folder.mkdir()
+        artefact = find(technique).make(maker.subject, folder).write(folder)
+        z = np.asarray(load(folder, artefact, 1).predict(X.astype(artefact.dtype)))
+        np.save(tmp_path / "logits.npy", z)
+        found = maker.score(str(tmp_path / "logits.npy"), str(tmp_path / "base.npy"))["metrics"]
+        z = z.astype(np.float64)
+        shares = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+        right = np.take_along_axis(shares, y[..., None].astype(int), -1)
+        assert found["perplexity"] == pytest.approx(np.exp(-np.log(right).mean()), rel=1e-5)
+        assert 1 < found["perplexity"] < z.shape[-1]
+    assert maker.subject.after(find("prune-50")).spec.heads == 1
