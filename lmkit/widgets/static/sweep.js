@@ -143,6 +143,11 @@ class View {
   tick() {
     if (!this.plotly) askForPlotly(this.model)
     if (this.status.state === "running") this.steer()
+    if (this.theme() !== this.drawn) this.draw() // a theme's colours may come before or after it is told that it is dark
+  }
+
+  theme() {
+    return document.body.dataset.jpThemeLight + getComputedStyle(this.root).getPropertyValue("--lmkit-ink")
   }
 
   steer() {
@@ -236,7 +241,9 @@ class View {
     if (!this.plotly || !this.visible || this.due) return
     this.due = requestAnimationFrame(() => {
       this.due = null
-      if (this.root.isConnected && this.root.clientWidth) for (const name of Object.keys(TITLES)) this.drawOne(name)
+      if (!this.root.isConnected || !this.root.clientWidth) return
+      this.drawn = this.theme()
+      for (const name of Object.keys(TITLES)) this.drawOne(name)
     })
   }
 
