@@ -18,6 +18,8 @@ sweeps/<name>/
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -33,7 +35,7 @@ import yaml
 from lmkit.batch.notebooks import Journal
 from lmkit.errors import SweepError
 from lmkit.events import JsonLines
-from lmkit.runfolder import Status, process, runs_root, vanished
+from lmkit.runfolder import LOST_AFTER, Status, process, runs_root, vanished
 from lmkit.specs.plain import dump_yaml, load_yaml
 
 VERSION = 1
@@ -265,17 +267,41 @@ class SweepFolder:
                 raise SweepError(f"the sweep {self.name!r} cannot be written: {error.strerror}") from None
             if taken:
                 break
+            left = self._lock_digest()
             self.refuse_if_driven()
-            stale = self.path / f".lock.{secrets.token_hex(3)}"
-            with contextlib.suppress(OSError):
-                self.lock.rename(stale)  # of a process that is gone
-                stale.unlink()
+            if left and self._may_clear(left) and self._lock_digest() == left:
+                self.lock.unlink(missing_ok=True)  # of a process that is gone
         if (read_json(self.lock) or {}).get("token") != own["token"]:
             raise SweepError(f"the sweep {self.name!r} was taken by somebody else just now")
+        for mark in self.path.glob(".lock.left-*"):
+            mark.unlink(missing_ok=True)
         try:
             yield str(own["token"])
         finally:
             self.lock.unlink(missing_ok=True)
+
+    def _lock_digest(self) -> str:
+        """What tells one lock from another, whatever wrote it; empty where there is none."""
+        try:
+            return hashlib.sha256(self.lock.read_bytes()).hexdigest()[:12]
+        except OSError:
+            return ""
+
+    def _may_clear(self, digest: str) -> bool:
+        """Whether it is for this process alone to clear the lock that a vanished driver left: the first who asks may.
+
+        A lock is known by its content, so that a slow process never clears the lock of who came before it.
+        """
+        for again in itertools.count():
+            mark = self.path / f".lock.left-{digest}-{again}"
+            try:
+                mark.touch(exist_ok=False)
+                return True
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - mark.stat().st_mtime < LOST_AFTER:  # else it died before it cleared the lock
+                        return False
+        raise AssertionError("unreachable")
 
     def refuse_if_driven(self) -> None:
         """Refuses to go on where somebody drives it already."""
