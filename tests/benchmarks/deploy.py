@@ -49,7 +49,15 @@ COMMON = [
     *QUANTIZED, "prune-30+onnx", "prune-50+onnx", "prune-50+onnx-int8-dynamic", "prune-50+onnx-int8-static",
     "distil+onnx-int8-dynamic",
 ]  # fmt: skip
-EXTRA = {"torch": [], "tensorflow": ["litert", "litert-int8-dynamic"]}
+EXTRA = {
+    "torch": [],
+    "tensorflow": [
+        "litert",
+        "litert-int8-dynamic",
+        "other-framework+onnx-int8-dynamic",
+        "distil+other-framework+onnx-int8-dynamic",
+    ],
+}
 EIGHT = {
     "torch": ["onnx", "onnx-int8-dynamic", "onnx-int8-static", "torch-export", "prune-50", "prune-50+onnx",
               "prune-50+onnx-int8-static", "distil+onnx"],
