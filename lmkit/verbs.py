@@ -396,7 +396,7 @@ def bundle(chosen: argparse.Namespace) -> Path:
     example="report last -o report.html",
 )
 def report(chosen: argparse.Namespace) -> Path:
-    """Writes a run, several, a comparison, a sweep, or an executed notebook, as one page that renders anywhere."""
+    """Writes runs, a comparison, a sweep or an executed notebook as a page that renders anywhere."""
     given = chosen.run if isinstance(chosen.run, list | tuple) else [chosen.run]
     source: Any = given[0] if len(given) == 1 else list(given) or "last"
     if chosen.compared:
