@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,3 +90,11 @@ def test_a_bundle_needs_openvino_alone_and_tells_nobody(plain: lk.Run, tmp_path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not done.stdout
+
+
+def test_an_interrupt_is_an_interrupt_where_it_is_loaded(folders: dict[str, Path]) -> None:
+    """Its CPU plugin sets a stack for signals that is too small for Python's handler."""
+    folder = next(iter(folders.values()))
+    load(folder, Artefact.read(folder), 1)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

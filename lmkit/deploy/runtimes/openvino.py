@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,23 @@ NOTHING = ("Const", "Input", "Output")
 """Layers of a compiled model that compute nothing."""
 
 
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Meanwhile OpenVINO's CPU plugin may give this thread a stack for signals; afterwards it has the one it had.
+
+    The plugin's is a few kilobytes, in which Python's own handler does not fit: an interrupt would end the process.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    sigaltstack, before = ctypes.CDLL(None).sigaltstack, (ctypes.c_size_t * 3)()  # a stack_t: where, flags, size
+    sigaltstack(None, before)
+    try:
+        yield
+    finally:
+        sigaltstack(before, None)
+
+
 class OpenvinoModel:
     """A compiled model, for one call after another."""
 
@@ -41,7 +61,8 @@ class OpenvinoModel:
             "INFERENCE_PRECISION_HINT": "f32",  # what is not quantized; a CPU with bfloat16 would round to it
             "ENABLE_CPU_PINNING": False,  # other processes compute beside this one
         }
-        self.compiled: Any = openvino.Core().compile_model(path, "CPU", told)
+        with signals_kept():
+            self.compiled: Any = openvino.Core().compile_model(path, "CPU", told)
         self.request: Any = self.compiled.create_infer_request()
 
     def predict(self, X: np.ndarray) -> np.ndarray:

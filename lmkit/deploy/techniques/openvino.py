@@ -52,7 +52,7 @@ def static(subject: Subject, folder: Path) -> Artefact:
         "technique": "openvino-int8-static", "reduce_range": reduce, "calibration_rows": len(X),
         "attention_aware": attends,
     }  # fmt: skip
-    with quiet():
+    with quiet(), find("openvino").signals_kept():
         model = nncf.quantize(
             model,
             nncf.Dataset([X[i : i + 1] for i in range(len(X))]),
