@@ -111,7 +111,7 @@ def comparison(compared: Comparison) -> Chart:
     if not shown:
         raise DataError("there is no variant to draw yet; measure one: lk.compare(run)")
     metric, largest = main_metric(shown[0]), max(v.size_bytes for v in shown)
-    several, called = len({v.run for v in shown}) > 1, labels(shown)
+    several, called = len({v.run for v in shown}) > 1, labels(compared.variants)
 
     unit, a_second = ("µs", 1e6) if max(v.latency[0].p50.value for v in shown) < 2e-3 else ("ms", 1e3)
 

@@ -22,6 +22,7 @@ from lmkit.deploy.comparison import Comparison
 from lmkit.deploy.recommendation import EXAMPLES
 from lmkit.deploy.showing import REMARKS, TOLD_BESIDE, table
 from lmkit.deploy.techniques import techniques
+from lmkit.deploy.variant import labels
 from lmkit.errors import LmkitError
 from lmkit.plots import GREY, Plot
 from lmkit.widgets.live import Live, Output, cell
@@ -120,14 +121,15 @@ class LiveComparison(Live):
 def told(comparison: Comparison, constraint: str) -> dict[str, Any]:
     """A comparison as plain values: how it goes, its table and chart, and what to ship under the constraint."""
     now = comparison.now
-    shown = table(now)
+    shown, called = table(now), labels(now)
     kept = [i for i, column in enumerate(shown.columns) if column not in TOLD_BESIDE]
     remarks = shown.columns.index(REMARKS)
     front = {v.name for v in now.front()}
     rows = [
         {
-            "name": v.name, "run": v.run, "technique": v.technique, "group": v.group, "state": v.state,
-            "reason": v.reason, "flags": list(v.flags), "remark": row[remarks] or "", "front": v.name in front,
+            "name": v.name, "label": called[v.name], "run": called[v.name].removesuffix(f"/{v.technique}"),
+            "technique": v.technique, "group": v.group, "state": v.state, "reason": v.reason,
+            "flags": list(v.flags), "remark": row[remarks] or "", "front": v.name in front,
             "cells": [cell(row[i]) for i in kept],
         }
         for v, row in zip(now.variants, shown.rows, strict=True)

@@ -274,3 +274,17 @@ def test_what_a_notebook_keeps_of_forty_variants_is_small() -> None:
 
     many = Comparison(map(numbered, range(40)))
     assert len(json.dumps([data for data, _ in comparison_outputs(many)])) <= 60_000
+
+
+def test_the_chart_calls_variants_as_the_table_does_however_few_are_measured() -> None:
+    runs = {"torch": "20260101-000000-a-1a2b3c", "tensorflow": "20260101-000001-a-4d5e6f"}
+    asked = [
+        Variant(run, t, techniques()[t].group, framework=f) for f, run in runs.items() for t in ("baseline", "onnx")
+    ]
+    for measured in (2, 4):
+        now = [FOUND[v.technique](v) if i < measured else v for i, v in enumerate(asked)]
+        page = told(Comparison(now), "smallest")
+        rows = {r["label"]: r["run"] for r in page["rows"]}
+        assert rows == {f"{framework}/{t}": framework for framework in runs for t in ("baseline", "onnx")}
+        drawn = {label for series in page["chart"]["series"] for label in series["labels"]}
+        assert drawn == set(list(rows)[:measured])

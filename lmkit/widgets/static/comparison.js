@@ -189,14 +189,10 @@ class View {
     if (!this.asked && document.activeElement !== this.constraint) this.constraint.value = this.advice.constraint
   }
 
-  several() {
-    return new Set(this.rows.map((r) => r.run)).size > 1
-  }
-
-  // What is being done, without the name of the run where there is one only.
+  // What is being done, to a variant by its label.
   short(doing) {
     const row = this.rows.find((r) => doing.endsWith(` ${r.name}`))
-    return row && !this.several() ? doing.replace(row.name, row.technique) : doing
+    return row ? doing.replace(row.name, row.label) : doing
   }
 
   advise(advice) {
@@ -234,11 +230,7 @@ class View {
     this.count.textContent = shown.length < this.rows.length ? `${shown.length} of ${this.rows.length} shown` : ""
     const chosen = this.rows.find((r) => r.name === this.chosen && r.state === "measured")
     this.bundle.hidden = !chosen
-    this.which.textContent = chosen ? this.label(chosen) : ""
-  }
-
-  label(row) {
-    return this.several() ? row.name : row.technique
+    this.which.textContent = chosen ? chosen.label : ""
   }
 
   stateOf(row) {
@@ -261,7 +253,7 @@ class View {
     const best = row.name === this.advice.name, doing = this.status.state === "running" && this.status.doing.endsWith(` ${row.name}`)
     const attributes = {"data-name": row.name, "data-state": this.stateOf(row), class: [best && "lmkit-best", row.name === this.chosen && "lmkit-chosen", doing && "lmkit-now"]
       .filter(Boolean).join(" ")}
-    const name = element("td", {class: "lmkit-first"}, element("span", {class: "lmkit-technique"}, this.label(row)),
+    const name = element("td", {class: "lmkit-first"}, element("span", {class: "lmkit-technique"}, row.label),
       best ? element("span", {class: "lmkit-badge"}, "ship this") : "", element("small", {}, row.group))
     const remark = row.flags.length ? element("ul", {}, ...row.flags.map((f) => element("li", {}, f))) : row.remark
     const line = (...cells) => element("tr", {...attributes, tabindex: "0", "aria-selected": String(row.name === this.chosen)}, ...cells)
@@ -339,7 +331,7 @@ class View {
     const ink = value("--lmkit-ink") || "#333", rule = value("--lmkit-rule") || "#ddd", paper = value("--lmkit-paper") || "#fff"
     const dark = document.body.dataset.jpThemeLight === "false", tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
     const panel = this.chart ?? {series: [], x_title: "", y_title: "", log_x: true}
-    const byLabel = new Map(this.rows.map((r) => [this.label(r), r]))
+    const byLabel = new Map(this.rows.map((r) => [r.label, r]))
     const told = (label) => byLabel.get(label)?.front || byLabel.get(label)?.name === this.advice.name || byLabel.get(label)?.group === "baseline"
     const traces = panel.series.map((s) => {
       const colour = tinted(s.colour), common = {name: s.name, x: s.x, y: s.y, type: "scatter"}
@@ -371,7 +363,7 @@ class View {
   }
 }
 
-const byLabelNow = (view, label) => view.rows.find((r) => view.label(r) === label)?.name
+const byLabelNow = (view, label) => view.rows.find((r) => r.label === label)?.name
 
 export default {
   render({model, el}) {
