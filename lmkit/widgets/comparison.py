@@ -33,7 +33,7 @@ from lmkit.widgets.style import css, script
 class ComparisonView(anywidget.AnyWidget):
     """The page's side."""
 
-    _esm = script("comparison")
+    _esm = script("live", "comparison")
     _css = css("live", "comparison")
 
     title = traitlets.Unicode().tag(sync=True)

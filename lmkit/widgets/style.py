@@ -11,9 +11,9 @@ STATIC = Path(__file__).parent / "static"
 
 
 @cache
-def script(name: str) -> str:
-    """The script ``name`` of a widget, after what all widgets share."""
-    return "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in ("page", name))
+def script(*names: str) -> str:
+    """The scripts of these names, one after the other, after what all widgets share."""
+    return "\n".join((STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("page", *names))
 
 
 @cache

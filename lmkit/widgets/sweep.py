@@ -44,7 +44,7 @@ PATIENCE, LONGEST = 10, 15.0
 class SweepView(anywidget.AnyWidget):
     """The page's side."""
 
-    _esm = script("sweep")
+    _esm = script("live", "sweep")
     _css = css("live", "sweep")
 
     title = traitlets.Unicode().tag(sync=True)

@@ -1,80 +1,41 @@
 // The page's side of a live comparison: a table and a chart that fill, what to ship of it, further techniques, bundles.
 //
-// Kernel → page: {type: "news", anew, status?, columns?, rows?, chart?, advice?}, of rows those that changed; "said" with a text;
-// "plotly" with plotly.js, gzipped; "ended" with the outputs that take the widget's place.
-// Page → kernel: "hello" (tell everything), "plotly", "used" (stay when all is measured), "close", "cancel", "resume",
-// "constraint" {text}, "add" {names}, "bundle" {name, out}.
+// Beside the rows the news hold {chart?, advice?}. It also asks: "cancel", "resume", "constraint" {text}, "add" {names},
+// "bundle" {name, out}.
 
 const NARROW = 560 // pixels; in a narrower table what is said of a row has a line of its own
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`
 
-class View {
+class View extends LiveView {
   constructor(model, el) {
-    this.model = model
-    this.rows = []
-    this.columns = []
-    this.status = {state: "running", done: 0, total: 0, doing: "", left: null, steered: true}
-    this.advice = {constraint: model.get("examples")[0], name: "", text: ""}
-    this.chosen = ""
-    this.sort = {column: -1, down: false}
+    super(model, el, "comparison", {state: "running", done: 0, total: 0, doing: "", left: null, steered: true})
+  }
+
+  begin() {
+    this.advice = {constraint: this.model.get("examples")[0], name: "", text: ""}
     this.off = {group: new Set(), state: new Set(), run: new Set()}
-    this.root = element("div", {class: "lmkit-live lmkit-comparison", role: "group", "aria-label": "comparison",
-      "data-lm-suppress-shortcuts": "true", onkeydown: passOn, onpointerdown: () => this.use(), onkeyup: () => this.use()})
-    this.root.append(this.head(), this.ship(), this.filters(), this.tableParts(), this.chartParts(), this.foot())
-    el.append(this.root)
-    model.on("msg:custom", (this.onMessage = (message, buffers) => this.hear(message, buffers)))
-    this.watching = new IntersectionObserver((seen) => {
-      this.visible = seen.some((s) => s.isIntersecting)
-      if (this.visible) this.draw()
-    })
-    this.watching.observe(this.chartDiv)
-    this.themes = new MutationObserver(() => this.draw())
-    this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
-    this.sizes = new ResizeObserver(() => {
-      const narrow = this.wide.clientWidth < NARROW
-      this.wide.style.setProperty("--lmkit-room", `${this.wide.clientWidth}px`)
-      if (narrow !== this.narrow) this.fill()
-      this.narrow = narrow
-      this.draw()
-    })
-    this.sizes.observe(this.root)
-    this.clock = setInterval(() => this.tick(), 1000)
-    page.plotly.then((plotly) => ((this.plotly = plotly), this.draw()))
-    askForPlotly(model)
-    model.send({type: "hello"})
   }
 
-  close() {
-    clearInterval(this.clock)
-    this.model.off("msg:custom", this.onMessage)
-    for (const observer of [this.watching, this.themes, this.sizes]) observer.disconnect()
-    if (this.plotly) this.plotly.purge(this.chartDiv)
+  parts() {
+    return [this.head(), this.ship(), this.filters(), this.tableParts("variants"), this.chartParts(), this.foot()]
   }
 
-  // Whoever has touched it keeps it when all is measured, until it is closed.
-  use() {
-    if (this.used) return
-    this.used = true
-    this.model.send({type: "used"})
+  resized() {
+    super.resized()
+    const narrow = this.wide.clientWidth < NARROW
+    if (narrow !== this.narrow) this.fill()
+    this.narrow = narrow
   }
 
   // -- its parts
 
   head() {
-    const button = (text, title, onclick) => element("button", {type: "button", title, onclick}, text)
-    this.state = element("span", {class: "lmkit-state", role: "status"}, "running")
-    this.cancel = button("Cancel", "End the measuring now; finished variants are kept", () => {
+    this.cancel = this.button("Cancel", "End the measuring now; finished variants are kept", () => {
       this.model.send({type: "cancel"})
       this.say("asked to end …")
     })
-    this.resume = button("Resume", "Measure what was cancelled", () => this.model.send({type: "resume"}))
-    this.done = button("Close", "Leave the table and the chart as they are saved in the notebook", () => this.model.send({type: "close"}))
-    this.bar = element("progress", {max: 1, value: 0, "aria-label": "progress of the comparison"})
-    this.doing = element("div", {class: "lmkit-doing"})
-    return element("div", {},
-      element("div", {class: "lmkit-title"}, element("span", {class: "lmkit-name"}, this.model.get("title")), this.state,
-        element("span", {class: "lmkit-actions"}, this.cancel, this.resume, this.done)),
-      this.bar, this.doing)
+    this.resume = this.button("Resume", "Measure what was cancelled", () => this.model.send({type: "resume"}))
+    return this.header(this.cancel, this.resume)
   }
 
   ship() {
@@ -87,26 +48,11 @@ class View {
       element("span", {class: "lmkit-chips"}, ...examples), this.reason)
   }
 
-  filters() {
-    this.search = element("input", {type: "search", placeholder: "filter", "aria-label": "filter", oninput: () => this.fill()})
-    this.chips = element("span", {class: "lmkit-chips"})
-    this.count = element("span", {class: "lmkit-count"})
-    return element("div", {class: "lmkit-filters"}, this.search, this.chips, this.count)
-  }
-
-  tableParts() {
-    this.headRow = element("tr")
-    this.body = element("tbody", {onclick: (e) => this.choose(e.target.closest("tr")?.dataset.name),
-      onkeydown: (e) => ["Enter", " "].includes(e.key) && e.target.dataset.name && (e.preventDefault(), this.choose(e.target.dataset.name))})
-    const table = element("table", {"aria-label": "variants"}, element("thead", {}, this.headRow), this.body)
-    return (this.wide = element("div", {class: "lmkit-wide", tabindex: "0", role: "region", "aria-label": "table of variants"}, table))
-  }
-
   chartParts() {
     this.legend = element("div", {class: "lmkit-legend"})
     this.chartDiv = element("div", {class: "lmkit-chart", role: "img", "aria-label": "latency and quality of the variants"})
-    return element("figure", {class: "lmkit-figure"}, element("figcaption", {}, "Latency and quality",
-      element("small", {}, "area: size on disk · bars: 95 % intervals · dashed: what no other variant beats")), this.legend, this.chartDiv)
+    return (this.pictures = element("figure", {class: "lmkit-figure"}, element("figcaption", {}, "Latency and quality",
+      element("small", {}, "area: size on disk · bars: 95 % intervals · dashed: what no other variant beats")), this.legend, this.chartDiv))
   }
 
   foot() {
@@ -120,31 +66,14 @@ class View {
     this.other = element("input", {type: "text", placeholder: "such as prune-50+onnx", "aria-label": "another technique", spellcheck: "false"})
     this.more = element("details", {class: "lmkit-more"}, element("summary", {}, "Measure further techniques"),
       form(() => this.add(), this.boxes, element("label", {}, "one after another ", this.other), " ", element("button", {}, "Measure")))
-    this.said = element("div", {class: "lmkit-said", "aria-live": "polite"})
     return element("div", {class: "lmkit-foot"}, this.bundle, this.more, this.said)
   }
 
   // -- talking with the kernel
 
-  hear(message, buffers) {
-    if (message.type === "plotly") return receivePlotly(buffers[0])
-    if (message.type === "said") return this.say(message.text, message.bad)
-    if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, message.outputs), 1000)
-    const {status, columns, rows, chart, advice} = message
-    if (message.anew) this.rows = []
-    if (status && status.state !== this.status.state) this.say("")
-    if (status) this.status = {...status, heard: Date.now()}
-    if (columns) this.columns = columns
-    for (const row of rows ?? []) {
-      const at = this.rows.findIndex((r) => r.name === row.name)
-      if (at < 0) this.rows.push(row)
-      else this.rows[at] = row
-    }
+  take({chart, advice}) {
     if (chart !== undefined) this.chart = chart
     if (advice) this.advise(advice)
-    this.steer()
-    this.fill()
-    this.draw()
   }
 
   ask() {
@@ -161,32 +90,16 @@ class View {
     this.model.send({type: "add", names})
   }
 
-  say(text, bad = false) {
-    this.said.textContent = text
-    this.said.classList.toggle("lmkit-bad", bad)
-  }
-
-  tick() {
-    if (!this.plotly) askForPlotly(this.model)
-    if (this.status.state === "running") this.steer()
-  }
-
   // -- how it goes
 
   steer() {
-    const {state, done, total, left, error, steered} = this.status, running = state === "running"
-    this.state.textContent = state
-    this.state.dataset.state = state
+    const {state, done, total, error, steered} = this.status, running = state === "running"
     this.cancel.hidden = !running
     this.resume.hidden = !steered || state !== "cancelled" && state !== "failed"
-    this.done.hidden = running
     this.more.hidden = !steered
-    this.bar.value = total ? done / total : 0
-    const remain = left == null ? null : Math.max(1, left - (Date.now() - this.status.heard) / 1000)
-    const words = [`${done} of ${plural(total, "variant")}`, this.short(this.status.doing), remain && `about ${duration(Math.round(remain))} left`, error]
-    this.doing.textContent = words.filter(Boolean).join(" · ")
+    this.progress(`${done} of ${plural(total, "variant")}`, this.short(this.status.doing), this.left(), error)
     this.doing.classList.toggle("lmkit-bad", Boolean(error))
-    if (!this.asked && document.activeElement !== this.constraint) this.constraint.value = this.advice.constraint
+    if (document.activeElement !== this.constraint) this.constraint.value = this.advice.constraint
   }
 
   // What is being done, to a variant by its label.
@@ -215,19 +128,11 @@ class View {
 
   fill() {
     this.fillChips()
-    this.fillHead()
     this.fillBoxes()
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean)
-    const text = (r) => [r.name, r.group, r.state, r.reason, r.remark, ...r.flags, ...r.cells.map((c) => c?.text ?? "")].join(" ").toLowerCase()
-    const shown = this.rows.filter((r) => !this.off.group.has(r.group) && !this.off.state.has(this.stateOf(r)) && !this.off.run.has(r.run)
-      && words.every((w) => text(r).includes(w)))
-    if (this.sort.column >= 0) shown.sort((a, b) => this.compare(a, b))
     const spans = this.rows.flatMap((r) => r.cells.flatMap((c) => (c?.span ? [...c.span, ...c.band] : [])))
     this.scale = [Math.log(Math.min(0.5, ...spans)), Math.log(Math.max(2, ...spans))]
-    const focused = this.body.contains(document.activeElement) && document.activeElement.dataset.name
-    this.body.replaceChildren(...shown.flatMap((row) => this.lines(row)))
-    if (focused) [...this.body.children].find((tr) => tr.tabIndex === 0 && tr.dataset.name === focused)?.focus()
-    this.count.textContent = shown.length < this.rows.length ? `${shown.length} of ${this.rows.length} shown` : ""
+    this.fillRows((r) => !this.off.group.has(r.group) && !this.off.state.has(this.stateOf(r)) && !this.off.run.has(r.run),
+      (r) => [r.name, r.group, r.state, r.reason, r.remark, ...r.flags], (a, b) => this.compare(a, b))
     const chosen = this.rows.find((r) => r.name === this.chosen && r.state === "measured")
     this.bundle.hidden = !chosen
     this.which.textContent = chosen ? chosen.label : ""
@@ -240,13 +145,6 @@ class View {
   compare(a, b) {
     const {column, down} = this.sort
     return cellOrder(...[a, b].map((r) => (r.state === "measured" || column === 0 ? r.cells[column] : null)), down)
-  }
-
-  fillHead() {
-    const key = JSON.stringify([this.columns, this.sort])
-    if (key === this.headKey) return
-    this.headKey = key
-    sortableHead(this.headRow, this.columns, this.sort, (sort) => ((this.sort = sort), this.fill()))
   }
 
   lines(row) {
@@ -293,13 +191,7 @@ class View {
     this.chipKey = key
     for (const [kind, values] of found) {
       if (values.length < 2) continue
-      made.push(element("span", {class: "lmkit-kind"}, kind), ...values.map((value) => {
-        const shown = !this.off[kind].has(value)
-        return element("button", {type: "button", class: "lmkit-chip", "aria-pressed": String(shown), title: `${shown ? "hide" : "show"} ${value}`, onclick: () => {
-          this.off[kind][shown ? "add" : "delete"](value)
-          this.fill()
-        }}, value)
-      }))
+      made.push(element("span", {class: "lmkit-kind"}, kind), ...values.map((value) => this.chip(this.off[kind], value)))
     }
     this.chips.replaceChildren(...made)
   }
@@ -318,18 +210,8 @@ class View {
 
   // -- the chart
 
-  draw() {
-    if (!this.plotly || !this.visible || this.due) return
-    this.due = requestAnimationFrame(() => {
-      this.due = null
-      if (this.root.isConnected && this.root.clientWidth) this.drawNow()
-    })
-  }
-
   drawNow() {
-    const style = getComputedStyle(this.root), value = (name) => style.getPropertyValue(name).trim()
-    const ink = value("--lmkit-ink") || "#333", rule = value("--lmkit-rule") || "#ddd", paper = value("--lmkit-paper") || "#fff"
-    const dark = document.body.dataset.jpThemeLight === "false", tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
+    const {ink, rule, paper, dark} = this.look(), tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
     const panel = this.chart ?? {series: [], x_title: "", y_title: "", log_x: true}
     const byLabel = new Map(this.rows.map((r) => [r.label, r]))
     const told = (label) => byLabel.get(label)?.front || byLabel.get(label)?.name === this.advice.name || byLabel.get(label)?.group === "baseline"

@@ -69,9 +69,9 @@ function smoothed(x, values, log) {
 
 // -- the view ------------------------------------------------------------------------------------
 
-class View {
+class View extends PageView {
   constructor(model, el) {
-    this.model = model
+    super(model)
     this.colours = model.get("colours")
     this.runs = model.get("runs").map((run, i) => ({
       ...run, status: {state: "pending"}, marks: [], metric: "", steps: new Series(ROWS.steps), epochs: new Series(ROWS.epochs),
@@ -85,27 +85,7 @@ class View {
       "data-lm-suppress-shortcuts": "true", onkeydown: passOn}) // Enter and Space press our buttons, not the notebook's keys
     this.root.append(this.head(), this.charts(), this.foot())
     el.append(this.root)
-    model.on("msg:custom", (this.onMessage = (message, buffers) => this.hear(message, buffers)))
-    this.watching = new IntersectionObserver((seen) => {
-      this.visible = seen.some((s) => s.isIntersecting)
-      if (this.visible) this.draw()
-    })
-    this.watching.observe(this.root)
-    this.themes = new MutationObserver(() => this.draw())
-    this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
-    this.sizes = new ResizeObserver(() => this.draw())
-    this.sizes.observe(this.root)
-    this.clock = setInterval(() => this.tick(), 1000)
-    page.plotly.then((plotly) => ((this.plotly = plotly), this.draw()))
-    askForPlotly(model)
-    model.send({type: "hello"})
-  }
-
-  close() {
-    clearInterval(this.clock)
-    this.model.off("msg:custom", this.onMessage)
-    for (const observer of [this.watching, this.themes, this.sizes]) observer.disconnect()
-    if (this.plotly) Object.values(this.divs).forEach((div) => this.plotly.purge(div))
+    this.connect(this.root)
   }
 
   // -- its parts
@@ -281,14 +261,6 @@ class View {
   }
 
   // -- drawing
-
-  draw() {
-    if (!this.plotly || !this.visible || this.due) return
-    this.due = requestAnimationFrame(() => {
-      this.due = null
-      if (this.root.isConnected && this.root.clientWidth) this.drawNow()
-    })
-  }
 
   isLog() {
     if (this.log !== null) return this.log

@@ -90,3 +90,51 @@ function sortableHead(row, columns, sort, choose) {
   }))
   if (focused >= 0) row.children[focused]?.querySelector("button").focus()
 }
+
+// -- a view of a widget ---------------------------------------------------------------------------
+
+// Hears the kernel, and draws what it shows while it is seen: anew when the page's theme or its own size changes. A view of its own
+// gives hear(message, buffers), tick() each second, drawNow(), and resized() where its size is more than its charts' affair.
+class PageView {
+  constructor(model) {
+    this.model = model
+  }
+
+  // Begins, once `root` is in the page; charts are drawn while `watched` is on the screen.
+  connect(watched) {
+    this.model.on("msg:custom", (this.onMessage = (message, buffers) => this.hear(message, buffers)))
+    this.watching = new IntersectionObserver((seen) => {
+      this.visible = seen.some((s) => s.isIntersecting)
+      if (this.visible) this.draw()
+    })
+    this.watching.observe(watched)
+    this.themes = new MutationObserver(() => this.draw())
+    this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
+    this.sizes = new ResizeObserver(() => {
+      this.resized()
+      this.draw()
+    })
+    this.sizes.observe(this.root)
+    this.clock = setInterval(() => this.tick(), 1000)
+    page.plotly.then((plotly) => ((this.plotly = plotly), this.draw()))
+    askForPlotly(this.model)
+    this.model.send({type: "hello"})
+  }
+
+  close() {
+    clearInterval(this.clock)
+    this.model.off("msg:custom", this.onMessage)
+    for (const observer of [this.watching, this.themes, this.sizes]) observer.disconnect()
+    for (const div of this.root.querySelectorAll(".js-plotly-plot")) this.plotly.purge(div)
+  }
+
+  resized() {}
+
+  draw() {
+    if (!this.plotly || !this.visible || this.due) return
+    this.due = requestAnimationFrame(() => {
+      this.due = null
+      if (this.root.isConnected && this.root.clientWidth) this.drawNow()
+    })
+  }
+}
