@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DataError
 from lmkit.progress import time_text
+from lmkit.run import together
 from lmkit.table import Table, Written
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def same_start(runs: Sequence[Run]) -> Table:
             rows.append(
                 (f"loss of step {step}", *(Written(v, f"{v:.7g}") for v in values), _apart(max(values) - min(values)))
             )
-    return Table("The same start", ("what", *_named(runs), "largest difference"), tuple(rows))
+    return Table("The same start", ("what", *together(runs), "largest difference"), tuple(rows))
 
 
 def speed(runs: Sequence[Run]) -> Table:
@@ -73,13 +74,7 @@ def speed(runs: Sequence[Run]) -> Table:
     rows.append(("rows a second, about", *(r and round(r * batch) for r, (_, batch) in zip(rates, told, strict=True))))
     rows.append(("time a step, ms", *(r and 1e3 / r for r in rates)))
     rows.append(("most memory of the process, MB", *(s.peak_memory / 1e6 or None for s, _ in told)))
-    return Table("Speed", ("what", *_named(runs)), tuple(rows))
-
-
-def _named(runs: Sequence[Run]) -> list[str]:
-    """The frameworks where they tell the runs apart, else the short ids."""
-    names = [str(run.experiment.framework) for run in runs]
-    return names if len(set(names)) == len(names) else [run.name.rsplit("-", 1)[-1] for run in runs]
+    return Table("Speed", ("what", *together(runs)), tuple(rows))
 
 
 def _apart(value: float) -> str:

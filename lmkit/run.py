@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, overload
@@ -17,7 +17,7 @@ from lmkit.events import Event, history, steps
 from lmkit.executors import InlineExecutor, WorkerExecutor
 from lmkit.experiment import Experiment
 from lmkit.progress import Reporter
-from lmkit.runfolder import RunFolder, Status, begun, find_run, run_folders
+from lmkit.runfolder import RunFolder, Status, begun, find_run, run_folders, told_apart
 
 if TYPE_CHECKING:
     import numpy as np
@@ -456,6 +456,11 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     check_sizes(spec, len(table.y))
     resolve_loss(experiment.training.loss, table.task)
     experiment.model.check(table.signature)
+
+
+def together(runs: Sequence[Run]) -> list[str]:
+    """What runs are called beside each other; see ``told_apart``."""
+    return told_apart([run.name for run in runs], [run.experiment.framework for run in runs])
 
 
 class Runs(tuple[Run, ...]):

@@ -24,7 +24,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -370,6 +370,18 @@ def find_run(name: str | Path, root: str | Path | None = None) -> RunFolder:
             raise RunNotFound(f"{text!r} is {len(matches)} runs {where}; write more of the name:\n  {listed}")
     names = [f.name for f in folders[-10:]]
     raise RunNotFound(f"there is no run {text!r} {where}; {nearest(text, dict.fromkeys([*map(_bare, names), *names]))}")
+
+
+def told_apart(folders: Sequence[str], frameworks: Sequence[str]) -> list[str]:
+    """What runs are called beside each other: by their frameworks, or their experiments' names, where those tell all
+    of them apart, else by their short ids.
+
+    >>> told_apart(["20260101-000000-a-b-1a2b3c", "20260101-000001-a-b-4d5e6f"], ["torch", "torch"])
+    ['1a2b3c', '4d5e6f']
+    """
+    ids = [folder.rsplit("-", 1)[-1] for folder in folders]
+    ways = (list(frameworks), [_bare(folder) for folder in folders], ids)
+    return next((way for way in ways if len(set(way)) == len(way)), ids)
 
 
 def _bare(folder: str) -> str:

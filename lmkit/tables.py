@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.duel import same_start as same_start
 from lmkit.duel import speed as speed
 from lmkit.progress import epoch_text, sentence, time_text
+from lmkit.run import together
 from lmkit.sweep_tables import sweep_summary as sweep_summary
 from lmkit.sweep_tables import trials as trials
 from lmkit.table import Table
@@ -66,7 +67,7 @@ def differences(runs: Sequence[Run]) -> Table:
     """The settings in which runs differ, one a row."""
     paths, settings = _settings(runs)
     rows = [(path, *(_word(each.get(path)) for each in settings)) for path in paths if not _same(path, settings)]
-    return Table("Where they differ", ("setting", *_short_names(runs)), tuple(rows))
+    return Table("Where they differ", ("setting", *together(runs)), tuple(rows))
 
 
 def common(runs: Sequence[Run]) -> Table:
@@ -88,12 +89,6 @@ def _same(path: str, settings: Sequence[Mapping[str, Any]]) -> bool:
 
 def _word(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _short_names(runs: Sequence[Run]) -> list[str]:
-    """Names by which runs are told apart: the experiments' own where they are different, else the short ids."""
-    names = [run.experiment.name for run in runs]
-    return names if len(set(names)) == len(names) else [run.name.rsplit("-", 1)[-1] for run in runs]
 
 
 def _state(status: Status) -> str:

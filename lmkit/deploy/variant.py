@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.deploy.measure import Interval, Latency
+from lmkit.runfolder import told_apart
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,10 @@ class Variant:
 
 
 def labels(variants: Iterable[Variant]) -> dict[str, str]:
-    """Variant's name → what it is called among others: its technique, after what tells its run from the others.
-
-    That is the framework or the experiment's name where they do, else the run's short id.
-    """
+    """Variant's name → what it is called among others: its technique, after what tells its run from the others."""
     known = list(variants)
-    runs = {v.run: v for v in known}
-    ways = (
-        dict.fromkeys(runs, "") if len(runs) == 1 else {run: v.framework for run, v in runs.items()},
-        {run: run.split("-", 2)[-1].rsplit("-", 1)[0] for run in runs},
-        {run: run.rsplit("-", 1)[-1] for run in runs},
-    )
-    told = next((way for way in ways if len(set(way.values())) == len(runs)), ways[-1])
-    return {v.name: f"{told[v.run]}/{v.technique}" if told[v.run] else v.technique for v in known}
+    runs = {v.run: v.framework for v in known}
+    if len(runs) == 1:
+        return {v.name: v.technique for v in known}
+    told = dict(zip(runs, told_apart(list(runs), list(runs.values())), strict=True))
+    return {v.name: f"{told[v.run]}/{v.technique}" for v in known}
