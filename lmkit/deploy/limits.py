@@ -24,12 +24,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lmkit.deploy.bench import THREADS
 from lmkit.environment import cache_folder, processor
 
 VERSION = 1
 """Of what is measured: a file of another one is not read."""
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SIZES, TIMES = (512, 768, 1024, 1536), 7
 """Of the matrices that are multiplied; and how often, of which the shortest counts."""
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.baseline import row
-
-if TYPE_CHECKING:
-    import numpy as np
+from lmkit.deploy.techniques.convert import ROWS, OtherOutputs, held
 
 ENTRY = "model.pt2"
-
-ROWS = (1, 3, 8)
-"""Numbers of rows at which a package is held to the program that it was compiled from."""
 
 EXACT = 1e-4
 """What compiled code may be off that program, as a share of the largest output: sums in another order."""
@@ -41,7 +33,7 @@ def aot_inductor(subject: Subject, folder: Path) -> Artefact:
     artefact = Artefact("aot_inductor", ENTRY, shape, dtype, {**recipe, **built}, precision)
     try:
         held(folder, artefact, made.outputs, X, EXACT)
-    except ValueError as error:
+    except OtherOutputs as error:
         raise NotApplicable(f"PyTorch's compiler makes another model of this one ({error}); take compile") from None
     return artefact
 
@@ -55,21 +47,3 @@ def needs(subject: Subject, kind: str, name: str) -> None:
         raise NotApplicable(
             f"the compiler of {subject.backend.name} needs {compiler}; install it: apt-get install {compiler}"
         )
-
-
-def held(
-    folder: Path, artefact: Artefact, made: Callable[[np.ndarray], np.ndarray], X: np.ndarray, tolerance: float
-) -> None:
-    """Holds a package to what it was made from, at one row and several: what compilers write is not always that.
-
-    Raises:
-        ValueError: it gives other outputs; the message says how far off.
-    """
-    import numpy as np
-
-    loaded = load(folder, artefact, 1)
-    for n in ROWS:
-        wanted, found = made(X[:n]), np.asarray(loaded.predict(X[:n]))
-        off = float(np.abs(found - wanted).max()) / (float(np.abs(wanted).max()) or 1.0)
-        if not off <= tolerance:
-            raise ValueError(f"{off:.2g} of its outputs off with {n} row{'s' if n > 1 else ''}")

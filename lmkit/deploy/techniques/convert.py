@@ -7,8 +7,9 @@ So what it wrote is opened in its own runtime at once, and held to the framework
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.proof import TOLERANCE
@@ -16,6 +17,9 @@ from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
 from lmkit.deploy.techniques.baseline import row
 from lmkit.errors import LmkitError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENTRIES = {
     "onnx": "model.onnx", "program": "model.pt2", "saved_model": "model",
@@ -114,22 +118,45 @@ def _check_outputs(subject: Subject, model: Any, folder: Path, artefact: Artefac
     import numpy as np
 
     part = subject.data.test if len(subject.data.test.X) else subject.data.training
-    X = np.asarray(part.X[: max(ROWS)])
-    wanted = np.asarray(subject.backend.predict(model, X))
-    given = f"what the exporter wrote as {artefact.entry}"
+    X, given = np.asarray(part.X[: max(ROWS)]), f"what the exporter wrote as {artefact.entry}"
+    threads = int(subject.backend.environment()["threads"])
     try:
-        loaded = load(folder, artefact, int(subject.backend.environment()["threads"]))
-        found = [np.asarray(loaded.predict(X[:n])) for n in ROWS]
+        held(folder, artefact, lambda rows: subject.backend.predict(model, rows), X, tolerance, threads)
+    except OtherOutputs as error:
+        raise ExportFailed(f"{given} gives other outputs than the model, {error}") from None
     except Exception as error:
         raise ExportFailed(f"{given} does not run on {artefact.runtime}: {_first(error)}") from error
-    for n, outputs in zip(ROWS, found, strict=True):
-        expected = wanted[:n]
-        if outputs.shape != expected.shape:
-            raise ExportFailed(f"{given} gives outputs {outputs.shape}, and the model {expected.shape}")
-        off = float(np.abs(outputs - expected).max()) / (float(np.abs(wanted).max()) or 1.0)
+
+
+class OtherOutputs(ValueError):
+    """What was made gives other outputs than what it was made of; the message says how far off."""
+
+
+def held(
+    folder: Path,
+    artefact: Artefact,
+    model: Callable[[np.ndarray], np.ndarray],
+    X: np.ndarray,
+    tolerance: float,
+    threads: int = 1,
+) -> None:
+    """Holds an artefact to what it was made of, at one row and several: what compilers write is not always that.
+
+    Raises:
+        OtherOutputs: they differ by more than ``tolerance``, as a share of the largest output.
+        Exception: it cannot be opened, or does not run.
+    """
+    import numpy as np
+
+    loaded = load(folder, artefact, threads)
+    largest = float(np.abs(np.asarray(model(X[: max(ROWS)]))).max()) or 1.0
+    for n in ROWS:
+        wanted, found = np.asarray(model(X[:n])), np.asarray(loaded.predict(X[:n]))
+        if found.shape != wanted.shape:
+            raise OtherOutputs(f"of shape {found.shape} instead of {wanted.shape}")
+        off = float(np.abs(found - wanted).max()) / largest
         if not off <= tolerance:
-            rows = "1 row" if n == 1 else f"{n} rows"
-            raise ExportFailed(f"{given} gives other outputs than the model, {off:.2g} of them off with {rows}")
+            raise OtherOutputs(f"{off:.2g} of them off with {n} row{'s' if n > 1 else ''}")
 
 
 def _unknown(kind: str, names: list[str]) -> str:

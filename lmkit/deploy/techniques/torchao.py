@@ -7,8 +7,9 @@ from pathlib import Path
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.runtimes.torchao import WEIGHTS as INT8
 from lmkit.deploy.techniques import NotApplicable, Subject, technique
-from lmkit.deploy.techniques.aot_inductor import ENTRY, held, needs
+from lmkit.deploy.techniques.aot_inductor import ENTRY, needs
 from lmkit.deploy.techniques.baseline import WEIGHTS, own, row
+from lmkit.deploy.techniques.convert import OtherOutputs, held
 from lmkit.deploy.techniques.quantize import calibration
 from lmkit.environment import has_vnni
 
@@ -55,7 +56,7 @@ def static(subject: Subject, folder: Path) -> Artefact:
     artefact = Artefact("aot_inductor", ENTRY, *row(subject), {**recipe, **made.recipe, **built}, "int8")
     try:
         held(folder, artefact, made.outputs, X, SIMULATED)
-    except ValueError as error:
+    except OtherOutputs as error:
         raise NotApplicable(
             f"PyTorch's compiler makes other integers of this model than were asked for ({error}); "
             "take onnx-int8-static, or openvino-int8-static"
