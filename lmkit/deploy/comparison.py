@@ -16,12 +16,12 @@ from lmkit.deploy.keeping import saved
 from lmkit.deploy.measure import ROUNDS, Interval, noise
 from lmkit.deploy.process import PATIENCE
 from lmkit.deploy.recommendation import EXAMPLES, HIGHER, Recommendation, main_metric, recommend
-from lmkit.deploy.session import Tell
+from lmkit.deploy.session import Settings, Tell
 from lmkit.deploy.showing import Lines, table
 from lmkit.deploy.techniques import find, techniques
 from lmkit.deploy.variant import Variant
 from lmkit.deploy.waiting import completed
-from lmkit.deploy.work import Settings, Work
+from lmkit.deploy.work import Work
 from lmkit.errors import ConfigError, DataError
 from lmkit.progress import has_widgets
 from lmkit.run import Run, attach

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,18 @@ if TYPE_CHECKING:
 Tell = Callable[["Comparison", str], None]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How variants are measured, as ``lk.compare`` was told."""
+
+    batches: tuple[int, ...]
+    threads: int
+    rounds: int
+    again: bool
+    limits: bool = True
+    patience: float = PATIENCE
+
+
 class Cancelled(Exception):
     """It was asked to end before all was measured."""
 
@@ -37,15 +49,13 @@ class Session:
     """One pass over the variants of a comparison; ``cancel`` ends it from another thread."""
 
     def __init__(
-        self, comparison: Comparison, runs: list[Run], scratch: Path, batches: tuple[int, ...], threads: int,
-        rounds: int, again: bool, tell: Tell, patience: float = PATIENCE,
-        limits: bool = True,
+        self, comparison: Comparison, runs: list[Run], scratch: Path, settings: Settings, tell: Tell
     ) -> None:  # fmt: skip
-        self.comparison, self.runs, self.scratch, self.batches = comparison, runs, scratch, batches
-        self.threads, self.rounds, self.again, self.tell = threads, rounds, again, tell
-        self.patience, self.limits = patience, limits
+        self.comparison, self.runs, self.scratch, self.tell = comparison, runs, scratch, tell
+        self.batches, self.threads, self.rounds = settings.batches, settings.threads, settings.rounds
+        self.again, self.patience, self.limits = settings.again, settings.patience, settings.limits
         self.machine: Limits | None = None
-        self.settings = {"batches": list(batches), "threads": threads, "rounds": rounds}
+        self.settings = {"batches": list(self.batches), "threads": self.threads, "rounds": self.rounds}
         self.conditions = conditions()
         self.makers: dict[str, Process] = {}
         self.started: list[Process] = []

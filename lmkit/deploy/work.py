@@ -13,13 +13,12 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmkit.deploy.measure import BLOCK_SECONDS
-from lmkit.deploy.process import PATIENCE
-from lmkit.deploy.session import Cancelled, Session, Tell
+from lmkit.deploy.session import Cancelled, Session, Settings, Tell
 from lmkit.run import Run
 
 if TYPE_CHECKING:
@@ -27,18 +26,6 @@ if TYPE_CHECKING:
 
 MAKE_SECONDS = 4.0
 """What making and loading a variant is thought to take before one has been made."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How variants are measured, as ``lk.compare`` was told."""
-
-    batches: tuple[int, ...]
-    threads: int
-    rounds: int
-    again: bool
-    limits: bool = True
-    patience: float = PATIENCE
 
 
 class Work:
@@ -146,12 +133,10 @@ class Work:
             return False
 
     def _pass(self) -> None:
-        known = self.settings
         with tempfile.TemporaryDirectory() as scratch:
             session = Session(
-                self.comparison, self.runs, Path(scratch), known.batches, known.threads, known.rounds, known.again,
-                lambda _, doing: self._tell(doing), known.patience, known.limits,
-            )  # fmt: skip
+                self.comparison, self.runs, Path(scratch), self.settings, lambda _, doing: self._tell(doing)
+            )
             with self._lock:
                 self._session = session
                 if self._cancelled:

@@ -21,7 +21,7 @@ from lmkit.deploy import bench, keeping, techniques
 from lmkit.deploy.artefact import Artefact
 from lmkit.deploy.comparison import Comparison
 from lmkit.deploy.process import MeasurementFailed, Process
-from lmkit.deploy.session import Cancelled, Session
+from lmkit.deploy.session import Cancelled, Session, Settings
 from lmkit.deploy.techniques.baseline import own
 from lmkit.deploy.variant import Variant
 
@@ -55,7 +55,7 @@ def passing(
     found = Comparison(
         Variant(run.name, name, techniques.find(name).group, folder=str(run.path)) for name in ("baseline", *names)
     )
-    return found, Session(found, [run], scratch, (1,), 1, rounds, again, tell or (lambda *_: None), **more)
+    return found, Session(found, [run], scratch, Settings((1,), 1, rounds, again, **more), tell or (lambda *_: None))
 
 
 def copied(run: lk.Run, folder: Path) -> lk.Run:
