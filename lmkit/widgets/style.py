@@ -18,8 +18,8 @@ def script(*names: str) -> str:
 
 @cache
 def css(*names: str) -> str:
-    """The style sheets of these names, one after the other."""
-    return "\n".join((STATIC / f"{name}.css").read_text(encoding="utf-8") for name in names)
+    """The style sheets of these names, one after the other, after what all widgets share."""
+    return "\n".join((STATIC / f"{name}.css").read_text(encoding="utf-8") for name in ("page", *names))
 
 
 def sheet(name: str) -> W.HTML:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from IPython import get_ipython
-from IPython.testing.globalipapp import start_ipython
+from live_page import Page
 
 import lmkit as lk
 from lmkit.deploy import work as working
@@ -112,23 +112,6 @@ def go_on(compared: Comparison, variants: int) -> None:
     compared.work.listeners.remove(listen)
 
 
-class Page:
-    """Keeps what is sent, and asks as a page would."""
-
-    def __init__(self, live: LiveComparison) -> None:
-        self.live, self.heard = live, []
-        live.widget.send = lambda content, buffers=None: self.heard.append(content)
-
-    def ask(self, kind: str, **message: Any) -> None:
-        self.live._hear(None, {"type": kind, **message}, [])
-
-    def take(self, kind: str) -> dict[str, Any]:
-        found = [h for h in self.heard if h["type"] == kind]
-        self.heard.clear()
-        assert found, f"nothing of the kind {kind}"
-        return found[-1]
-
-
 def test_the_page_is_told_what_is_new(compared: Comparison) -> None:
     page = Page(LiveComparison(compared))
     page.ask("hello")
@@ -210,16 +193,6 @@ def test_a_bundle_is_asked_for_by_a_folder(compared: Comparison, monkeypatch: py
     assert "name a folder" in page.take("said")["text"] and not written
     page.ask("bundle", name=compared.variants[1].name, out="out")
     assert page.take("said")["text"] == "bundle of onnx: out" and written == [("onnx", "out")]
-
-
-@pytest.fixture
-def outputs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is displayed, as the messages that a front end would get."""
-    shell = start_ipython() or get_ipython()
-    found: list[dict[str, Any]] = []
-    monkeypatch.setattr(shell.display_pub, "publish", lambda **message: found.append(message))
-    lk._teach_ipython()
-    return found
 
 
 def test_live_it_is_a_widget_and_in_the_end_words_table_and_chart(

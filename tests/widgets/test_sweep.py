@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from IPython import get_ipython
-from IPython.testing.globalipapp import start_ipython
+from live_page import Page
 from written_run import written_run
 from written_sweep import driven, written_sweep, written_trial
 
@@ -43,23 +43,6 @@ def sweep(tmp_path: Path) -> lk.Sweep:
     )  # fmt: skip
     written_trial(made, made.space.combination(1), state="running", run=run.path)
     return made
-
-
-class Page:
-    """What a page hears, and asks."""
-
-    def __init__(self, live: LiveSweep) -> None:
-        self.live, self.heard = live, []
-        live.widget.send = lambda message, buffers=None: self.heard.append(json.loads(json.dumps(message)))  # type: ignore[method-assign]
-
-    def ask(self, kind: str, **message: Any) -> None:
-        self.live._hear(None, {"type": kind, **message}, [])
-
-    def take(self, kind: str) -> dict[str, Any]:
-        found = [h for h in self.heard if h["type"] == kind]
-        self.heard.clear()
-        assert found, f"nothing of the kind {kind}"
-        return found[-1]
 
 
 def texts(row: dict[str, Any]) -> list[str | None]:
@@ -129,16 +112,6 @@ def test_a_page_may_ask_nothing_else(sweep: lk.Sweep) -> None:
     for kind in ("look", "say", "_tell", "__class__", "bundle"):
         page.ask(kind, text="x")
     assert page.heard == []
-
-
-@pytest.fixture
-def outputs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What is displayed, as the messages that a front end would get."""
-    shell = start_ipython() or get_ipython()
-    found: list[dict[str, Any]] = []
-    monkeypatch.setattr(shell.display_pub, "publish", lambda **message: found.append(message))
-    lk._teach_ipython()
-    return found
 
 
 def test_live_it_is_a_widget_and_in_the_end_table_and_charts(
