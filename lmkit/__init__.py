@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from lmkit.mirrors import mirror
     from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
-    from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, train, watch
-    from lmkit.sweeping.sweep import Sweep, attach_sweep, stop_sweep, sweep, sweeps
+    from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, watch
+    from lmkit.sweeping.beginning import sweep
+    from lmkit.sweeping.sweep import Sweep, attach_sweep, stop_sweep, sweeps
+    from lmkit.training import train
     from lmkit.widgets.configurator import configure
     from lmkit.widgets.display import explore, monitor
 
@@ -47,7 +49,7 @@ _HOMES = {
     "Experiment": "lmkit.experiment",
     "Run": "lmkit.run",
     "Runs": "lmkit.run",
-    "train": "lmkit.run",
+    "train": "lmkit.training",
     "attach": "lmkit.run",
     "runs": "lmkit.run",
     "watch": "lmkit.run",
@@ -69,7 +71,7 @@ _HOMES = {
     "plan": "lmkit.planning.plan",
     "Plan": "lmkit.planning.plan",
     "Sweep": "lmkit.sweeping.sweep",
-    "sweep": "lmkit.sweeping.sweep",
+    "sweep": "lmkit.sweeping.beginning",
     "sweeps": "lmkit.sweeping.sweep",
     "attach_sweep": "lmkit.sweeping.sweep",
     "stop_sweep": "lmkit.sweeping.sweep",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.progress import time_text
+from lmkit.sweeping.sweep import plain_cell
 from lmkit.table import Linked, Table, Written
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def trials(sweep: Sweep, page: str | Path | None = None) -> Table:
         (
             _linked(t, Path(page or sweep.path)),
             t.state,
-            *(_cell(t.parameters.get(v)) for v in varied),
+            *(plain_cell(t.parameters.get(v)) for v in varied),
             *(t.values.get(o.name) for o in sweep.objectives if o.name != "seconds"),
             Written(t.seconds, time_text(t.seconds)) if t.seconds else None,
             t.run.name.rsplit("-", 1)[-1] if t.run else None,
@@ -84,10 +85,6 @@ def _rule(spec: Any) -> str | None:
         if isinstance(spec, dict)
         else str(spec)
     )
-
-
-def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def _short(error: str) -> str:

@@ -88,7 +88,7 @@ def run_template(
     experiment = described_experiment(chosen, values)
     if experiment is not None:
         from lmkit.backends import require
-        from lmkit.run import check_data
+        from lmkit.training import check_data
 
         require(experiment.framework)
         check_data(experiment, runs)

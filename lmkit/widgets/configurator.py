@@ -19,10 +19,11 @@ from lmkit.backends import require
 from lmkit.data.sources import check_sizes
 from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage
 from lmkit.experiment import Experiment, made_name
-from lmkit.run import Run, attach, train
+from lmkit.run import Run, attach
 from lmkit.specs.data import BUNDLED, TEXTS, DataSpec, is_text
 from lmkit.specs.data import FILES as DATA_FILES
 from lmkit.specs.losses import resolve_loss
+from lmkit.training import train
 from lmkit.widgets import drawing, preview, snippets, style
 from lmkit.widgets.fields import LABEL_WIDTH, Constant, Field, Group
 from lmkit.widgets.form import Form, Hint, split_problem

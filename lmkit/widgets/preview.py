@@ -20,10 +20,10 @@ from lmkit.data.store import stored_path
 from lmkit.errors import DataError, LmkitError
 from lmkit.planning.devices import amount_text
 from lmkit.plots import BLUE, COLOURS, GREY
-from lmkit.run import EAGER_BYTES
 from lmkit.specs.data import HUB, STORED, DataSpec
 from lmkit.specs.references import label
 from lmkit.specs.signature import Signature, Task
+from lmkit.training import EAGER_BYTES
 from lmkit.widgets.drawing import count
 from lmkit.widgets.graphs import graph_svg
 from lmkit.widgets.texts import look_at_text
