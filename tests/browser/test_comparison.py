@@ -61,12 +61,12 @@ def test_it_fills_and_is_used(notebook: Any, run: Run) -> None:
     shown.run(1)
     assert "42" in shown.output(1).inner_text(), "the kernel is free"
     assert rows(shown) == ["baseline", *names]
-    shown.wait_until(lambda: measured(shown) == 1, "the baseline is measured", 90)
+    shown.wait_until(lambda: measured(shown) == 1, "the baseline is measured", 180)
     assert state(shown) == "running"
     assert "left" in shown.page.locator(".lmkit-doing").inner_text()
     picture(shown, "running")
     shown.page.locator(f"{LIVE} tr[data-name$='/baseline']").first.click()  # from now on it stays
-    shown.wait_until(lambda: state(shown) == "completed", "all is measured", 120)
+    shown.wait_until(lambda: state(shown) == "completed", "all is measured", 240)
     assert measured(shown) == 3
     # what does not apply says why, without hovering
     shown.wait_for("not applicable: PyTorch does not write saved_model")
@@ -150,7 +150,7 @@ def test_cancelled_and_resumed_and_reloaded(notebook: Any, run: Run) -> None:
     """Variants that the test before has measured are there at once; what is new is cancelled and goes on."""
     shown = notebook(cell(run, "onnx", "torch-export"), "[v.technique for v in compared.measured]")
     shown.run(0)
-    shown.wait_until(lambda: measured(shown) >= 1, "the baseline is measured", 90)
+    shown.wait_until(lambda: measured(shown) >= 1, "the baseline is measured", 180)
     shown.page.get_by_role("button", name="Cancel", exact=True).click()
     shown.wait_until(lambda: state(shown) == "cancelled", "cancelled at once", 10)
     assert "cancelled" in shown.page.locator(f"{LIVE} tr[data-name$='/torch-export']").inner_text()
