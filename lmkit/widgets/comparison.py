@@ -124,12 +124,11 @@ def told(comparison: Comparison, constraint: str) -> dict[str, Any]:
     shown, called = table(now), labels(now)
     kept = [i for i, column in enumerate(shown.columns) if column not in TOLD_BESIDE]
     remarks = shown.columns.index(REMARKS)
-    front = {v.name for v in now.front()}
     rows = [
         {
             "name": v.name, "label": called[v.name], "run": called[v.name].removesuffix(f"/{v.technique}"),
             "technique": v.technique, "group": v.group, "state": v.state, "reason": v.reason,
-            "flags": list(v.flags), "remark": row[remarks] or "", "front": v.name in front,
+            "flags": list(v.flags), "remark": row[remarks] or "",
             "cells": [cell(row[i]) for i in kept],
         }
         for v, row in zip(now.variants, shown.rows, strict=True)
