@@ -1,7 +1,7 @@
 """The configurator: a form over the Experiment, and beside it what the experiment means, always current.
 
 form (from the schema) ──> experiment ──> preview of the data, drawing of the model, code
-                                     └──> Train · Save
+                                     └──> Train · Sweep · Save
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from lmkit.run import Run, attach
 from lmkit.specs.data import BUNDLED, TEXTS, DataSpec, is_text
 from lmkit.specs.data import FILES as DATA_FILES
 from lmkit.specs.losses import resolve_loss
+from lmkit.sweeping.beginning import sweep
+from lmkit.sweeping.sweep import Sweep
 from lmkit.training import train
 from lmkit.widgets import drawing, preview, snippets, style
 from lmkit.widgets.fields import LABEL_WIDTH, Constant, Field, Group
@@ -30,6 +32,7 @@ from lmkit.widgets.form import Form, Hint, split_problem
 from lmkit.widgets.later import Later, in_background
 from lmkit.widgets.parts import Code, Preset, Section, Source
 from lmkit.widgets.planned import Planned
+from lmkit.widgets.sweep_form import SweepForm
 
 HINTS = {
     "seed": Hint(rare=True),
@@ -135,11 +138,13 @@ class Configurator(W.VBox):
             set, and observed.
         problems: what is wrong, a sentence each.
         run: the run that was started last.
+        swept: the sweep that was started last.
     """
 
     experiment = T.Instance(Experiment)
     problems = T.Tuple()
     run = T.Instance(Run, allow_none=True)
+    swept = T.Instance(Sweep, allow_none=True)
 
     def __init__(self, experiment: Experiment, runs: str | Path | None = None) -> None:
         self._runs = runs
@@ -163,8 +168,10 @@ class Configurator(W.VBox):
         self._plan = Planned(self._draw_model)
         self._code = Code()
         self._actions = Actions(self)
+        self._sweep = SweepForm(self)
         self.output = W.Output()
-        super().__init__([style.sheet("configurator"), *self._sections(), self._actions.widget, self.output])
+        parts = [*self._sections(), self._sweep.widget, self._actions.widget]
+        super().__init__([style.sheet("configurator"), *parts, self.output])
         self.add_class("lmkit-configurator")
         self.show(experiment)
 
@@ -241,6 +248,7 @@ class Configurator(W.VBox):
         self.form.field("name").control.placeholder = made_name(values["data"], values["model"])
         self._preset.show(values["model"])
         self._actions.show()
+        self._sweep.changed()
 
     def _nearest(self, values: Mapping[str, Any], problems: Iterable[str]) -> Experiment:
         """What is shown while something is wrong: the parts that are right as they are typed, the others as before."""
@@ -375,18 +383,34 @@ class Configurator(W.VBox):
 
     def train(self) -> Run | None:
         """Starts a run, and shows it below; None where that cannot be, and the reason beside the button."""
-        from IPython.display import display
-
         try:
             self.run = train(self.experiment, runs=self._runs)
         except LmkitError as error:
             self._actions.say(str(error), wrong=True)
             return None
         self._actions.say(f"{self.run.name} has begun.")
+        self._display(self.run)
+        return self.run
+
+    def sweep(self) -> Sweep | None:
+        """Starts the sweep, and shows it below; None where that cannot be, and the reason beside its button."""
+        if self._sweep.arguments is None:
+            return None
+        try:
+            self.swept = sweep(self.experiment, **self._sweep.arguments, runs=self._runs)
+        except LmkitError as error:
+            self._sweep.say(str(error), wrong=True)
+            return None
+        self._sweep.say(f"{self.swept.name} has begun.")
+        self._display(self.swept)
+        return self.swept
+
+    def _display(self, shown: Run | Sweep) -> None:
+        from IPython.display import display
+
         self.output.clear_output(wait=True)
         with self.output:
-            display(self.run)
-        return self.run
+            display(shown)
 
     def __repr__(self) -> str:
         return f"<Configurator of {self.experiment.name}>"

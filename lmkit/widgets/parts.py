@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,34 +130,47 @@ class Preset:
         self.menu.value = self._matching(model)
 
 
+FORMS: Mapping[str, Callable[[Experiment], str]] = {
+    "Python": snippets.python,
+    "YAML": snippets.as_yaml,
+    "Magic": snippets.magic,
+}
+"""An experiment as code."""
+
+PLACES = ("A cell of a notebook", "A file, for lmkit train FILE.yaml", "A cell, after %load_ext lmkit")
+
+
 class Code:
-    """The experiment as code, in tabs, to be copied."""
+    """What the form holds as code, in tabs, to be copied.
 
-    FORMS: Mapping[str, Callable[[Experiment], str]] = {
-        "Python": snippets.python,
-        "YAML": snippets.as_yaml,
-        "Magic": snippets.magic,
-    }
+    Args:
+        forms: a tab's name → what writes its code.
+        places: where each is used.
+        of: what it is the code of.
+    """
 
-    def __init__(self) -> None:
-        self.tabs = W.ToggleButtons(
-            options=list(self.FORMS),
-            tooltips=["A cell of a notebook", "A file, for lmkit train FILE.yaml", "A cell, after %load_ext lmkit"],
-        )
+    def __init__(
+        self,
+        forms: Mapping[str, Callable[..., str]] = FORMS,
+        places: Sequence[str] = PLACES,
+        of: str = "experiment",
+    ) -> None:
+        self.forms, self.of = forms, of
+        self.tabs = W.ToggleButtons(options=list(forms), tooltips=list(places))
         self.tabs.add_class("lkc-tabs")
-        self.texts = {name: W.HTML() for name in self.FORMS}
+        self.texts = {name: W.HTML() for name in forms}
         self.stack = W.Stack(list(self.texts.values()), selected_index=0)
         self.stack.add_class("lkc-stack")
         W.jslink((self.tabs, "index"), (self.stack, "selected_index"))  # in the browser: no wait for the kernel
         self.widget = W.VBox([self.tabs, self.stack])
 
-    def show(self, experiment: Experiment) -> None:
-        """Shows the code of ``experiment``."""
-        for name, write in self.FORMS.items():
-            text = write(experiment)
+    def show(self, *what: Any) -> None:
+        """Shows the code of ``what``."""
+        for name, write in self.forms.items():
+            text = write(*what)
             self.texts[name].value = (
                 f'<div class="lkc-code"><button type="button" aria-label="Copy the {name} code" onclick="{_COPY}">Copy'
-                f'</button><pre tabindex="0" aria-label="The experiment as {name} code">{highlight(text)}</pre></div>'
+                f'</button><pre tabindex="0" aria-label="The {self.of} as {name} code">{highlight(text)}</pre></div>'
             )
 
 

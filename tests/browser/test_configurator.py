@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import lmkit as lk
 from lmkit import Experiment
 from lmkit.runfolder import RunFolder, run_folders
 
@@ -67,6 +68,28 @@ def test_fill_the_form_and_train(notebook: Any, framework: str) -> None:
     )
     assert mine()[0].experiment.to_dict() == wanted.to_dict()
     assert said(page, 1) == []  # the kernel needed no framework
+
+
+@pytest.mark.usefixtures("ended")
+def test_vary_a_field_and_sweep(notebook: Any) -> None:
+    page = opened(notebook)
+    form = page.output(0)
+    form.get_by_label("epochs").fill("2")
+    form.get_by_role("button", name="vary fields").click()
+    path, values = form.get_by_placeholder("a field, such as lr"), form.get_by_placeholder("0.1,0.01 or")
+    path.first.fill("lr")
+    values.first.fill("0.1,-1")
+    page.wait_for("given -1, expected greater than 0")
+    values.first.fill("0.1,0.01")
+    page.wait_for("2 trials, to minimize val_loss.")
+    assert path.count() == 2, "there is room for another field"
+    form.get_by_label("sweep name").fill("from-the-form")
+    page.wait_for('name="from-the-form"')
+    form.get_by_role("button", name="Sweep", exact=True).click()
+    form.locator(".lmkit-sweep").wait_for()
+    made = lk.attach_sweep("from-the-form", runs=page.runs)
+    page.wait_until(lambda: made.state == "completed", "both trials have completed", seconds=120)
+    assert [t.parameters for t in made.trials] == [{"lr": 0.1}, {"lr": 0.01}]
 
 
 def test_errors_are_told_in_place_while_typing(notebook: Any) -> None:
