@@ -29,6 +29,7 @@ from lmkit.errors import LmkitError
 from lmkit.feed import Feed, Series
 from lmkit.plots import COLOURS, GREY, SKY, VERMILLION
 from lmkit.run import Run
+from lmkit.widgets.mirroring import TRACKERS, mirror_aside
 from lmkit.widgets.output import static_output
 from lmkit.widgets.style import css, script
 
@@ -60,6 +61,7 @@ class MonitorView(anywidget.AnyWidget):
     runs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     colours = traitlets.Dict().tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
+    trackers = traitlets.List(list(TRACKERS)).tag(sync=True)
 
 
 class Monitor:
@@ -148,6 +150,8 @@ class Monitor:
         elif kind == "zoom":
             with self._lock:
                 self._detail(message["from"], message["to"], message["ticket"])
+        elif kind == "mirror":
+            mirror_aside(self.runs, message["to"], self._say)
         elif kind in VERBS:
             run = self.runs[message["run"]]
             try:
@@ -157,6 +161,9 @@ class Monitor:
                     watcher.add(self)
             except LmkitError as error:
                 self.widget.send({"type": "refused", "run": message["run"], "text": str(error)})
+
+    def _say(self, text: str, bad: bool) -> None:
+        self.widget.send({"type": "said", "text": text, "bad": bad})
 
     # -- the cell's output ------------------------------------------------------------------------
 

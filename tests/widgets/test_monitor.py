@@ -21,6 +21,7 @@ from lmkit.run import Run, Runs
 from lmkit.runfolder import RunFolder
 from lmkit.widgets import display as display_module
 from lmkit.widgets import monitor as monitor_module
+from lmkit.widgets.mirroring import TRACKERS
 from lmkit.widgets.monitor import Monitor
 from lmkit.widgets.output import static_output
 
@@ -228,3 +229,13 @@ def test_monitor_finds_runs_by_name(tmp_path: Path) -> None:
     assert len(lk.monitor([run, "mine"], root=tmp_path).runs) == 2
     with pytest.raises(lk.RunNotFound):
         lk.monitor([])
+
+
+def test_runs_are_mirrored_from_the_page(page: Page, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write_status(replace(folder.status(), state="completed"))
+    page.ask(type="mirror", to="tensorboard")
+    said, _ = page.take("said")
+    assert not said["bad"] and f"{folder.name} " in said["text"] and str(folder.path.parent) in said["text"]
+    page.ask(type="mirror", to="wandb")
+    said, _ = page.take("said")
+    assert said["bad"] and f"known: {', '.join(sorted(TRACKERS))})" in said["text"], "what is offered is what there is"

@@ -1,8 +1,8 @@
 // The page's side of lmkit's monitor: draws what the kernel tells, asks for what a person wants.
 //
 // Kernel → page: {type: "news", runs: [{run, status?, metric?, marks?, sample?, steps?, epochs?}], anew} with a buffer of float32
-// for each `steps` and `epochs`; "detail" likewise; "plotly" with plotly.js, gzipped; "refused" with a text.
-// Page → kernel: "hello" (tell everything), "plotly", "zoom", and the verbs of a run.
+// for each `steps` and `epochs`; "detail" likewise; "plotly" with plotly.js, gzipped; "refused" and "said" with a text.
+// Page → kernel: "hello" (tell everything), "plotly", "zoom", "mirror", and the verbs of a run.
 
 // Rows of the buffers, in the order of lmkit.feed's STEP_LINES and EPOCH_LINES.
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}
@@ -155,7 +155,11 @@ class View extends PageView {
         element("label", {}, "Learning rate ", lr), element("button", {}, "Set")),
       form(() => note.value && (this.ask("note", this.chosen, note.value), (note.value = "")),
         element("label", {}, "Note ", note), element("button", {}, "Add")),
-      element("button", {type: "button", onclick: () => this.ask("checkpoint", this.chosen)}, "Checkpoint now"))
+      element("button", {type: "button", onclick: () => this.ask("checkpoint", this.chosen)}, "Checkpoint now"),
+      mirrorForm(this.model.get("trackers"), (to) => {
+        this.model.send({type: "mirror", to})
+        this.say(`${to} is opened …`)
+      }))
     this.said = element("div", {class: "lmkit-said", "aria-live": "polite"})
     return element("div", {class: "lmkit-foot"}, this.steering, this.said)
   }
@@ -172,6 +176,7 @@ class View extends PageView {
   hear(message, buffers) {
     if (message.type === "plotly") return receivePlotly(buffers[0])
     if (message.type === "refused") return this.say(message.text, true)
+    if (message.type === "said") return this.say(message.text, message.bad)
     if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, [message.output]), 1000)
     this.heard = Date.now()
     let next = 0

@@ -57,6 +57,13 @@ function duration(seconds) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`
 }
 
+// What is shown is told to a tracker that a team has already.
+function mirrorForm(trackers, ask) {
+  const to = element("select", {"aria-label": "tracker"}, ...trackers.map((name) => element("option", {}, name)))
+  return element("form", {class: "lmkit-mirror", onsubmit: (e) => (e.preventDefault(), ask(to.value))},
+    element("label", {}, "Mirror to ", to), element("button", {title: "Tell it what there is, and what comes; the folder stays the truth"}, "Mirror"))
+}
+
 // -- live tables ---------------------------------------------------------------------------------
 
 // Puts the static outputs in the place of a widget in the notebook itself. The kernel does so by the outputs' display ids, but
