@@ -30,6 +30,7 @@ from lmkit.sweeping.folder import Trial, TrialFolder
 from lmkit.sweeping.sweep import Sweep
 from lmkit.table import Written
 from lmkit.widgets.live import Live, Output, cell
+from lmkit.widgets.mirroring import TRACKERS, mirror_aside
 from lmkit.widgets.monitor import watcher
 from lmkit.widgets.output import SWEEP_CHARTS, sweep_outputs
 from lmkit.widgets.style import css, script
@@ -49,6 +50,7 @@ class SweepView(anywidget.AnyWidget):
 
     title = traitlets.Unicode().tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
+    trackers = traitlets.List(list(TRACKERS)).tag(sync=True)
 
 
 class LiveSweep(Live):
@@ -64,7 +66,7 @@ class LiveSweep(Live):
     """
 
     places = 1 + len(SWEEP_CHARTS)
-    asked = (*Live.asked, "cancel")
+    asked = (*Live.asked, "cancel", "mirror")
 
     def __init__(self, sweep: Sweep, *, stay: bool = False) -> None:
         self.sweep = _Remembering(sweep.folder)
@@ -124,6 +126,9 @@ class LiveSweep(Live):
     def _on_cancel(self, _: Mapping[str, Any]) -> None:
         self.used = True  # whoever cancels may want to see where it stands
         self.sweep.stop()
+
+    def _on_mirror(self, message: Mapping[str, Any]) -> None:
+        mirror_aside(Sweep(self.sweep.folder), message["to"], self._say)
 
     def __repr__(self) -> str:
         return repr(self.sweep)

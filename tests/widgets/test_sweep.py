@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from written_run import written_run
 from written_sweep import driven, written_sweep, written_trial
 
 import lmkit as lk
+from lmkit.widgets import mirroring
 from lmkit.widgets import monitor as monitor_module
 from lmkit.widgets import sweep as sweep_module
 from lmkit.widgets.output import SWEEP_CHARTS, sweep_outputs
@@ -171,3 +173,25 @@ def test_what_a_notebook_keeps_of_a_hundred_trials_is_small(tmp_path: Path) -> N
         given = made.space.draw(i, 0)
         written_trial(made, given, {"val_loss": 1 + given["lr"]}, notebook=False)
     assert len(json.dumps([data for data, _ in sweep_outputs(made)])) <= 150_000
+
+
+def test_it_is_mirrored_from_the_page(sweep: lk.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(LiveSweep(sweep))
+    assert page.live.widget.trackers == ["tensorboard", "mlflow"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    page.ask("mirror", to="mlflow")
+    said = page.take("said")
+    assert said["bad"] and "pip install 'lmkit[mlflow]'" in said["text"]
+
+    class Mirrored(list[str]):
+        def wait(self) -> None:
+            """It has ended."""
+
+    def told(what: Any, to: str, wait: bool) -> Mirrored:
+        assert not wait, "the page is told at once where it is seen"
+        return Mirrored([what.name, to, str(isinstance(what, lk.Sweep))])
+
+    monkeypatch.setattr(mirroring, "mirror", told)
+    page.ask("mirror", to="tensorboard")
+    said = page.take("said")
+    assert not said["bad"] and said["text"] == "['night-1', 'tensorboard', 'True']"

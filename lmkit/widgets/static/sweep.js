@@ -1,6 +1,6 @@
 // The page's side of a live sweep: a table of trials and charts that fill, what is known of a trial, a button to end it.
 //
-// Beside the rows the news hold {charts?}. It also asks: "cancel".
+// Beside the rows the news hold {charts?}. It also asks: "cancel", "mirror".
 
 const DARK = {...LIGHTER, "#56B4E9": "#3B6E90"} // of trials that are many: behind the others on a dark theme too
 
@@ -21,7 +21,7 @@ class View extends LiveView {
   }
 
   parts() {
-    return [this.head(), this.filters(), this.tableParts("trials"), this.details(), this.chartParts(), this.said]
+    return [this.head(), this.filters(), this.tableParts("trials"), this.details(), this.chartParts(), this.mirror(), this.said]
   }
 
   // -- its parts
@@ -33,6 +33,13 @@ class View extends LiveView {
       this.say("asked to end: trials that run write down where they stand; the same command goes on with them")
     })
     return this.header(this.cancel)
+  }
+
+  mirror() {
+    return mirrorForm(this.model.get("trackers"), (to) => {
+      this.model.send({type: "mirror", to})
+      this.say(`${to} is opened …`)
+    })
   }
 
   details() {
