@@ -140,7 +140,9 @@ class Monitor:
 
     def _hear(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
         kind = message.get("type")
-        if kind == "plotly":
+        if kind == "ping":
+            self.widget.send({"type": "pong"})
+        elif kind == "plotly":
             self.widget.send({"type": "plotly"}, [plotly_js()])
         elif kind == "hello":
             with self._lock:
