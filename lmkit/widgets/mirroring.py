@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from lmkit.mirrors import mirror
+from lmkit.run import Run
 from lmkit.widgets.later import in_background
 
 TRACKERS = ("tensorboard", "mlflow")
 """What is offered, the one that is the default first."""
 
 
-def mirror_aside(what: Any, to: str, say: Callable[[str, bool], None]) -> None:
-    """Tells runs or a sweep to a tracker, in the background.
+def mirror_aside(runs: Sequence[Run], to: str, say: Callable[[str, bool], None]) -> None:
+    """Tells runs to a tracker, in the background.
 
     Args:
-        what: as ``lk.mirror`` takes it.
+        runs: those that there are.
         to: the tracker's name.
-        say: is called with where it is seen, or with what is wrong, and whether that is so.
+        say: is called with where they are seen, or with what is wrong, and whether that is so.
     """
+    if not runs:
+        return say("there is no run yet; mirror again once a trial trains", True)
 
     def work() -> None:
         try:
-            mirrored = mirror(what, to, wait=False)
-            say(str(mirrored), False)
+            mirrored = mirror(runs, to, wait=False)
+            first, *others = str(mirrored).splitlines()
+            say(first + (f", and {len(others)} more beside it" if others else ""), False)
             mirrored.wait()
         except Exception as error:  # a tracker raises whatever it likes
             say(str(error), True)

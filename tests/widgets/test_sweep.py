@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from written_run import written_run
 from written_sweep import driven, written_sweep, written_trial
 
 import lmkit as lk
-from lmkit.widgets import mirroring
 from lmkit.widgets import monitor as monitor_module
 from lmkit.widgets import sweep as sweep_module
 from lmkit.widgets.output import SWEEP_CHARTS, sweep_outputs
@@ -175,23 +175,25 @@ def test_what_a_notebook_keeps_of_a_hundred_trials_is_small(tmp_path: Path) -> N
     assert len(json.dumps([data for data, _ in sweep_outputs(made)])) <= 150_000
 
 
-def test_it_is_mirrored_from_the_page(sweep: lk.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_runs_are_mirrored_from_the_page(sweep: lk.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(LiveSweep(sweep))
     assert page.live.widget.trackers == ["tensorboard", "mlflow"]
+    for run in sweep.runs:
+        run.folder.write_status(replace(run.status, state="completed"))
+    told = [run.name for run in sweep.runs]
+    assert told
+    page.ask("mirror", to="tensorboard")
+    assert not (said := page.take("said"))["bad"] and told[0] in said["text"], said
+    written = {file.parent.name for file in tmp_path.rglob("events.out.tfevents.*")}
+    assert written == set(told), "each run has event files of its own"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     page.ask("mirror", to="mlflow")
     said = page.take("said")
     assert said["bad"] and "pip install 'lmkit[mlflow]'" in said["text"]
 
-    class Mirrored(list[str]):
-        def wait(self) -> None:
-            """It has ended."""
 
-    def told(what: Any, to: str, wait: bool) -> Mirrored:
-        assert not wait, "the page is told at once where it is seen"
-        return Mirrored([what.name, to, str(isinstance(what, lk.Sweep))])
-
-    monkeypatch.setattr(mirroring, "mirror", told)
+def test_a_sweep_without_runs_has_nothing_to_mirror(tmp_path: Path) -> None:
+    page = Page(LiveSweep(written_sweep(tmp_path, grid={"lr": [0.1]}, trials=1)))
     page.ask("mirror", to="tensorboard")
     said = page.take("said")
-    assert not said["bad"] and said["text"] == "['night-1', 'tensorboard', 'True']"
+    assert said["bad"] and "there is no run yet" in said["text"]
