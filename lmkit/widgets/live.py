@@ -33,7 +33,7 @@ class Live:
 
     places: ClassVar[int] = 1
     """How many outputs take its place in the end."""
-    asked: ClassVar[tuple[str, ...]] = ("ping", "plotly", "hello", "used", "close")
+    asked: ClassVar[tuple[str, ...]] = ("plotly", "hello", "used", "close")
     """What the page may ask; each is a method ``_on_…``."""
 
     def __init__(self, widget: Any, *, stay: bool = False) -> None:
@@ -82,9 +82,6 @@ class Live:
             act(message)  # without the lock: what ends the work waits for who looks
         except LmkitError as error:
             self._say(str(error), bad=True)
-
-    def _on_ping(self, _: Mapping[str, Any]) -> None:
-        self.widget.send({"type": "pong"})
 
     def _on_plotly(self, _: Mapping[str, Any]) -> None:
         self.widget.send({"type": "plotly"}, [plotly_js()])

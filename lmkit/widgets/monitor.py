@@ -140,9 +140,7 @@ class Monitor:
 
     def _hear(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
         kind = message.get("type")
-        if kind == "ping":
-            self.widget.send({"type": "pong"})
-        elif kind == "plotly":
+        if kind == "plotly":
             self.widget.send({"type": "plotly"}, [plotly_js()])
         elif kind == "hello":
             with self._lock:

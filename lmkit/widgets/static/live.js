@@ -2,7 +2,7 @@
 //
 // Kernel → page: {type: "news", anew, status?, columns?, rows?, …}, of rows those that changed; "said" with a text; "plotly" with
 // plotly.js, gzipped; "ended" with the outputs that take the widget's place.
-// Page → kernel: "hello" (tell everything), "ping" (answered by "pong"), "plotly", "used" (stay when all has ended), "close", and what each asks by itself.
+// Page → kernel: "hello" (tell everything), "plotly", "used" (stay when all has ended), "close", and what each asks by itself.
 //
 // A table of its own gives: parts(), its elements from top to bottom; pictures, which are drawn while they are seen; take(message),
 // what is in the news beside the rows; steer(), how it goes; lines(row), the table's; fill(); drawNow(); resized().

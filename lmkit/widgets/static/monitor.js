@@ -2,7 +2,7 @@
 //
 // Kernel → page: {type: "news", runs: [{run, status?, metric?, marks?, sample?, steps?, epochs?}], anew} with a buffer of float32
 // for each `steps` and `epochs`; "detail" likewise; "plotly" with plotly.js, gzipped; "refused" and "said" with a text.
-// Page → kernel: "hello" (tell everything), "ping" (answered by "pong"), "plotly", "zoom", "mirror", and the verbs of a run.
+// Page → kernel: "hello" (tell everything), "plotly", "zoom", "mirror", and the verbs of a run.
 
 // Rows of the buffers, in the order of lmkit.feed's STEP_LINES and EPOCH_LINES.
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}

@@ -24,19 +24,6 @@ function askForPlotly(model) {
   model.send({type: "plotly"})
 }
 
-// JupyterLab speaks with widgets through a shell of the kernel's own for them. On a busy machine that may have begun deaf (seen with
-// ipykernel 7.4, after a page was loaded again): it is left for the main shell, and soon after for a new one.
-function renewSubshell(model, renewed) {
-  const kernel = model.widget_manager?.context?.sessionContext?.session?.kernel, way = kernel?.commsOverSubshells
-  if (!kernel?.supportsSubshells || way === "disabled") return
-  kernel.commsOverSubshells = "disabled"
-  setTimeout(() => {
-    kernel.commsOverSubshells = way
-    page.asked = 0 // what was asked for was not heard
-    renewed()
-  }, 1000)
-}
-
 // -- small helpers -------------------------------------------------------------------------------
 
 function element(tag, attributes = {}, ...children) {
@@ -122,10 +109,7 @@ class PageView {
 
   // Begins, once `root` is in the page; charts are drawn while `watched` is on the screen.
   connect(watched) {
-    this.model.on("msg:custom", (this.onMessage = (message, buffers) => {
-      if (message.type === "pong") this.answered = true
-      else this.hear(message, buffers)
-    }))
+    this.model.on("msg:custom", (this.onMessage = (message, buffers) => this.hear(message, buffers)))
     this.watching = new IntersectionObserver((seen) => {
       this.visible = seen.some((s) => s.isIntersecting)
       if (this.visible) this.draw()
@@ -138,20 +122,10 @@ class PageView {
       this.draw()
     })
     this.sizes.observe(this.root)
-    this.pingAt = Date.now() + 2000 // by then JupyterLab has its shell for widgets
-    this.clock = setInterval(() => (this.ping(), this.tick()), 1000)
+    this.clock = setInterval(() => this.tick(), 1000)
     page.plotly.then((plotly) => ((this.plotly = plotly), this.draw()))
     askForPlotly(this.model)
     this.model.send({type: "hello"})
-  }
-
-  // Asks whether the kernel hears; while it does not answer, through another shell, and for all again.
-  ping() {
-    if (this.answered || Date.now() < this.pingAt) return
-    if (this.pinged) renewSubshell(this.model, () => this.model.send({type: "hello"}))
-    this.pinged = true
-    this.pingAt = Date.now() + 5000
-    this.model.send({type: "ping"})
   }
 
   close() {
