@@ -29,6 +29,7 @@ from lmkit.errors import LmkitError
 from lmkit.feed import Feed, Series
 from lmkit.plots import COLOURS, GREY, SKY, VERMILLION
 from lmkit.run import Run
+from lmkit.widgets import CELL
 from lmkit.widgets.mirroring import TRACKERS, mirror_aside
 from lmkit.widgets.output import static_output
 from lmkit.widgets.style import css, script
@@ -230,8 +231,11 @@ class _Watcher:
         with self.lock:
             self.monitors.add(monitor)
             if self.thread is None:
-                self.thread = threading.Thread(target=self._look, name="lmkit monitor", daemon=True)
+                self.thread = threading.Thread(target=self._begin, name="lmkit monitor", daemon=True)
                 self.thread.start()
+
+    def _begin(self) -> None:
+        CELL.copy().run(self._look)
 
     def _look(self) -> None:
         failures: Counter[Watched] = Counter()

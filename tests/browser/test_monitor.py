@@ -16,6 +16,16 @@ pytestmark = pytest.mark.usefixtures("ended")
 LONG = """import lmkit as lk
 run = lk.train(data="digits", model="mlp:small", epochs=100_000, lr=0.003, framework="{framework}", name="{name}")
 run"""
+ANOTHER_SHELL = """async () => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel, own = kernel.subshellId
+  kernel.subshellId = (await kernel.requestCreateSubshell({}).done).content.subshell_id
+  await kernel.requestCommInfo({})
+  await new Promise((resolve) => setTimeout(resolve, 1000)) // the monitor tells news meanwhile
+  await kernel.requestDeleteSubshell({subshell_id: kernel.subshellId}).done
+  kernel.subshellId = own
+}"""
+"""What JupyterLab does when a page is loaded again: a shell of the kernel answers for a moment, and is gone."""
+
 STATIC = ".js-plotly-plot .main-svg, .jp-RenderedPlotly img, .jp-RenderedImage img"
 """A figure: plotly's own once it is pointed at, its picture until then."""
 
@@ -108,6 +118,15 @@ def test_a_reloaded_page_goes_on_and_ends_as_a_picture(notebook: Any) -> None:
     button(shown, "Stop").click()
     shown.wait_until(lambda: shown.page.locator(".lmkit-monitor").count() == 0, "the picture took its place")
     assert "image/png" in shown.save().cells[0].outputs[0].data
+
+
+def test_a_shell_of_the_kernel_that_is_gone_takes_no_messages_along(notebook: Any) -> None:
+    shown = notebook(long())
+    shown.run(0)
+    shown.wait_until(lambda: points(shown) > 0, "a first point", 90)
+    shown.page.evaluate(ANOTHER_SHELL)
+    button(shown, "Stop").click()
+    shown.wait_until(lambda: only_run(shown).state == "stopped", "stopped")
 
 
 def test_a_tab_that_was_closed_shows_the_run_again(notebook: Any) -> None:
