@@ -33,9 +33,14 @@ def environment(backend: dict[str, Any]) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "backend": backend,
         "git_commit": _git_commit(),
-        "command": os.environ.get("LMKIT_COMMAND") or shlex.join(sys.argv),
+        "command": os.environ.get("LMKIT_COMMAND", command()),
         "folder": str(Path.cwd()),
     }
+
+
+def command() -> str:
+    """The command that this process was started with; empty in a notebook's kernel, which nobody types."""
+    return "" if Path(sys.argv[0]).name == "ipykernel_launcher.py" else shlex.join(sys.argv)
 
 
 def processor() -> dict[str, Any]:

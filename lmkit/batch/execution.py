@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from lmkit.batch.notebooks import Journal, command, execute
+from lmkit.batch.notebooks import Journal, execute
 from lmkit.batch.pages import INSTALL, page
 from lmkit.batch.templates import check_parameters, described_experiment, read_template
+from lmkit.environment import command
 from lmkit.errors import MissingPackage, RunStateError, TemplateError
 from lmkit.run import Run
 from lmkit.runfolder import RunFolder, runs_root

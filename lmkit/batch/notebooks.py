@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -290,10 +289,3 @@ def _interruptible(journal: Journal, log: TextIO) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def command() -> str:
-    """The command that this process was started with, as a run's environment tells it."""
-    import shlex
-
-    return shlex.join(sys.argv)

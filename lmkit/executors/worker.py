@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from lmkit.environment import command
 from lmkit.runfolder import RunFolder, process
 
 FORKS = sys.platform == "linux"
@@ -75,7 +75,7 @@ class WorkerExecutor:
             "folder": str(folder.path),
             "cwd": str(Path.cwd()),
             "path": sys.path,
-            "environment": {"LMKIT_COMMAND": shlex.join(sys.argv), **os.environ},
+            "environment": {"LMKIT_COMMAND": command(), **os.environ},
         }
         framework = folder.experiment.framework
         line = json.dumps(job).encode() + b"\n"

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lmkit.batch.notebooks import command
 from lmkit.batch.templates import Template
+from lmkit.environment import command
 from lmkit.errors import SweepError
 from lmkit.experiment import Experiment
 from lmkit.runfolder import runs_root

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import lmkit as lk
+from lmkit.environment import command
 from lmkit.executors import forkserver, worker
 from lmkit.runfolder import RunFolder
 
@@ -475,6 +476,13 @@ def test_a_worker_sees_the_environment_and_the_folder_of_today(
     until(lambda: last_step(run) > 0)
     assert run.environment["command"] == "a command of its own"
     assert run.environment["folder"] == str(tmp_path)
+
+
+def test_a_kernel_is_no_command_to_repeat_a_run_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/lmkit", "train", "a file.yaml"])
+    assert command() == "/bin/lmkit train 'a file.yaml'"
+    monkeypatch.setattr(sys, "argv", ["/lib/ipykernel_launcher.py", "-f", "kernel.json"])
+    assert command() == ""
 
 
 def test_a_fork_of_this_process_does_not_hold_the_server(start: Callable[..., lk.Run]) -> None:
