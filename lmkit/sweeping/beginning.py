@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmkit.batch.templates import Template
 from lmkit.environment import command
@@ -21,8 +21,8 @@ from lmkit.sweeping.engines import LOCAL, check_engine, connect
 from lmkit.sweeping.engines.threads import room, share
 from lmkit.sweeping.folder import VERSION, SweepFolder, sweeps_root
 from lmkit.sweeping.methods import check_method
-from lmkit.sweeping.objectives import read_objectives
-from lmkit.sweeping.pruning import read_rule, rule_to_dict
+from lmkit.sweeping.objectives import Objective, read_objectives
+from lmkit.sweeping.pruning import Halving, Median, read_rule, rule_to_dict
 from lmkit.sweeping.setting import experiment_of, refuse_twice, setting
 from lmkit.sweeping.space import MOST_CHECKED, Space, checked, read_space
 from lmkit.sweeping.sweep import Sweep
@@ -96,19 +96,7 @@ def sweep(
     refuse_twice(common, [*space.grid, *space.search])
     space = checked(space, lambda varied: experiment_of(template, common, varied))
     base = experiment_of(template, common, space.draw(0, seed))
-    default = "" if base is None else "val_loss" if base.data.validation else "loss"
-    objectives = read_objectives(objective, default)
-    rule = read_rule(prune)
-    if rule and (len(objectives) != 1 or base is None):
-        raise SweepError("prune: needs runs with one objective to compare their histories by")
-    chosen = check_method(method, space, objectives)
-    if trials is None and space.search:
-        raise SweepError("trials: say how many, such as trials=50: a search has no end of its own")
-    wanted = space.combinations if trials is None else trials
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
-        raise SweepError(f"trials: given {wanted!r}, expected a whole number, at least 1")
-    if chosen == "grid":
-        wanted = min(wanted, space.combinations)
+    course = set_course(space, base, trials=trials, method=method, objective=objective, prune=prune)
     if time_limit is not None and not 0 < time_limit < float("inf"):
         raise SweepError(f"time limit: given {time_limit!r}, expected seconds, more than 0")
     check_engine(engine)
@@ -126,15 +114,15 @@ def sweep(
                 "template": template.path.name,
                 **common,
                 **space.to_dict(),
-                "method": chosen,
-                "objectives": [list(o) for o in objectives],
-                "prune": rule_to_dict(rule),
+                "method": course.method,
+                "objectives": [list(o) for o in course.objectives],
+                "prune": rule_to_dict(course.rule),
                 "seed": seed,
             },
             template.path,
         )
         folder.settings = {
-            "trials": max(wanted, len(folder.trial_folders())),
+            "trials": max(course.trials, len(folder.trial_folders())),
             "workers": at_once,
             "threads": cluster.threads if cluster else share(at_once),
             "engine": engine,
@@ -152,6 +140,50 @@ def sweep(
             cluster.close()
     _detach(folder)
     return made.wait() if wait else made
+
+
+class Course(NamedTuple):
+    """How a sweep goes through its space.
+
+    Attributes:
+        objectives: what its trials are compared by.
+        rule: by which weak ones are given up, if they are.
+        method: how parameters are chosen.
+        trials: how many.
+    """
+
+    objectives: tuple[Objective, ...]
+    rule: Median | Halving | None
+    method: str
+    trials: int
+
+
+def set_course(
+    space: Space,
+    base: Experiment | None,
+    *,
+    trials: int | None = None,
+    method: str | None = None,
+    objective: str | Sequence[str] | None = None,
+    prune: Any = None,
+) -> Course:
+    """How a sweep of such settings goes through a space; ``base`` is an experiment of it, where it has any.
+
+    Raises:
+        SweepError: it cannot.
+    """
+    default = "" if base is None else "val_loss" if base.data.validation else "loss"
+    objectives = read_objectives(objective, default)
+    rule = read_rule(prune)
+    if rule and (len(objectives) != 1 or base is None):
+        raise SweepError("prune: needs runs with one objective to compare their histories by")
+    chosen = check_method(method, space, objectives)
+    if trials is None and space.search:
+        raise SweepError("trials: say how many, such as trials=50: a search has no end of its own")
+    wanted = space.combinations if trials is None else trials
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 1:
+        raise SweepError(f"trials: given {wanted!r}, expected a whole number, at least 1")
+    return Course(objectives, rule, chosen, min(wanted, space.combinations) if chosen == "grid" else wanted)
 
 
 def _check_workers(given: int | None) -> None:

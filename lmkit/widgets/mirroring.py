@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lmkit.mirrors import mirror
+from lmkit.mirrors import mirror, mirrors
 from lmkit.run import Run
 from lmkit.widgets.later import in_background
 
-TRACKERS = ("tensorboard", "mlflow")
+TRACKERS = tuple(sorted(mirrors(), key=lambda name: name != "tensorboard"))
 """What is offered, the one that is the default first."""
 
 

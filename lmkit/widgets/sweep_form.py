@@ -17,9 +17,9 @@ from lmkit.batch.templates import full_path
 from lmkit.errors import LmkitError
 from lmkit.experiment import Experiment, paths
 from lmkit.placeholders import escape
-from lmkit.sweeping.methods import METHODS, check_method
-from lmkit.sweeping.objectives import read_objectives
-from lmkit.sweeping.pruning import RULES, read_rule
+from lmkit.sweeping.beginning import set_course
+from lmkit.sweeping.methods import METHODS
+from lmkit.sweeping.pruning import RULES
 from lmkit.sweeping.setting import experiment_of, refuse_twice, setting
 from lmkit.sweeping.space import Choice, Space, checked, read_space
 from lmkit.widgets import snippets
@@ -265,24 +265,15 @@ def _made(experiment: Experiment, rows: Sequence[Varied], settings: Mapping[str,
         LmkitError: it cannot be.
     """
     space = _checked(experiment, rows)
-    objectives = read_objectives(
-        settings.get("objective"), "val_loss" if experiment.data.validation else "loss"
-    )  # fmt: skip
-    if read_rule(settings.get("prune")) and len(objectives) > 1:
-        raise LmkitError("prune: needs one objective to compare histories by")
-    method = check_method(settings.get("method"), space, objectives)
-    trials = settings.get("trials")
-    if trials is None and space.search:
-        raise LmkitError("trials: say how many: a search has no end of its own")
-    if trials is not None and (isinstance(trials, bool) or not isinstance(trials, int) or trials < 1):
-        raise LmkitError(f"trials: given {trials!r}, expected a whole number, at least 1")
+    how = {name: settings.get(name) for name in ("trials", "method", "objective", "prune")}
+    course, trials = set_course(space, experiment, **how), settings.get("trials")
     sizes = " × ".join(str(len(c.values)) for c in space.grid.values())
-    aim = f", to {' and '.join(map(str, objectives))}."
+    aim = f", to {' and '.join(map(str, course.objectives))}."
     if not space.search and trials is None:
         made = f"{sizes} = {space.combinations}" if len(space.grid) > 1 else sizes
         return f"{made} trial{'s'[: space.combinations != 1]}{aim}"
     gone = f", through {sizes} combinations" if sizes else ""
-    return f"{trials} trial{'s'[: trials != 1]}{gone}, by {method}{aim}"
+    return f"{trials} trial{'s'[: trials != 1]}{gone}, by {course.method}{aim}"
 
 
 # -- as code --------------------------------------------------------------------------------------
