@@ -55,9 +55,10 @@ def run_template(
 ) -> Execution:
     """Executes a template with papermill and makes the page beside it.
 
-    What the notebook prints appears at once on ``log``. The executed notebook ends in the folder of the run that it
-    made, as ``<template>.ipynb``, and the page beside it as ``report.html``. A cell that fails ends the execution: the
-    notebook up to there is kept, and ``error`` says why.
+    What the notebook prints appears at once on ``log``, all of it. Of megabytes of text a notebook keeps the two ends,
+    and of a cell's pictures 20 MB; what it lacks is said in its place. The executed notebook ends in the folder of the
+    run that it made, as ``<template>.ipynb``, and the page beside it as ``report.html``. A cell that fails ends the
+    execution: the notebook up to there is kept, and ``error`` says why.
 
     Ctrl-C stops the runs that the notebook started and lets it go on to its end, which shows what there is of them.
     Where there is none, or with another Ctrl-C, the notebook ends too. Nothing is raised then: the state is

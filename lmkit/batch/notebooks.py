@@ -138,6 +138,8 @@ def _run(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    from lmkit.batch.engine import ENGINE
+
     answered = threading.Event()
     # what a kernel says of itself is not for who reads the log
     arguments = ["--log-level=50", *(["--ext=lmkit.batch.reading"] if watch else [])]
@@ -147,6 +149,7 @@ def _run(
                 papermill.execute_notebook(
                     nbformat.from_dict(prepared),
                     str(output).replace("{", "{{").replace("}", "}}"),  # papermill fills in braces
+                    engine_name=ENGINE,
                     kernel_name="python3",
                     language="python",
                     progress_bar=False,

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lmkit.batch.outputs import END, Held, cut, hold_error
 from lmkit.errors import MissingPackage, TemplateError
 
 INSTALL = "python -m pip install 'lmkit[batch]'"
@@ -40,7 +41,8 @@ _CELLS = (
 {%- block stream -%}
 {%- set lines = (output.text | ansi2html).rstrip().split('\n') -%}
 {%- if lines | length > FOLDED -%}
-<details><summary>{{ lines | length }} lines; the last: {{ lines[-1] }}</summary>
+{%- set last = (output.text | strip_ansi).rstrip().split('\n')[-1] -%}
+<details><summary>{{ lines | length }} lines; the last: {{ last | truncate(CAPTION) | escape }}</summary>
 <pre>{{ lines | join('\n') }}</pre></details>
 {%- else -%}
 <pre>{{ lines | join('\n') }}</pre>
@@ -152,7 +154,7 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None, *, inte
     exporter = HTMLExporter(
         raw_template=_CELLS, exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True
     )
-    shown, figures = _printable(notebook)
+    shown, figures = _printable(notebook, interactive)
     body, _ = exporter.from_notebook_node(shown)
     title = html.escape(_title(notebook) or source.stem)
     policy = _NOTHING_FETCHED_EITHER if interactive else _NOTHING_FETCHED
@@ -171,37 +173,37 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None, *, inte
     return target
 
 
-def _printable(notebook: Any) -> tuple[Any, dict[str, Any]]:
-    """A copy of what is to be seen, with the kind of each output that a page without scripts shows best.
+def _printable(notebook: Any, interactive: bool) -> tuple[Any, dict[str, Any]]:
+    """What is to be seen, held to a size, with the kind of each output that a page without scripts shows best.
 
-    Also the figures whose pictures are among it, by the ids that those get.
+    Also the figures whose pictures are among it, by the ids that those get, where they are to be touched.
     """
-    import copy
-
     figures: dict[str, Any] = {}
-
-    notebook = copy.deepcopy(notebook)
+    held = Held(text=2 * END)
     notebook.cells = [c for c in notebook.cells if HIDDEN not in c.metadata.get("tags", [])]
     for cell in notebook.cells:
         if "outputs" not in cell:
             continue
         shown: list[Any] = []
         for output in cell.outputs:
+            if output.output_type == "error":
+                hold_error(output)
             if "data" in output:
                 best = next((kind for kind in SHOWN if kind in output.data), None)
                 if best is None:
                     continue
-                if best == "image/png" and PLOTLY in output.data:
+                kinds = {best, "text/plain", *([PLOTLY] if interactive and best == "image/png" else [])}
+                output.data = held.data({k: v for k, v in output.data.items() if k in kinds})
+                if best in output.data and PLOTLY in output.data:
                     number = f"lmkit-figure-{len(figures) + 1}"
-                    figures[number] = output.data[PLOTLY]
+                    figures[number] = output.data.pop(PLOTLY)
                     output.metadata["lmkit-figure"] = number
-                output.data = {k: v for k, v in output.data.items() if k == best or k == "text/plain"}
             if shown and output.output_type == shown[-1].output_type == "stream" and output.name == shown[-1].name:
                 shown[-1].text += output.text  # a kernel sends what is printed in pieces
             else:
                 shown.append(output)
         for output in (o for o in shown if o.output_type == "stream"):
-            output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)  # a bar that was drawn over and over
+            output.text = cut(re.sub(r"(?m)^[^\n]*\r(?!\n)", "", output.text))  # a bar that was drawn over and over
         cell.outputs = shown
     return notebook, figures
 
