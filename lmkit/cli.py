@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return done
     except LmkitError as error:
-        print(f"lmkit: {error}", file=sys.stderr)
-        if getattr(chosen, "json", False):
-            _json({"run": None, "state": "refused", "metrics": {}, "error": str(error)})
+        _refused(chosen, str(error))
         return NOT_COMPLETED if isinstance(error, RunFailed) else REFUSED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -43,6 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is it told again at the exit
         return DONE
+    except OSError as error:  # such as a full disk
+        where = f": {str(error.filename)!r}" if error.filename else ""
+        _refused(chosen, f"{error.strerror or error}{where}")
+        return NOT_COMPLETED
+
+
+def _refused(chosen: argparse.Namespace, why: str) -> None:
+    print(f"lmkit: {why}", file=sys.stderr)
+    if getattr(chosen, "json", False):
+        _json({"run": None, "state": "refused", "metrics": {}, "error": why})
 
 
 # -- the verbs ------------------------------------------------------------------------------------

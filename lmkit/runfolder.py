@@ -144,14 +144,15 @@ class RunFolder:
         folder = cls(root / f"{stamp}-{experiment.name}-{secrets.token_hex(3)}")
         try:
             (folder.path / "checkpoints").mkdir(parents=True)
+            folder.write_status(Status(heartbeat=time.time(), host=socket.gethostname(), **process()))
             experiment.save(folder.path / ".experiment.yaml")  # a folder is a run from the moment it holds the whole
             (folder.path / ".experiment.yaml").replace(folder.path / "experiment.yaml")
         except OSError as error:
+            shutil.rmtree(folder.path, ignore_errors=True)
             raise RunStateError(
                 f"no run can be kept under {str(root)!r}: {error.strerror}; "
                 "name another folder: runs='…', --runs … or LMKIT_RUNS=…"
             ) from None
-        folder.write_status(Status(heartbeat=time.time(), host=socket.gethostname(), **process()))
         folder.tell_journal()
         return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 import lmkit as lk
+from lmkit import cli
 from lmkit.cli import main
 
 PATIENCE = 120
@@ -345,3 +347,16 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_disk_that_is_full_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+    monkeypatch.setitem(cli.COMMANDS, "runs", full)
+    assert cli.main(["runs", "--json"]) == cli.NOT_COMPLETED
+    out, err = capsys.readouterr()
+    assert err == f"lmkit: No space left on device: {str(tmp_path / 'x')!r}\n"
+    assert json.loads(out)["error"] in err

@@ -69,7 +69,7 @@ def test_a_folder_is_a_run_only_once_it_holds_the_whole_configuration(tmp_path, 
     monkeypatch.setattr(Experiment, "save", torn)
     with pytest.raises(RunStateError, match="No space left on device"):
         RunFolder.create(Experiment(), tmp_path)
-    assert run_folders(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [], "nothing is left of it"
 
 
 # -- status ---------------------------------------------------------------------------------------

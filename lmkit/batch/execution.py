@@ -13,13 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from lmkit.batch.notebooks import Journal, execute
+from lmkit.batch.notebooks import Ending, Journal, execute
 from lmkit.batch.pages import INSTALL, page
 from lmkit.batch.templates import check_parameters, described_experiment, read_template
 from lmkit.environment import command
 from lmkit.errors import MissingPackage, RunStateError, TemplateError
 from lmkit.run import Run
 from lmkit.runfolder import RunFolder, runs_root
+
+LEAST = 2**18
+"""Bytes for which there is room where a notebook is to be executed: most are smaller."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,18 @@ def run_template(
     need_packages()
     root = runs_root(runs)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    notebook = _writable(root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb")
-    place = notebook if output is None else _writable(Path(output))
+    aside = root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb"
+    place = notebook = _writable(aside if output is None else Path(output))
     with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
         journal = Journal(Path(folder) / "journal.jsonl")
         environment = {"LMKIT_RUNS": str(root), "LMKIT_COMMAND": command()}
-        ending = execute(
-            chosen, values, notebook, journal, log or sys.stderr, environment=environment, time_limit=time_limit
-        )
+        try:
+            ending = execute(
+                chosen, values, notebook, journal, log or sys.stderr, environment=environment, time_limit=time_limit
+            )
+        except OSError as error:
+            place_of = str(error.filename or notebook)
+            ending = Ending("failed", f"it was not executed to its end: {error.strerror or error}: {place_of!r}")
         made, recorded = journal.runs, journal.values
     if ending.kind in ("interrupted", "limit"):
         _stop(made)
@@ -126,7 +133,8 @@ def _writable(notebook: Path) -> Path:
         raise TemplateError(f"output: given {str(notebook)!r}, expected a file that ends in .ipynb")
     try:
         notebook.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=notebook.parent):
+        with tempfile.TemporaryFile(dir=notebook.parent) as file:
+            file.write(bytes(LEAST))
             return notebook
     except OSError as error:
         raise TemplateError(

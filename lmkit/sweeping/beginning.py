@@ -135,6 +135,9 @@ def sweep(
         if inline:
             Driver(folder, tell or (lambda line: None), cluster).run()
             return made
+    except OSError as error:
+        why = f"cannot write to {str(folder.path)!r}: {error.strerror or error}"
+        raise SweepError(f"{why}; make room or permit it, then the same command goes on") from None
     finally:
         if cluster:
             cluster.close()

@@ -5,6 +5,7 @@ It may be killed at any time, and the next one goes on from the folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ ATTEMPTS = 3
 """How often a trial is begun whose kernel, worker or engine died, before it counts as failed."""
 
 LOOK_SECONDS = 0.3
+
+ROOM = "make room or permit it, then "
+"""What is to be done before a sweep goes on that could not write."""
 
 Tell = Callable[[str], None]
 
@@ -118,7 +122,7 @@ class Driver:
             except KeyboardInterrupt:
                 self._end("interrupted")
             except OSError as error:
-                self._end(f"cannot write to {str(self.folder.path)!r}: {error.strerror or error}")
+                self._end(f"cannot write to {str(self.folder.path)!r}: {error.strerror or error}", ROOM)
 
     def _job(self, folder: TrialFolder) -> Job:
         return Job(
@@ -152,7 +156,7 @@ class Driver:
         if state == "lost":
             self._end(str(told["error"]))
         if state == "full":
-            self._end(f"{told['error']}; make room or permit it, then the same command goes on")
+            self._end(str(told["error"]), ROOM)
         return False
 
     def _line(self, trial: Trial, told: dict[str, Any]) -> str:
@@ -163,17 +167,18 @@ class Driver:
         left = seconds_left(self.took, self.wanted - len(self.took), self.settings["workers"])
         took = f"({time_text(trial.seconds)}{f', about {time_text(left)} left' if left and not self.ending else ''})"
         words = [f"trial {trial.number}/{self.wanted}", trial.state, *numbers, given, took]
-        error = told.get("error") or ""
+        error = told.get("error") if told["state"] != "full" else ""  # which is the sweep's, and told once
         return "  ".join(words) + (f"  {error}" if error else "")
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, before: str = "") -> None:
         """Begins no more trials, and asks those that run to write down where they stand."""
         if not self.ending:
             self.ending = True
-            self.tell(f"{why}: {len(self.running)} trials are being stopped; the same command goes on")
+            self.tell(f"{why}: {len(self.running)} trials are being stopped; {before}the same command goes on")
         for future, folder in self.running.items():
             future.cancel()  # where it waits for a worker
-            folder.stop.touch()
+            with contextlib.suppress(OSError):  # where there is no room, it ends by itself
+                folder.stop.touch()
 
     # -- looking ----------------------------------------------------------------------------------
 

@@ -158,7 +158,7 @@ def _outcome(ending: Ending, made: list[RunFolder], folder: TrialFolder) -> tupl
     statuses = [f.status() for f in made]
     full = next((s.reason for s in statuses if s.state == "failed" and s.reason.startswith(FULL)), "")
     if full:
-        return "full", full
+        return "full", full.rpartition("; make room")[0] or full  # then a sweep goes on otherwise than a run
     ended_early = any(s.state == "stopped" for s in statuses)
     if folder.pruned.exists() and (ended_early or ending.kind == "completed"):
         return "pruned", (read_json(folder.pruned) or {}).get("reason", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import io
 import json
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import papermill
 import pytest
 from written_notebook import printed, write_notebook
 from written_run import written_run
@@ -179,6 +181,42 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_starts(tmp_p
         with pytest.raises(lk.TemplateError, match="no notebook can be kept under"):
             run_template("train", **where)
     assert not list(runs_root().glob("*-*"))
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_refused_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "no notebook can be kept under .*: No space left on device; name another folder"
+    with tempfile.TemporaryFile(dir=tmp_path) as small:
+        monkeypatch.setattr(small, "write", full)
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: small)
+        with pytest.raises(lk.TemplateError, match=said):
+            run_template("train", output=tmp_path / "out.ipynb")
+    assert not list(tmp_path.glob("*.ipynb"))
+
+
+def test_a_disk_that_gets_full_fails_the_notebook_and_tells_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = write_notebook(
+        tmp_path / "own.ipynb", "import lmkit as lk\nlk.train(epochs=1, inline=True)", "print('unreached')"
+    )
+    save = papermill.engines.NotebookExecutionManager.save
+
+    def saves(self: Any, **options: Any) -> None:
+        (full if list(runs_root().glob("*-*")) else save)(self, **options)
+
+    monkeypatch.setattr(papermill.engines.NotebookExecutionManager, "save", saves)
+    assert cli.main(["run", str(own), "--json"]) == cli.NOT_COMPLETED
+    out, err = capsys.readouterr()
+    told = json.loads(out.splitlines()[-1])
+    assert told["state"] == "failed"
+    assert told["error"].startswith("it was not executed to its end: No space left on device: '")
+    assert Path(told["run"]).is_dir()
+    assert Path(told["notebook"]).parent == Path(told["run"])
+    assert "Traceback" not in err
 
 
 def test_a_missing_package_names_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -392,7 +392,9 @@ def test_a_full_disk_ends_a_sweep_and_room_lets_it_go_on(work: Use, monkeypatch:
     made = begin(tell=lines.append)
     assert [t.state for t in made.trials] == ["completed", "waiting"], "nothing more was begun"
     assert made.state == "interrupted"
-    assert "No space left on device; make room or permit it, then the same command goes on" in "\n".join(lines)
+    said = f"cannot write to {str(made.trials[1].path)!r}: No space left on device: 0 trials are being stopped; "
+    assert lines[-1] == f"{said}make room or permit it, then the same command goes on"
+    assert "\n".join(lines).count("No space") == 1, "it is said once"
     full[0] = False
     assert begin().state == "completed"
 
@@ -411,6 +413,23 @@ def test_a_driver_that_cannot_write_says_so(work: Use, monkeypatch: pytest.Monke
     assert begin(tell=lines.append).state == "interrupted"
     assert any("cannot write to" in line and "No space left" in line for line in lines)
     monkeypatch.setattr(SweepFolder, "new_trial", made)
+    assert begin().state == "completed"
+
+
+def test_a_sweep_for_which_there_is_no_room_is_refused_and_goes_on_later(
+    work: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(lambda job: finished(job, values={"val_loss": 1.0}))
+
+    def full(path: Path, value: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lmkit.sweeping.folder.write_json", full)
+        with pytest.raises(
+            lk.SweepError, match="No space left on device; make room or permit it, then the same comman"
+        ):
+            begin()
     assert begin().state == "completed"
 
 
