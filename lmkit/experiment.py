@@ -16,7 +16,7 @@ from lmkit.specs.base import Spec
 from lmkit.specs.data import Data, DataSpec
 from lmkit.specs.losses import resolve_loss
 from lmkit.specs.models import DATA, FOR_KIND, MLP, OF_KIND, TRAINING, Model
-from lmkit.specs.plain import dump_yaml, load_yaml, plain
+from lmkit.specs.plain import dump_yaml, load_yaml, not_yaml, plain
 from lmkit.specs.references import OBJECT, label
 from lmkit.specs.training import TrainingSpec
 
@@ -146,9 +146,7 @@ class Experiment(Spec):
         try:
             values = load_yaml(text)
         except yaml.YAMLError as error:
-            where = getattr(error, "problem_mark", None)
-            line = f"line {where.line + 1}: " if where else ""
-            raise ConfigError([f"{line}not YAML: {getattr(error, 'problem', None) or error}"]) from None
+            raise ConfigError([not_yaml(error)]) from None
         return cls.from_dict({} if values is None else values)
 
     @classmethod

@@ -15,9 +15,9 @@ import yaml
 
 import lmkit
 from lmkit.data.objects import referred
-from lmkit.errors import ConfigError
+from lmkit.errors import SweepError, TemplateError
 from lmkit.placeholders import Typed
-from lmkit.specs.plain import load_yaml
+from lmkit.specs.plain import load_yaml, not_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -454,7 +454,7 @@ def _parameters(chosen: argparse.Namespace) -> tuple[dict[str, Any], dict[str, s
 
 def _mapping(name: str, given: Any) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise ConfigError([f"{name}: given {given!r}, expected a mapping such as {{lr: [0.1, 0.01]}}"])
+        raise SweepError(f"{name}: given {given!r}, expected a mapping such as {{lr: [0.1, 0.01]}}")
     return given
 
 
@@ -464,9 +464,9 @@ def _dimensions(option: str, words: Iterable[str]) -> dict[str, str]:
     for each in words:
         path, equals, values = str(each).partition("=")
         if not equals or not path.strip():
-            raise ConfigError([f"{option}: given {each!r}, expected PATH=VALUES, such as {option} lr=0.1,0.01"])
+            raise SweepError(f"{option}: given {each!r}, expected PATH=VALUES, such as {option} lr=0.1,0.01")
         if path in found:
-            raise ConfigError([f"{option}: {path} is given twice"])
+            raise SweepError(f"{option}: {path} is given twice")
         found[path.strip()] = values
     return found
 
@@ -495,12 +495,13 @@ def _read(path: str) -> Mapping[str, Any]:
     """The parameters in a YAML or JSON file."""
     try:
         values = load_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([f"the file of parameters {path!r} cannot be read: {error.strerror}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TemplateError(f"the file of parameters {path!r} cannot be read as text: {why}") from None
     except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not YAML: {error}"]) from None
+        raise TemplateError(f"{path}: {not_yaml(error)}") from None
     if not isinstance(values, Mapping):
-        raise ConfigError([f"{path}: given {values!r}, expected a mapping of parameters, such as {{epochs: 3}}"])
+        raise TemplateError(f"{path}: given {values!r}, expected a mapping of parameters, such as {{epochs: 3}}")
     return values
 
 

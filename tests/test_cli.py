@@ -323,6 +323,29 @@ def test_run_refuses_what_it_does_not_know(told: Any, words: list[str], said: st
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a: [1, 2\nb: }", "params.yaml: line 2: not YAML: expected ',' or ']', but got ':'"),
+        (b"epochs: 2\nepochs: 3", "params.yaml: line 2: not YAML: the key 'epochs' is written twice"),
+        (b"\xff\xfe\x00", "params.yaml' cannot be read as text: 'utf-8' codec can't decode byte 0xff in position 0"),
+        (b"- 1\n- 2", "params.yaml: given [1, 2], expected a mapping of parameters, such as {epochs: 3}"),
+        (b"", "params.yaml: given None, expected a mapping of parameters, such as {epochs: 3}"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_a_file_of_parameters_that_is_none_is_refused_in_one_line(
+    told: Any, tmp_path: Path, verb: str, content: bytes, said: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    status, _, err = told(verb, "train", "-f", str(path))
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
 # -- the program ----------------------------------------------------------------------------------
 
 

@@ -67,6 +67,13 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)  # a SafeLoader: it builds plain values only
 
 
+def not_yaml(error: yaml.YAMLError) -> str:
+    """What is wrong with a text that is no YAML, and where."""
+    where = getattr(error, "problem_mark", None)
+    line = f"line {where.line + 1}: " if where else ""
+    return f"{line}not YAML: {getattr(error, 'problem', None) or error}"
+
+
 def dump_yaml(value: Any) -> str:
     """The YAML text of a plain value, innermost collections on one line."""
     text: str = yaml.dump(value, None, _Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)

@@ -199,7 +199,10 @@ def _drawn(where: str, values: Any) -> Range | Choice:
         if found is None:
             if ".." in values:
                 raise SweepError(f"{where}: given {values!r}, {EXPECTED}")
-            return _choice(where, values)
+            among = _choice(where, values)
+            if len(among.values) == 1:
+                raise SweepError(f"{where}: given {values!r} alone, from which nothing is drawn; {EXPECTED}")
+            return among
         low, high = (parse_value(n) for n in found.groups()[:2])
         return _range(where, low, high, bool(found[3]), bool(found[4]))
     if isinstance(values, Mapping):

@@ -10,7 +10,7 @@ import pytest
 import lmkit as lk
 from lmkit import cli
 from lmkit.completion import complete
-from lmkit.errors import ConfigError
+from lmkit.errors import SweepError
 from lmkit.magics import _call
 from lmkit.placeholders import Placeholders
 
@@ -55,7 +55,7 @@ def test_a_cell_holds_what_is_varied_and_what_is_not(asked: list[Any]) -> None:
     assert given == ("train", {"epochs": 3, "model.hidden": [8]})
     assert options["grid"] == {"lr": [0.1, 0.01], "seed": "1,2"}
     assert options["search"] == {"model.dropout": "0..0.5"}
-    with pytest.raises(ConfigError, match=r"grid: given \[1\], expected a mapping"):
+    with pytest.raises(SweepError, match=r"grid: given \[1\], expected a mapping"):
         _call("sweep train", "grid: [1]", Placeholders({}))
 
 
@@ -75,6 +75,10 @@ def test_a_command_line_drives_it_itself_and_tells(asked: list[Any], tmp_path: P
         (["--grid", "lr"], "--grid: given 'lr', expected PATH=VALUES, such as --grid lr=0.1,0.01"),
         (["--search", "=1..2"], "--search: given '=1..2', expected PATH=VALUES"),
         (["--grid", "lr=1", "--grid", "lr=2"], "--grid: lr is given twice"),
+        (
+            ["--search", "lr=0.1", "--trials", "3"],
+            "search lr: given '0.1' alone, from which nothing is drawn; expected a",
+        ),
         ([], "there is nothing to vary"),
         (["--search", "model.dropout=0..0.5:log", "--trials", "3"], "which never comes to zero"),
         (["--grid", "training.optimizer.rl=1"], "training.optimizer.rl: .*did you mean"),
