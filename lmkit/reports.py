@@ -18,8 +18,7 @@ from lmkit.batch.printing import pdf
 from lmkit.deploy.comparison import Comparison
 from lmkit.errors import RunNotFound, TemplateError
 from lmkit.run import Run, attach
-from lmkit.sweeping.folder import WHOLE, sweep_folders
-from lmkit.sweeping.sweep import Sweep, attach_sweep
+from lmkit.sweeping.sweep import Sweep, named_sweep
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -114,7 +113,7 @@ def _subject(source: Any, runs: str | Path | None) -> Subject:
         try:
             return _of_run(attach(source, runs=runs))
         except RunNotFound:
-            if sweep := _sweep(source, runs):
+            if sweep := named_sweep(source, runs):
                 return _of_sweep(sweep)
             raise
     if isinstance(source, Sequence):
@@ -138,13 +137,6 @@ def _of_comparison(compared: Comparison) -> Subject:
     names = list(dict.fromkeys(v.technique for v in compared))
     parameters = {"which": folders, "techniques": names, "saved": True}
     return Subject("compare", parameters, Path(folders[0]) / "variants")
-
-
-def _sweep(name: str | Path, runs: str | Path | None) -> Sweep | None:
-    """The sweep of this name, or with this folder, if there is one."""
-    if any(folder.name == str(name) for folder in sweep_folders(runs)):
-        return attach_sweep(name, runs=runs)
-    return attach_sweep(Path(name).absolute()) if (Path(name) / WHOLE).is_file() else None
 
 
 def _of_sweep(sweep: Sweep) -> Subject:

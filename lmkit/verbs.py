@@ -407,18 +407,18 @@ def report(chosen: argparse.Namespace) -> Path:
 
 
 @_verb(
-    SEVERAL,
+    word("run", metavar="RUN", nargs="*", help="runs, or a sweep's name (default: the last run)"),
+    word("--sweep", metavar="SWEEP", help="a sweep: its name, or: last"),
     word("--to", default="tensorboard", metavar="NAME", help="tensorboard or mlflow (default: tensorboard)"),
     word("--where", metavar="PLACE", help="the folder of event files, or the tracking server's address"),
     word("--every", metavar="N", type=Typed, help="steps that a point is the mean of (default: about 5,000 points)"),
     RUNS,
-    example="mirror last --to mlflow --where http://127.0.0.1:5000",
+    example="mirror night-1 --to mlflow --where http://127.0.0.1:5000",
 )
 def mirror(chosen: argparse.Namespace) -> Mirrored:
-    """Tells runs to TensorBoard or MLflow, while they train or afterwards."""
-    return lmkit.mirror(
-        chosen.run or "last", chosen.to, where=chosen.where, every=_value(chosen.every), runs=chosen.runs
-    )
+    """Tells runs or a sweep to TensorBoard or MLflow, while they go on or afterwards."""
+    source: Any = lmkit.attach_sweep(chosen.sweep, runs=chosen.runs) if chosen.sweep else chosen.run or "last"
+    return lmkit.mirror(source, chosen.to, where=chosen.where, every=_value(chosen.every), runs=chosen.runs)
 
 
 @_verb(example="templates")

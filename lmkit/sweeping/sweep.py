@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.errors import SweepError, nearest
 from lmkit.run import Run, Runs
 from lmkit.runfolder import RunFolder
-from lmkit.sweeping.folder import SweepFolder, Trial, sweep_folders, sweeps_root
+from lmkit.sweeping.folder import WHOLE, SweepFolder, Trial, sweep_folders, sweeps_root
 from lmkit.sweeping.objectives import Objective, dominated, read_objectives
 from lmkit.sweeping.space import Space
 from lmkit.table import Table
@@ -270,6 +270,13 @@ def attach_sweep(name: str | Path = "last", *, runs: str | Path | None = None) -
         known = nearest(str(name), [f.name for f in found])
         raise SweepError(f"there is no sweep {str(name)!r} under {str(sweeps_root(runs))!r}; {known}")
     return Sweep(match)
+
+
+def named_sweep(name: str | Path, runs: str | Path | None = None) -> Sweep | None:
+    """The sweep of this name, or with this folder, if there is one."""
+    if any(folder.name == str(name) for folder in sweep_folders(runs)):
+        return attach_sweep(name, runs=runs)
+    return attach_sweep(Path(name).absolute()) if (Path(name) / WHOLE).is_file() else None
 
 
 def stop_sweep(name: str | Path = "last", *, runs: str | Path | None = None) -> Sweep:

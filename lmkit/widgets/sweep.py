@@ -128,7 +128,7 @@ class LiveSweep(Live):
         self.sweep.stop()
 
     def _on_mirror(self, message: Mapping[str, Any]) -> None:
-        mirror_aside(self.sweep.runs, message["to"], self._say)
+        mirror_aside([self.sweep], message["to"], self._say)
 
     def __repr__(self) -> str:
         return repr(self.sweep)

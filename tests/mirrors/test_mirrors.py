@@ -156,13 +156,14 @@ def test_bad_input_is_refused_before_anything_is_told(run: lk.Run, tmp_path: Pat
 
 def test_a_tracker_that_is_away_for_a_moment_is_told_everything_anew(run: lk.Run, monkeypatch: Any) -> None:
     from lmkit import mirrors
+    from lmkit.mirrors.trackers import Point
 
     class Flaky:
         where, opened = "here", 0
 
         def __init__(self) -> None:
             Flaky.opened += 1
-            self.kept: list[mirrors.Point] = []
+            self.kept: list[Point] = []
 
         def points(self, points: Any) -> None:
             self.kept += points
@@ -177,11 +178,11 @@ def test_a_tracker_that_is_away_for_a_moment_is_told_everything_anew(run: lk.Run
             assert len([p for p in self.kept if p.name == "step/loss"]) == len(run.steps)
 
     monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.01)
-    mirrors.Mirrored([run], "flaky", lambda _: Flaky(), None).wait()
+    mirrors.Mirrored([run], "flaky", lambda *_: Flaky(), None).wait()
     assert Flaky.opened == 3
     Flaky.opened = -10
     with pytest.raises(lk.LmkitError, match=r"flaky takes nothing more of .*: away; .* lmkit mirror"):
-        mirrors.Mirrored([run], "flaky", lambda _: Flaky(), None).wait()
+        mirrors.Mirrored([run], "flaky", lambda *_: Flaky(), None).wait()
 
 
 def test_it_is_asked_for_in_a_terminal(run: lk.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

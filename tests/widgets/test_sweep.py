@@ -175,25 +175,18 @@ def test_what_a_notebook_keeps_of_a_hundred_trials_is_small(tmp_path: Path) -> N
     assert len(json.dumps([data for data, _ in sweep_outputs(made)])) <= 150_000
 
 
-def test_its_runs_are_mirrored_from_the_page(sweep: lk.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_mirrored_from_the_page(sweep: lk.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(LiveSweep(sweep))
     assert page.live.widget.trackers == ["tensorboard", "mlflow"]
     for run in sweep.runs:
         run.folder.write_status(replace(run.status, state="completed"))
-    told = [run.name for run in sweep.runs]
-    assert told
+    sweep.folder.lock.unlink()
     page.ask("mirror", to="tensorboard")
-    assert not (said := page.take("said"))["bad"] and told[0] in said["text"], said
-    written = {file.parent.name for file in tmp_path.rglob("events.out.tfevents.*")}
-    assert written == set(told), "each run has event files of its own"
+    place = tmp_path / "runs" / "tensorboard" / sweep.name
+    assert not (said := page.take("said"))["bad"] and str(place) in said["text"], said
+    written = {str(file.parent.relative_to(place)) for file in tmp_path.rglob("events.out.tfevents.*")}
+    assert written == {".", "0001", "0002"}, "the sweep, and each of its trials"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     page.ask("mirror", to="mlflow")
     said = page.take("said")
     assert said["bad"] and "pip install 'lmkit[mlflow]'" in said["text"]
-
-
-def test_a_sweep_without_runs_has_nothing_to_mirror(tmp_path: Path) -> None:
-    page = Page(LiveSweep(written_sweep(tmp_path, grid={"lr": [0.1]}, trials=1)))
-    page.ask("mirror", to="tensorboard")
-    said = page.take("said")
-    assert said["bad"] and "there is no run yet" in said["text"]

@@ -61,7 +61,7 @@ function duration(seconds) {
 function mirrorForm(trackers, ask) {
   const to = element("select", {"aria-label": "tracker"}, ...trackers.map((name) => element("option", {}, name)))
   return element("form", {class: "lmkit-mirror", onsubmit: (e) => (e.preventDefault(), ask(to.value))},
-    element("label", {}, "Mirror to ", to), element("button", {title: "Tell it of the runs that there are, and of what comes in them; the folder stays the truth"}, "Mirror"))
+    element("label", {}, "Mirror to ", to), element("button", {title: "Tell it what there is, and what comes; the folder stays the truth"}, "Mirror"))
 }
 
 // -- live tables ---------------------------------------------------------------------------------
