@@ -173,7 +173,7 @@ def _show_sweep(shown: Any) -> None:
     show_sweep(shown)
 
 
-def _teach_ipython() -> None:
+def teach_ipython() -> None:
     """Tells IPython, where we are imported in one, how what lives shows itself; nothing is imported for it."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
@@ -184,7 +184,7 @@ def _teach_ipython() -> None:
         known.for_type_by_name("lmkit.sweeping.sweep", "Sweep", _show_sweep)
 
 
-_teach_ipython()
+teach_ipython()
 
 
 def load_ipython_extension(shell: Any) -> None:

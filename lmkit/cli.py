@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import lmkit
 from lmkit import verbs
+from lmkit.environment import skip_slow_imports
 from lmkit.errors import LmkitError, RunFailed
 from lmkit.verbs import VERBS, add_words, word
 
@@ -27,6 +28,7 @@ DONE, NOT_COMPLETED, REFUSED = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
+    skip_slow_imports()
     chosen = _parser().parse_args(arguments)
     try:
         done = COMMANDS[chosen.verb](chosen)

@@ -29,7 +29,11 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             self._empty()
         kind, content = msg["msg_type"], msg["content"]
         if kind == "stream":
-            return self._printed(msg, cell, cell_index)
+            piece = content["text"]
+            output = self._printed(msg, cell, cell_index)
+            self.stdout_file.write(piece)  # what somebody may have read is in the notebook
+            self.stdout_file.flush()
+            return output
         if kind in ("display_data", "execute_result"):
             content["data"] = self.held.data(content["data"])
         elif kind == "update_display_data":
@@ -40,8 +44,6 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
 
     def _printed(self, msg: Any, cell: Any, cell_index: int) -> Any:
         name, piece = msg["content"]["name"], msg["content"]["text"]
-        self.stdout_file.write(piece)
-        self.stdout_file.flush()
         text, node = self.texts.setdefault(name, Text("; the log has all")), self.ends.get(name)
         shown = text.add(piece)
         if node is not None:

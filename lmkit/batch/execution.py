@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from lmkit.batch import servers
 from lmkit.batch.notebooks import Ending, Journal, execute
 from lmkit.batch.pages import INSTALL, page
 from lmkit.batch.templates import check_parameters, described_experiment, read_template
@@ -102,9 +103,10 @@ def run_template(
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     aside = root / ".notebooks" / f"{stamp}-{chosen.name}-{secrets.token_hex(3)}.ipynb"
     place = notebook = _writable(aside if output is None else Path(output))
-    with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lmkit-") as folder, servers.kept():
         journal = Journal(Path(folder) / "journal.jsonl")
         environment = {"LMKIT_RUNS": str(root), "LMKIT_COMMAND": command()}
+        environment |= servers.make_ready(environment, experiment.framework if experiment else None)
         try:
             ending = execute(
                 chosen, values, notebook, journal, log or sys.stderr, environment=environment, time_limit=time_limit

@@ -1,7 +1,8 @@
 """The process that forks kernels: ``python -m lmkit.batch.kernelserver``, a job a line on its input, a pid a line back.
 
-It has imported what every kernel begins with, so that a kernel is there in a few hundredths of a second. It computes
-nothing itself, so no thread is there when it forks, and it ends with its input, so with the process that it serves.
+It has imported what every kernel begins with, so that a kernel is there in a few hundredths of a second, and where an
+experiment is to be trained, what its notebook imports too. It computes nothing itself, so no thread of its own is there
+when it forks, and it ends with its input, so with the process that it serves.
 """
 
 from __future__ import annotations
@@ -15,25 +16,44 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
 
-FORKS = sys.platform == "linux"
-"""Elsewhere the system's own libraries do not survive a fork, or there is none."""
+import lmkit
+from lmkit.environment import import_settings
 
 PRELOAD = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "lmkit.batch.reading", "lmkit.run")
 
+PRELOAD_FOR_EXPERIMENTS = (
+    "sklearn.datasets",
+    "sklearn.impute",
+    "sklearn.model_selection",
+    "pandas",
+    "lmkit.training",
+    "lmkit.description",
+    "lmkit.tables",
+    "lmkit.charts",
+    "plotly.graph_objects",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+)
+"""What the notebook of an experiment would spend its first seconds on importing."""
 
-def main() -> None:
+INLINE = "module://matplotlib_inline.backend_inline"
+"""Where matplotlib draws in a kernel; it reads that while it is imported."""
+
+
+def main(experiments: bool) -> None:
     """Forks kernels until the input ends."""
+    os.environ.setdefault("MPLBACKEND", INLINE)
     if sys.path[0] == "" or Path(sys.path[0]) == Path.cwd():
         del sys.path[0]  # a kernel adds it by itself
-    for name in PRELOAD:
-        importlib.import_module(name)
+    for name in (*PRELOAD, *(PRELOAD_FOR_EXPERIMENTS if experiments else ())):
+        with contextlib.suppress(ImportError):  # the kernel meets it again, where somebody reads it
+            importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for kernels here; the system takes them away
     for line in sys.stdin:
         job = json.loads(line)
@@ -53,17 +73,25 @@ def _become(job: Mapping[str, Any]) -> NoReturn:
             os.dup2(nothing, stream)
         os.environ.clear()
         os.environ.update(job["env"])
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed()  # or all kernels would draw the same
         if job["cwd"]:
             os.chdir(job["cwd"])
         sys.argv = job["argv"]
         parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # it ends where this server does
-        importlib.import_module("ipykernel.kernelapp").launch_new_instance(argv=[*job["argv"][1:], parent])
+        taught = "--ext=lmkit.batch.kernelserver"
+        importlib.import_module("ipykernel.kernelapp").launch_new_instance(argv=[*job["argv"][1:], parent, taught])
     except SystemExit:
         pass
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(0)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What importing lmkit does in a kernel: it was imported before there was one."""
+    lmkit.teach_ipython()
 
 
 class Forked:
@@ -111,12 +139,19 @@ class Forked:
 
 
 class Server:
-    """The process that forks."""
+    """The process that forks.
 
-    def __init__(self) -> None:
+    Args:
+        environment: its variables, of which its kernels may change only what no library reads while it is imported.
+        experiments: whether it is to import what notebooks of experiments do.
+    """
+
+    def __init__(self, environment: Mapping[str, str], experiments: bool = False) -> None:
         self._lock = threading.Lock()
+        self._settings = import_settings(environment)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lmkit.batch.kernelserver"],
+            [sys.executable, "-m", "lmkit.batch.kernelserver", *(["experiments"] if experiments else [])],
+            env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -125,7 +160,9 @@ class Server:
         )
 
     def fork(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None) -> Forked | None:
-        """A kernel started with ``argv``; None where the server is gone."""
+        """A kernel started with ``argv``; None where the server is gone, or its imports would not be the kernel's."""
+        if import_settings(env) != self._settings:
+            return None
         job = json.dumps({"argv": list(argv), "env": dict(env), "cwd": cwd})
         with self._lock:
             try:
@@ -138,8 +175,9 @@ class Server:
         return Forked(int(pid)) if pid.strip() else None
 
     def close(self) -> None:
-        """Lets it end."""
+        """Ends it, with the kernels that there still are."""
         with self._lock:
+            self._process.terminate()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream:
                     with contextlib.suppress(OSError):
@@ -147,44 +185,5 @@ class Server:
             self._process.wait()
 
 
-_server: Server | None = None
-_holders = 0
-_holding = threading.Lock()
-
-
-@contextmanager
-def forking() -> Iterator[None]:
-    """Meanwhile the kernels that this process starts are forked, where the system can."""
-    hold()
-    try:
-        yield
-    finally:
-        let_go()
-
-
-def hold() -> None:
-    """Begins to fork kernels, as ``forking`` does, until ``let_go``."""
-    global _server, _holders
-    with _holding:
-        _holders += 1
-        if FORKS and _server is None:
-            _server = Server()
-
-
-def let_go() -> None:
-    """Ends what ``hold`` began."""
-    global _server, _holders
-    with _holding:
-        _holders -= 1
-        if _holders == 0 and _server is not None:
-            _server.close()
-            _server = None
-
-
-def server() -> Server | None:
-    """The server, while kernels are to be forked."""
-    return _server
-
-
 if __name__ == "__main__":
-    main()
+    main("experiments" in sys.argv)

@@ -36,10 +36,12 @@ def main(framework: str) -> None:
     """Serves jobs until the input ends."""
     loaded = False
     for line in sys.stdin:
-        job = json.loads(line)
         if not loaded:
             loaded = True
             preload(framework)
+        if not line.strip():  # it was to make itself ready
+            continue
+        job = json.loads(line)
         if FORKS:
             _fork(job)
         else:

@@ -16,36 +16,29 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lmkit.environment import command
+from lmkit.environment import command, import_settings
+from lmkit.executors.lending import Borrowed, borrowed, start_server
 from lmkit.runfolder import RunFolder, process
 
 FORKS = sys.platform == "linux"
 """Elsewhere the system's own libraries do not survive a fork, or there is none: a server becomes a worker, once."""
-
-READ_AT_IMPORT = ("CUDA", "KERAS_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TF_", "TORCH", "XLA_")
-"""Beginnings of the variables that are read while a framework loads: where one has changed, a new server is needed."""
 
 
 class _Server:
     """A process that has a framework imported, or is about to."""
 
     def __init__(self, framework: str, log: Path) -> None:
-        self.settings = _settings()
+        self.settings = import_settings()
         with log.open("ab") as errors:  # what keeps it from starting stands in the log of the run it was started for
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lmkit.executors.forkserver", framework],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C in the terminal, or a restart of the kernel, is not meant for it
-            )
+            self.process = start_server(framework, subprocess.PIPE, errors)
+        self.pid = self.process.pid
 
     @property
     def serves(self) -> bool:
-        """Whether it takes another job."""
+        """Whether it takes another job: it lives, and what a framework reads at import is as it was."""
         stdin = self.process.stdin
-        return stdin is not None and not stdin.closed and self.process.poll() is None and self.settings == _settings()
+        alive = stdin is not None and not stdin.closed and self.process.poll() is None
+        return alive and self.settings == import_settings()
 
     def send(self, line: bytes) -> None:
         """Gives it a job; an OSError if it died."""
@@ -86,14 +79,17 @@ class WorkerExecutor:
                 with contextlib.suppress(BrokenPipeError):
                     self._hand_over(folder, _server(framework, folder.log, anew=True), line)
 
-    def _hand_over(self, folder: RunFolder, server: _Server, line: bytes) -> None:
-        status = replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.process.pid))
+    def _hand_over(self, folder: RunFolder, server: _Server | Borrowed, line: bytes) -> None:
+        status = replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.pid))
         folder.write_status(status)
         server.send(line)
 
 
-def _server(framework: str, log: Path, anew: bool = False) -> _Server:
-    """The server for ``framework``: the one there is, or a new one."""
+def _server(framework: str, log: Path, anew: bool = False) -> _Server | Borrowed:
+    """The server for ``framework``: one that this process may borrow, the one it has, or a new one."""
+    lent = borrowed(framework)
+    if lent and lent.serves and not anew:
+        return lent
     server = _servers.get(framework)
     if server is None or anew or not server.serves:
         if server is not None:
@@ -116,7 +112,3 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-
-
-def _settings() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT)}

@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
 from typing import Any
 
+from lmkit.environment import skip_slow_imports
 from lmkit.errors import LmkitError
 from lmkit.events import history
 from lmkit.progress import seconds_left, time_text
@@ -236,6 +237,7 @@ def main(path: str) -> None:
     def end(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
+    skip_slow_imports()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
     Driver(SweepFolder(Path(path)), lambda line: print(line, flush=True)).run()

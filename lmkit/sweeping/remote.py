@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmkit.batch import kernelserver
+from lmkit.batch import servers
 from lmkit.errors import MissingPackage, SweepError
 from lmkit.sweeping.engines import EngineLost
 from lmkit.sweeping.folder import TrialFolder, read_json
@@ -61,13 +61,13 @@ def attempt(job: Job, begun: int) -> dict[str, Any]:
         return {"state": "full", "error": f"{FULL}{job.folder!r} on {socket.gethostname()}: {why}"}
     if len(folder.attempts()) > begun and read_json(folder.done) is None:
         raise WorkerDied(DIED)
-    _fork_kernels()
+    _keep_servers()
     return run_trial(job)
 
 
 @functools.cache
-def _fork_kernels() -> None:
-    kernelserver.hold()  # for as long as this worker lives
+def _keep_servers() -> None:
+    servers.hold()  # for as long as this worker lives
 
 
 class Promise(Future[dict[str, Any]]):

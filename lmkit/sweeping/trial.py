@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmkit.batch.notebooks import Ending, Journal, execute
-from lmkit.batch.templates import check_parameters, read_template
+from lmkit.batch.servers import make_ready
+from lmkit.batch.templates import check_parameters, described_experiment, read_template
 from lmkit.errors import LmkitError, SweepError
 from lmkit.run import Run
 from lmkit.runfolder import EARLIER, RunFolder
@@ -112,6 +113,7 @@ def _attempt(
     notebook = attempt / f"{template.name}.ipynb"
     try:
         values = check_parameters(template, job.parameters)
+        experiment = described_experiment(template, values)
     except LmkitError as refused:
         return {"state": "failed", "error": str(refused)}
     environment = {
@@ -120,6 +122,7 @@ def _attempt(
         EARLIER: os.pathsep.join(str(j.path) for j in earlier),
         **dict.fromkeys(THREADS, str(job.threads)),
     }
+    environment |= make_ready(environment, experiment.framework if experiment else None)
     with (attempt / "log.txt").open("w", encoding="utf-8") as log:
         ending = execute(
             template, values, notebook, journal, log,

@@ -9,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 from written_notebook import printed, write_notebook
 
-from lmkit.batch import kernelserver
+from lmkit.batch import servers
 from lmkit.batch.execution import Execution, run_template
-from lmkit.batch.kernelserver import Forked, Server, forking, server
+from lmkit.batch.kernelserver import Forked, Server
+from lmkit.batch.servers import kept, kernels, make_ready
 
 
 def run(tmp_path: Path, *cells: str) -> Execution:
@@ -31,9 +33,12 @@ print(subprocess.run(["false"]).returncode, os.getsid(0) == os.getpid(), os.getp
 
 def test_a_forked_kernel_is_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    started = printed(run(tmp_path, LOOKS).notebook).split()
-    with forking(), forking():
-        forker = server()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(servers, "FORKS", False)
+        started = printed(run(tmp_path, LOOKS).notebook).split()
+    with kept(), kept():
+        make_ready({})
+        forker = kernels()
         assert forker is not None
         first = run(tmp_path, LOOKS, "a = random.random()\nprint(a)")
         assert (first.state, first.error) == ("completed", "")
@@ -44,13 +49,62 @@ def test_a_forked_kernel_is_like_any_other(tmp_path: Path, monkeypatch: pytest.M
         died = run(tmp_path, "import os\nos.kill(os.getpid(), 9)")
         assert died.error == "its kernel died while a cell ran"
         assert run(tmp_path, "1 / 0").error == "cell [1] failed: ZeroDivisionError: division by zero"
-    assert server() is None
+    assert kernels() is None
     assert forker._process.poll() is not None
 
 
+DRAWS = """
+import sys
+print("matplotlib.figure" in sys.modules)
+import numpy as np, matplotlib.pyplot as plt
+print(np.random.random())
+plt.plot([1, 2])
+"""
+
+
+def test_what_was_imported_before_the_fork_is_as_if_imported_after_it(tmp_path: Path) -> None:
+    with kept():
+        make_ready({}, "torch")
+        first, second = (
+            printed(notebook) for notebook in (run(tmp_path, DRAWS).notebook, run(tmp_path, DRAWS).notebook)
+        )
+    assert first.split()[0] == second.split()[0] == "True"
+    assert first.split()[1] != second.split()[1]  # the random state is no copy of the server's
+
+
+def test_a_run_shows_itself_in_a_forked_notebook(tmp_path: Path) -> None:
+    with kept():
+        make_ready({}, "torch")
+        done = run(tmp_path, "import lmkit as lk\nlk.train(data='wine', epochs=2)")
+    shown = [o for c in nbformat.read(done.notebook, as_version=4).cells for o in c.get("outputs", [])]
+    assert any("image/png" in o.get("data", {}) for o in shown)
+
+
+def test_matplotlib_draws_into_a_forked_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    with kept():
+        make_ready({}, "torch")
+        cells = nbformat.read(run(tmp_path, DRAWS).notebook, as_version=4).cells
+    assert [o.data["image/png"][:6] for c in cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+
+
+def test_a_kernel_whose_libraries_are_to_be_set_otherwise_is_started(tmp_path: Path) -> None:
+    with kept():
+        make_ready({"OMP_NUM_THREADS": "7"})
+        forker = kernels()
+        assert forker is not None
+        assert printed(run(tmp_path, "import os\nprint(os.getppid())").notebook) == f"{os.getpid()}\n"
+
+
+def test_servers_are_kept_by_whoever_holds_them_only() -> None:
+    assert make_ready({}, "torch") == {}
+    assert kernels() is None
+
+
 def test_where_the_server_is_gone_kernels_are_started(tmp_path: Path) -> None:
-    with forking():
-        forker = server()
+    with kept():
+        make_ready({})
+        forker = kernels()
         assert forker is not None
         forker._process.kill()
         forker._process.wait()
@@ -58,7 +112,7 @@ def test_where_the_server_is_gone_kernels_are_started(tmp_path: Path) -> None:
 
 
 def test_kernels_end_with_their_server(tmp_path: Path) -> None:
-    forker = Server()
+    forker = Server(os.environ)
     connection = tmp_path / "kernel.json"
     kernel = forker.fork(["ipykernel_launcher", "-f", str(connection)], os.environ, None)
     assert kernel is not None
@@ -86,6 +140,7 @@ def test_a_process_is_waited_for_signalled_and_known_to_be_gone() -> None:
 
 
 def test_elsewhere_kernels_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernelserver, "FORKS", False)
-    with forking():
-        assert server() is None
+    monkeypatch.setattr(servers, "FORKS", False)
+    with kept():
+        assert make_ready({}, "torch") == {}
+        assert kernels() is None

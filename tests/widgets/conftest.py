@@ -17,5 +17,5 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     shell = start_ipython() or get_ipython()  # there is one a process
     found: list[dict[str, Any]] = []
     monkeypatch.setattr(shell.display_pub, "publish", lambda **message: found.append(message))
-    lk._teach_ipython()
+    lk.teach_ipython()
     return found

@@ -162,7 +162,7 @@ def outputs(shell: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[s
     """What is displayed, as the messages that a front end would get."""
     found: list[dict[str, Any]] = []
     monkeypatch.setattr(shell.display_pub, "publish", lambda **message: found.append(message))
-    lk._teach_ipython()
+    lk.teach_ipython()
     yield found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from lmkit.batch import kernelserver
+from lmkit.batch import servers
 from lmkit.sweeping.trial import Job, run_trial
 
 WORKER_BYTES = 2**30
@@ -25,7 +25,7 @@ class Threads:
 
     def __init__(self, workers: int) -> None:
         self.workers, self.threads = workers, share(workers)
-        kernelserver.hold()
+        servers.hold()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lmkit-trial")
 
     def submit(self, job: Job) -> Future[dict[str, Any]]:
@@ -37,7 +37,7 @@ class Threads:
         try:
             self._pool.shutdown(wait=True, cancel_futures=True)
         finally:
-            kernelserver.let_go()
+            servers.let_go()
 
 
 def connect(address: str, workers: int | None) -> Threads:
