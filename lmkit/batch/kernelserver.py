@@ -22,7 +22,6 @@ from typing import Any, NoReturn
 
 import psutil
 
-import lmkit
 from lmkit.environment import import_settings
 
 PRELOAD = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "lmkit.batch.reading", "lmkit.run")
@@ -91,7 +90,7 @@ def _become(job: Mapping[str, Any]) -> NoReturn:
 
 def load_ipython_extension(shell: Any) -> None:
     """What importing lmkit does in a kernel: it was imported before there was one."""
-    lmkit.teach_ipython()
+    importlib.import_module("lmkit").teach_ipython()
 
 
 class Forked:
