@@ -69,12 +69,17 @@ def speed(runs: Sequence[Run]) -> Table:
     rows: list[tuple[Any, ...]] = []
     told = [(run.status, run.experiment.data.batch_size) for run in runs]
     rates = [status.step / status.seconds if status.seconds else None for status, _ in told]
-    rows.append(("training", *(Written(s.seconds, time_text(s.seconds)) for s, _ in told)))
+    rows.append(("training", *(Written(s.seconds, _seconds(s.seconds)) for s, _ in told)))
     rows.append(("steps a second", *rates))
     rows.append(("rows a second, about", *(r and round(r * batch) for r, (_, batch) in zip(rates, told, strict=True))))
     rows.append(("time a step, ms", *(r and 1e3 / r for r in rates)))
     rows.append(("most memory of the process, MB", *(s.peak_memory / 1e6 or None for s, _ in told)))
     return Table("Speed", ("what", *together(runs)), tuple(rows))
+
+
+def _seconds(value: float) -> str:
+    """A duration, of which two are to be compared: one below a second in two digits."""
+    return f"{value:.2g} s" if 0 < value < 1 else time_text(value)
 
 
 def _apart(value: float) -> str:

@@ -6,9 +6,6 @@ from typing import Any, NamedTuple
 
 from lmkit.plots import BLUE, GREY, INK, RULE
 
-FIRST_WIDTH = 2.2
-"""Pixels of the lines that stand before the others, in the picture."""
-
 
 class Axis(NamedTuple):
     """One of several upright axes side by side.
@@ -31,7 +28,7 @@ class Lines(NamedTuple):
         numbers: of each, what it is known by.
         places: of each, where it crosses each axis, from 0 to 1.
         words: of each, what is told on each axis.
-        first: whether they stand before the others.
+        look: ``first`` stands before the others, ``faint`` behind them, ``dotted`` too.
     """
 
     name: str
@@ -39,7 +36,16 @@ class Lines(NamedTuple):
     numbers: tuple[int, ...]
     places: tuple[tuple[float, ...], ...]
     words: tuple[tuple[str, ...], ...]
-    first: bool = False
+    look: str = "plain"
+
+
+LOOKS = {
+    "first": (3.0, 1.0, "solid"),
+    "plain": (1.4, 0.9, "solid"),
+    "faint": (1.0, 0.45, "solid"),
+    "dotted": (1.0, 0.7, "dot"),
+}
+"""Look → width in pixels, opacity, and how it is drawn, in plotly's words."""
 
 
 class Parallel(NamedTuple):
@@ -57,7 +63,7 @@ class Parallel(NamedTuple):
                              row=1, col=column)  # fmt: skip
         width = len(self.axes)
         for lines in self.lines:
-            gap = [None]
+            gap, (thick, opacity, dash) = [None], LOOKS[lines.look]
             figure.add_trace(
                 go.Scatter(
                     x=[v for _ in lines.places for v in [*range(width), *gap]],
@@ -67,8 +73,8 @@ class Parallel(NamedTuple):
                     hovertemplate="trial %{customdata}<br>%{text}<extra></extra>",
                     name=lines.name,
                     mode="lines",
-                    opacity=1.0 if lines.first else 0.8,
-                    line={"color": lines.colour, "width": 3 if lines.first else 1.2},
+                    opacity=opacity,
+                    line={"color": lines.colour, "width": thick, "dash": dash},
                 ),
                 row=1,
                 col=column,
@@ -88,10 +94,11 @@ class Parallel(NamedTuple):
         """Draws it into an axes of matplotlib."""
         last = len(self.axes) - 1
         for depth, lines in enumerate(self.lines):
+            thick, opacity, dash = LOOKS[lines.look]
             for places in lines.places:
                 (drawn,) = ax.plot(
-                    range(len(places)), places, color=lines.colour, linewidth=FIRST_WIDTH if lines.first else 0.9,
-                    alpha=1.0 if lines.first else 0.8, zorder=2 + depth,
+                    range(len(places)), places, color=lines.colour, linewidth=0.75 * thick, alpha=opacity,
+                    linestyle=":" if dash == "dot" else "-", zorder=2 + depth,
                 )  # fmt: skip
                 entries.setdefault(lines.name, drawn)
         for i, axis in enumerate(self.axes):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.errors import DataError
 from lmkit.panels import Axis, Bars, Lines, Parallel
-from lmkit.plots import BLUE, GREY, SKY, VERMILLION, Chart, Mark, Plot, Series
+from lmkit.plots import BLUE, GREY, VERMILLION, Chart, Mark, Plot, Series
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ def parallel_coordinates(sweep: Sweep) -> Chart:
     scales = [_scale(name, among) for name, among in {**space.grid, **space.search}.items()]
     scales += [_objective_scale(o, [float(t.values[o.name]) for t in every]) for o in sweep.objectives]
 
-    def lines(name: str, colour: str, own: Sequence[Trial], first: bool = False) -> Lines:
+    def lines(name: str, colour: str, own: Sequence[Trial], look: str) -> Lines:
         told = [
             [
                 *(t.parameters.get(s.name) for s in scales[: -len(sweep.objectives)]),
@@ -108,14 +108,14 @@ def parallel_coordinates(sweep: Sweep) -> Chart:
         ]
         places = tuple(tuple(s.place(v) for s, v in zip(scales, row, strict=True)) for row in told)
         words = tuple(tuple(f"{s.axis.title}: {_word(v)}" for s, v in zip(scales, row, strict=True)) for row in told)
-        return Lines(name, colour, tuple(t.number for t in own), places, words, first)
+        return Lines(name, colour, tuple(t.number for t in own), places, words, look)
 
     quarter = max(1, len(shown) // 4)
     groups = [
-        lines("pruned", GREY, pruned),
-        lines("others", SKY, shown[quarter:]),
-        lines("best quarter", BLUE, shown[1:quarter]),
-        lines("best", VERMILLION, shown[:1], first=True),
+        lines("pruned", GREY, pruned, "dotted"),
+        lines("others", GREY, shown[quarter:], "faint"),
+        lines("best quarter", BLUE, shown[1:quarter], "plain"),
+        lines("best", VERMILLION, shown[:1], "first"),
     ]
     panel = Parallel(tuple(s.axis for s in scales), tuple(g for g in groups if g.numbers))
     text = f"Parameters and objectives of {len(every)} trials of {sweep.name}, a line each. {_best_words(sweep, shown)}"

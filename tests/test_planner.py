@@ -17,6 +17,7 @@ import lmkit as lk
 from lmkit.backends import get_backend
 from lmkit.cli import main
 from lmkit.errors import ConfigError, DataError, LmkitError, RunNotFound
+from lmkit.events import JOURNAL
 from lmkit.planning import calibration, sharding
 from lmkit.planning.counting import SIZES, costs
 from lmkit.planning.devices import Device, amount
@@ -238,9 +239,11 @@ def test_a_large_product_runs_at_the_rate_of_the_largest_measured() -> None:
 
 def test_a_measurement_is_kept_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(JOURNAL, str(tmp_path / "journal"))
     assert calibration.cached("torch", "float32", 1) is None
     assert lk.plan(model="mlp:small", data="digits", calibrate="cached").seconds_per_step is None
     speed = calibration.calibrated("torch", "float32", 1)
+    assert not (tmp_path / "journal").exists(), "what it trains is no run of the notebook that asks"
     assert calibration.cached("torch", "float32", 1) == speed
     assert calibration.cached("torch", "float64", 1) is None
     assert min(speed.step, speed.layer, speed.memory, *speed.products[0]) > 0

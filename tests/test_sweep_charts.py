@@ -62,6 +62,7 @@ def test_parallel_coordinates_place_values_and_the_best_stands_out(sweep: lk.Swe
     assert panel.axes[0].ticks == ((0.0, "0.01"), (1.0, "0.1")), "numbers in their order"
     assert panel.axes[1].ticks == ((0.0, "[32]"), (1.0, "[64, 32]"))
     assert [g.name for g in panel.lines] == ["pruned", "others", "best"]
+    assert [g.look for g in panel.lines] == ["dotted", "faint", "first"], "told apart without colour"
     best = panel.lines[-1]
     assert best.numbers == (4,) and best.places == ((0.0, 1.0, 0.0),) and best.colour == VERMILLION
     pruned = panel.lines[0]

@@ -55,7 +55,7 @@ _CELLS = (
 {%- endblock input -%}
 {%- block data_png -%}
 {%- set width = output | get_metadata('width', 'image/png') -%}
-{%- set words = output.data.get('text/plain', '') -%}
+{%- set words = output.data.get('text/plain', '') | told_of_a_picture -%}
 <figure{% if output.metadata.get(PLOT) %} id="{{ output.metadata[PLOT] }}"{% endif %}>
 <div class="picture"><img src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') }}"
  alt="{{ (words or 'A picture without a description') | escape }}"
@@ -84,8 +84,8 @@ h2 { font-size: 1.3rem } a { color: var(--link) } a.anchor-link { display: none 
 .picture { overflow-x: auto; margin: 1rem 0 }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px }
 @media (prefers-color-scheme: dark) { img { filter: brightness(.88) } }
-pre { overflow-x: auto; padding: .7rem .9rem; background: var(--soft); border-radius: 6px; font-size: .8rem;
-  line-height: 1.45 }
+pre { padding: .7rem .9rem; background: var(--soft); border-radius: 6px; font-size: .8rem; line-height: 1.45;
+  white-space: pre-wrap; overflow-wrap: anywhere }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace }
 p code, li code, td code { background: var(--soft); padding: .1em .3em; border-radius: 4px;
   font-size: .88em }
@@ -93,7 +93,9 @@ table { display: block; overflow-x: auto; border-collapse: collapse; margin: 1re
 caption { display: block; text-align: left; font-weight: 600; padding: .3rem 0; overflow-wrap: anywhere }
 th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--rule); font-variant-numeric: tabular-nums;
   vertical-align: top; white-space: nowrap }
-td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 12rem }
+th, td:first-child { white-space: normal } td[style*="left"]:first-child { min-width: 6rem }
+td:last-child { white-space: normal; overflow-wrap: anywhere } td[style*="left"]:last-child { min-width: 5.5rem }
+th:last-child, td:last-child { padding-right: 0 }
 details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
 details.code { margin: .2rem 0; color: var(--faint) } details.code summary { font-size: .75rem; list-style: none;
   width: max-content; margin-left: auto } details.code summary::before { content: "‹› " } details.code[open] pre {
@@ -105,10 +107,13 @@ nav .under { padding-left: 1rem }
 @media (min-width: 78rem) { nav { position: fixed; top: 1.5rem; left: max(1rem, calc(50vw - 39rem)); width: 13rem;
   max-height: calc(100vh - 3rem); overflow-y: auto; margin: 0 } }
 @media print { nav, details.code { display: none } figure, tr { break-inside: avoid } body { font-size: 11pt }
-  main { max-width: none; padding: 0 } h1, h2, h3 { break-after: avoid } pre { white-space: pre-wrap } }
+  main { max-width: none; padding: 0 } h1, h2, h3 { break-after: avoid }
+  table { font-size: 9pt } th, td { white-space: normal; padding-right: .5rem; min-width: 0 !important }
+  table:has(th:nth-child(11)) { font-size: 6pt } table:has(th:nth-child(11)) * { padding-right: .25rem } }
 @media (max-width: 40rem) {
-  img.wide { max-width: none } pre { white-space: pre-wrap; overflow-wrap: anywhere }
-  table { font-size: .82rem } th, td { padding-right: .6rem } td:last-child { min-width: 6rem } }
+  img.wide { max-width: none } table { font-size: .82rem }
+  th:not(:last-child), td:not(:last-child) { padding-right: .6rem }
+  td[style*="left"]:last-child { min-width: 6rem } td[style*="left"]:first-child { min-width: 4.5rem } }
 """
 
 
@@ -152,7 +157,11 @@ def page(notebook_path: str | Path, html_path: str | Path | None = None, *, inte
     except (nbformat.reader.NotJSONError, nbformat.ValidationError):
         raise TemplateError(f"{str(source)!r} is no notebook; expected an executed .ipynb file") from None
     exporter = HTMLExporter(
-        raw_template=_CELLS, exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True
+        raw_template=_CELLS,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+        filters={"told_of_a_picture": _told},
     )
     shown, figures = _printable(notebook, interactive)
     body, _ = exporter.from_notebook_node(shown)
@@ -206,6 +215,11 @@ def _printable(notebook: Any, interactive: bool) -> tuple[Any, dict[str, Any]]:
             output.text = cut(re.sub(r"(?m)^[^\n]*\r(?!\n)", "", output.text))  # a bar that was drawn over and over
         cell.outputs = shown
     return notebook, figures
+
+
+def _told(words: str) -> str:
+    """What is told of a picture, without the name of the object that shows it: a caption is no place for code."""
+    return re.sub(r"\A<[A-Z]\w* [^\n]*>\n(?=.)", "", words)
 
 
 def _numbered(body: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from lmkit.backends import require
 from lmkit.environment import cache_folder, processor
 from lmkit.errors import LmkitError
+from lmkit.events import JOURNAL
 from lmkit.planning.timing import Speed
 
 VERSION = 2
@@ -57,7 +58,9 @@ def calibrated(framework: str, precision: str, threads: int) -> Speed:
     require(framework)
     command = [sys.executable, "-m", "lmkit.planning.probe", framework, precision, str(threads)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        # what it trains is no run of the notebook that may have asked
+        environment = {name: value for name, value in os.environ.items() if name != JOURNAL}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
         told = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
         said = getattr(error, "stderr", None) or "" if isinstance(error, subprocess.TimeoutExpired) else done.stderr

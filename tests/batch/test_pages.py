@@ -122,6 +122,8 @@ def test_a_chart_is_its_picture_with_its_words(tmp_path: Path) -> None:
     assert second == {"src": f"data:image/png;base64,{PIXEL}", "alt": "A picture without a description"}
     assert found.text.count('Figure 1. loss "0.1" → 0.2') == 1
     assert "Figure 2" not in found.text, "what has no words has no caption"
+    found = made(tmp_path, shows({"image/png": PIXEL, "text/plain": "<Run a: completed, loss 0.2>\nloss 1 → 0.2"}))
+    assert "Figure 1. loss 1 → 0.2" in found.text, "no code in a caption"
 
 
 def test_headings_are_linked_where_there_are_several(tmp_path: Path) -> None:
