@@ -23,7 +23,11 @@ SIZE = (360, 220)
 def figures(notebook: Path) -> list[bytes]:
     """The pictures among the outputs of a notebook, in their order."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    found = [output.get("data", {}).get("image/png") for cell in cells for output in cell.get("outputs", [])]
+    found = [
+        output.get("data", {}).get("image/png")
+        for cell in cells
+        for output in cell.get("outputs", [])
+    ]
     return [base64.b64decode("".join(png)) for png in found if png]
 
 
@@ -39,5 +43,9 @@ def thumbnail(picture: bytes) -> Image.Image:
 if __name__ == "__main__":
     for notebook in sorted(HERE.glob("*.ipynb")):
         kept = PICTURES.get(notebook.stem)
-        picture = (HERE / "pictures" / kept).read_bytes() if kept else figures(notebook)[CHOSEN.get(notebook.stem, 0)]
+        picture = (
+            (HERE / "pictures" / kept).read_bytes()
+            if kept
+            else figures(notebook)[CHOSEN.get(notebook.stem, 0)]
+        )
         thumbnail(picture).save(HERE / "pictures" / f"{notebook.stem}.png", optimize=True)
