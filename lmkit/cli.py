@@ -261,7 +261,7 @@ def bundle(chosen: argparse.Namespace) -> int:
 
 
 def mirror(chosen: argparse.Namespace) -> int:
-    """Tells runs to a tracker, to their ends, and says where they are seen."""
+    """Tells runs or a sweep to a tracker, to their ends, and says where they are seen."""
     told = verbs.mirror(chosen)
     if chosen.json:
         _json(told.places)
