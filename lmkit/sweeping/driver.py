@@ -175,7 +175,9 @@ class Driver:
         """Begins no more trials, and asks those that run to write down where they stand."""
         if not self.ending:
             self.ending = True
-            self.tell(f"{why}: {len(self.running)} trials are being stopped; {before}the same command goes on")
+            n = len(self.running)
+            stopped = {0: "", 1: "a trial is being stopped; "}.get(n, f"{n} trials are being stopped; ")
+            self.tell(f"{why}: {stopped}{before}the same command goes on")
         for future, folder in self.running.items():
             future.cancel()  # where it waits for a worker
             with contextlib.suppress(OSError):  # where there is no room, it ends by itself

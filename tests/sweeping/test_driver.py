@@ -392,7 +392,7 @@ def test_a_full_disk_ends_a_sweep_and_room_lets_it_go_on(work: Use, monkeypatch:
     made = begin(tell=lines.append)
     assert [t.state for t in made.trials] == ["completed", "waiting"], "nothing more was begun"
     assert made.state == "interrupted"
-    said = f"cannot write to {str(made.trials[1].path)!r}: No space left on device: 0 trials are being stopped; "
+    said = f"cannot write to {str(made.trials[1].path)!r}: No space left on device: "
     assert lines[-1] == f"{said}make room or permit it, then the same command goes on"
     assert "\n".join(lines).count("No space") == 1, "it is said once"
     full[0] = False

@@ -156,7 +156,7 @@ def test_a_driver_that_is_killed_or_interrupted_is_gone_on_from(tmp_path: Path, 
     assert [t.state for t in found.trials] == ["completed", "interrupted"]
     if number == signal.SIGINT:
         assert first.returncode == cli.NOT_COMPLETED
-        assert "interrupted: 1 trials are being stopped; the same command goes on" in err
+        assert "interrupted: a trial is being stopped; the same command goes on" in err
         assert "Traceback" not in err
         assert json.loads(out.splitlines()[-1])["state"] == "interrupted"
     (tmp_path / "go").touch()
