@@ -19,7 +19,7 @@ SHOWN = (
 """What the line of an epoch tells."""
 
 HEARTBEAT_SECONDS = 30.0
-WIDTH = 20
+WIDTH = 10
 
 
 INTERACTIVE = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")

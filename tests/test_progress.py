@@ -35,7 +35,7 @@ def lines(reporter: Reporter, **look: bool) -> list[str]:
 
 def test_an_epoch_is_a_line_with_a_bar_the_numbers_the_rate_and_the_time_left(folder: RunFolder) -> None:
     epoch(folder, 10)
-    bar = "━" * 5 + "─" * 15
+    bar = "━━" + "─" * 8
     # 4 steps in 0.02 s are 200 a second; 120 of 160 are left
     assert lines(Reporter(folder, io.StringIO())) == [
         f"epoch 10/40 {bar}  loss 0.1000  accuracy 0.5000  val_loss 0.2000  200 steps/s  0.6 s left"
@@ -43,7 +43,7 @@ def test_an_epoch_is_a_line_with_a_bar_the_numbers_the_rate_and_the_time_left(fo
     folder.write_status(replace(folder.status(), steps_per_second=1.5))
     epoch(folder, 40, accuracy=None)
     assert lines(Reporter(folder, io.StringIO()))[1] == (
-        f"epoch 40/40 {'━' * 20}  loss 0.0250  val_loss 0.0500  1.5 steps/s  0.0 s left"
+        f"epoch 40/40 {'━' * 10}  loss 0.0250  val_loss 0.0500  1.5 steps/s  0.0 s left"
     )
 
 
