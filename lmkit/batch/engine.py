@@ -79,6 +79,8 @@ class Bounded(Engine):  # type: ignore[misc]
         """As papermill's own engine does, but for the client."""
         options["startup_timeout"] = options.pop("start_timeout")
         del options["input_path"]
+        for place in ("input_path", "output_path"):  # all of it once more, and where it lies meanwhile
+            nb_man.nb.metadata.papermill.pop(place, None)
         options |= {"kernel_name": kernel_name, "iopub_timeout": ARRIVAL_SECONDS, "log": logger}
         return Client(nb_man, **options).execute()
 

@@ -65,6 +65,11 @@ def test_a_function_of_the_notebook_stays_as_it_was_written(tmp_path: Path) -> N
     assert printed(done.notebook) == "('count',) 3 False\n"
 
 
+def test_a_notebook_holds_its_code_once(tmp_path: Path) -> None:
+    own = write_notebook(tmp_path / "own.ipynb", "print('a ' + 'mark')")
+    assert run(own).notebook.read_text().count("print('a ' + 'mark')") == 1
+
+
 # -- what cannot come to an end -------------------------------------------------------------------
 
 
