@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import lmkit
 from lmkit import verbs
-from lmkit.environment import skip_slow_imports
 from lmkit.errors import LmkitError, RunFailed
+from lmkit.imports import skip_slow_imports
 from lmkit.verbs import VERBS, add_words, word
 
 if TYPE_CHECKING:

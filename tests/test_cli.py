@@ -8,20 +8,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 import lmkit as lk
 from lmkit import cli
 from lmkit.cli import main
-
-PATIENCE = 120
-"""Seconds after which something that should happen has not."""
 
 SHORT = "data: wine\nmodel: mlp:textbook\ntraining: {epochs: 2}\n"
 ENDLESS = "name: endless\ndata: digits\ntraining: {epochs: 1000000, checkpoint_seconds: 1000000}\n"
@@ -62,14 +59,6 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 def last(output: str) -> Any:
     """The object in the last line."""
     return json.loads(output.splitlines()[-1])
-
-
-def until(happened: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE
-    while not (found := happened()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-    return found
 
 
 # -- train ----------------------------------------------------------------------------------------

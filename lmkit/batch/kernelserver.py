@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import psutil
 
-from lmkit.environment import import_settings
+from lmkit.imports import import_settings
 
 PRELOAD = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "lmkit.batch.reading", "lmkit.run")
 

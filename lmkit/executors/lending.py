@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from lmkit.environment import import_settings
+from lmkit.imports import import_settings
 
 LENT = "LMKIT_FORKSERVER"
 """The environment variable that names a server: its framework, its process, its pipe and what it was started with."""
@@ -111,9 +111,6 @@ class Borrowed:
             return os.open(self._jobs, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:  # the pipe is gone, or nobody reads it
             raise BrokenPipeError from None
-
-    def close(self) -> None:
-        """It is not ours to end."""
 
 
 def borrowed(framework: str) -> Borrowed | None:

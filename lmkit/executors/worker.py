@@ -16,8 +16,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lmkit.environment import command, import_settings
+from lmkit.environment import command
 from lmkit.executors.lending import Borrowed, borrowed, start_server
+from lmkit.imports import import_settings
 from lmkit.runfolder import RunFolder, process
 
 FORKS = sys.platform == "linux"

@@ -16,7 +16,7 @@ from lmkit.environment import command
 from lmkit.errors import SweepError
 from lmkit.experiment import Experiment
 from lmkit.runfolder import runs_root
-from lmkit.sweeping.driver import Driver, Tell
+from lmkit.sweeping.driver import ROOM, Driver, Tell
 from lmkit.sweeping.engines import LOCAL, check_engine, connect
 from lmkit.sweeping.engines.threads import room, share
 from lmkit.sweeping.folder import VERSION, SweepFolder, sweeps_root
@@ -137,7 +137,7 @@ def sweep(
             return made
     except OSError as error:
         why = f"cannot write to {str(folder.path)!r}: {error.strerror or error}"
-        raise SweepError(f"{why}; make room or permit it, then the same command goes on") from None
+        raise SweepError(f"{why}; {ROOM}the same command goes on") from None
     finally:
         if cluster:
             cluster.close()

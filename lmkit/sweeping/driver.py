@@ -16,9 +16,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
 from typing import Any
 
-from lmkit.environment import skip_slow_imports
 from lmkit.errors import LmkitError
 from lmkit.events import history
+from lmkit.imports import skip_slow_imports
 from lmkit.progress import seconds_left, time_text
 from lmkit.runfolder import RunFolder
 from lmkit.sweeping.engines import Engine, EngineLost, connect

@@ -5,27 +5,16 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 import lmkit as lk
 from lmkit.executors import worker
 from lmkit.executors.lending import LENT, Borrowed, Lent
-
-PATIENCE = 120
-
-
-def until(happened: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE
-    while not (found := happened()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from waiting import PATIENCE, until
 
 import lmkit as lk
 from lmkit.environment import command
 from lmkit.executors import forkserver, worker
 from lmkit.runfolder import RunFolder
-
-PATIENCE = 120
-"""Seconds after which something that should happen has not. Nothing here depends on how fast it does."""
 
 LONG: dict[str, Any] = {
     "data": {"source": "digits", "batch_size": 32},
@@ -32,15 +29,6 @@ LONG: dict[str, Any] = {
     "training": {"epochs": 10**6, "checkpoint_seconds": 1e6, "compile": "off"},
 }
 PER_EPOCH = 34  # 1077 of the digits' 1797 rows, in batches of 32
-
-
-def until(happened: Callable[[], Any]) -> Any:
-    """Waits until something is so, and returns it."""
-    end = time.monotonic() + PATIENCE
-    while not (found := happened()):
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-    return found
 
 
 def events(run: lk.Run, kind: str) -> list[dict[str, Any]]:
