@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import importlib
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lmkit import charts, tables
-    from lmkit.batch.execution import run_template
-    from lmkit.batch.recording import record
+    from lmkit.analysis.errors import errors
+    from lmkit.analysis.learning_curve import learning_curve
+    from lmkit.batch.execute import run_template
+    from lmkit.batch.record import record
     from lmkit.batch.templates import templates
-    from lmkit.conversion import convert
-    from lmkit.deploy.bundle import bundle
-    from lmkit.deploy.comparison import compare, comparison
-    from lmkit.deploy.loading import load_bundle
-    from lmkit.description import describe
+    from lmkit.deploy.bundle.bundle import bundle
+    from lmkit.deploy.bundle.load import load_bundle
+    from lmkit.deploy.compare.comparison import compare, comparison
     from lmkit.errors import (
         ConfigError,
         DataError,
@@ -31,53 +32,71 @@ if TYPE_CHECKING:
         RunStateError,
         SweepError,
         TemplateError,
+        UntrustedCode,
     )
-    from lmkit.experiment import Experiment
-    from lmkit.mirrors import mirror
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.explanations.explain import explain
+    from lmkit.explanations.explanation import Explanation
+    from lmkit.permissions import trust
     from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
-    from lmkit.run import Run, Runs, attach, generate, pause, resume, runs, stop, watch
-    from lmkit.sweeping.beginning import sweep
+    from lmkit.run.attach import attach, generate, pause, resume, runs, stop, watch
+    from lmkit.run.convert import convert
+    from lmkit.run.pack import pack
+    from lmkit.run.run import Run
+    from lmkit.run.runs import Runs
+    from lmkit.run.start import train
+    from lmkit.surfaces.landscape import landscape
+    from lmkit.sweeping.start import sweep
     from lmkit.sweeping.sweep import Sweep, attach_sweep, stop_sweep, sweeps
-    from lmkit.training import train
+    from lmkit.tables.dataset import describe
+    from lmkit.trackers import mirror
     from lmkit.widgets.configurator import configure
+    from lmkit.widgets.descent import descent
     from lmkit.widgets.display import explore, monitor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_HOMES = {
-    "Experiment": "lmkit.experiment",
-    "Run": "lmkit.run",
-    "Runs": "lmkit.run",
-    "train": "lmkit.training",
-    "attach": "lmkit.run",
-    "runs": "lmkit.run",
-    "watch": "lmkit.run",
-    "pause": "lmkit.run",
-    "resume": "lmkit.run",
-    "stop": "lmkit.run",
-    "generate": "lmkit.run",
-    "convert": "lmkit.conversion",
-    "load_bundle": "lmkit.deploy.loading",
-    "compare": "lmkit.deploy.comparison",
-    "comparison": "lmkit.deploy.comparison",
+_MODULES = {
+    "Experiment": "lmkit.experiment.experiment",
+    "Run": "lmkit.run.run",
+    "Runs": "lmkit.run.runs",
+    "train": "lmkit.run.start",
+    "attach": "lmkit.run.attach",
+    "runs": "lmkit.run.attach",
+    "watch": "lmkit.run.attach",
+    "pause": "lmkit.run.attach",
+    "resume": "lmkit.run.attach",
+    "stop": "lmkit.run.attach",
+    "trust": "lmkit.permissions",
+    "pack": "lmkit.run.pack",
+    "generate": "lmkit.run.attach",
+    "convert": "lmkit.run.convert",
+    "load_bundle": "lmkit.deploy.bundle.load",
+    "compare": "lmkit.deploy.compare.comparison",
+    "comparison": "lmkit.deploy.compare.comparison",
+    "explain": "lmkit.explanations.explain",
+    "Explanation": "lmkit.explanations.explanation",
     "explore": "lmkit.widgets.display",
-    "bundle": "lmkit.deploy.bundle",
-    "describe": "lmkit.description",
-    "run_template": "lmkit.batch.execution",
+    "bundle": "lmkit.deploy.bundle.bundle",
+    "describe": "lmkit.tables.dataset",
+    "run_template": "lmkit.batch.execute",
     "templates": "lmkit.batch.templates",
-    "record": "lmkit.batch.recording",
-    "mirror": "lmkit.mirrors",
+    "record": "lmkit.batch.record",
+    "mirror": "lmkit.trackers",
     "plan": "lmkit.planning.plan",
     "Plan": "lmkit.planning.plan",
     "Sweep": "lmkit.sweeping.sweep",
-    "sweep": "lmkit.sweeping.beginning",
+    "sweep": "lmkit.sweeping.start",
     "sweeps": "lmkit.sweeping.sweep",
     "attach_sweep": "lmkit.sweeping.sweep",
     "stop_sweep": "lmkit.sweeping.sweep",
     "report": "lmkit.reports",
+    "learning_curve": "lmkit.analysis.learning_curve",
     "configure": "lmkit.widgets.configurator",
     "monitor": "lmkit.widgets.display",
+    "descent": "lmkit.widgets.descent",
+    "landscape": "lmkit.surfaces.landscape",
     "charts": "",
     "tables": "",
     "LmkitError": "lmkit.errors",
@@ -89,13 +108,15 @@ _HOMES = {
     "RunNotFound": "lmkit.errors",
     "RunStateError": "lmkit.errors",
     "RunFailed": "lmkit.errors",
+    "UntrustedCode": "lmkit.errors",
 }
-"""Public name → the module it is fetched from when it is first used; an empty one is a module itself."""
+"""Public name → the module it is imported from at first use; empty where the name is a module itself."""
 
 __all__ = [
     "ConfigError",
     "DataError",
     "Experiment",
+    "Explanation",
     "LmkitError",
     "MissingPackage",
     "Plan",
@@ -107,6 +128,7 @@ __all__ = [
     "Sweep",
     "SweepError",
     "TemplateError",
+    "UntrustedCode",
     "attach",
     "attach_sweep",
     "bundle",
@@ -115,12 +137,18 @@ __all__ = [
     "comparison",
     "configure",
     "convert",
+    "descent",
     "describe",
+    "errors",
+    "explain",
     "explore",
     "generate",
+    "landscape",
+    "learning_curve",
     "load_bundle",
     "mirror",
     "monitor",
+    "pack",
     "pause",
     "plan",
     "record",
@@ -135,15 +163,26 @@ __all__ = [
     "tables",
     "templates",
     "train",
+    "trust",
     "watch",
 ]
 
 
+class _Errors(types.ModuleType):
+    """The module ``lmkit.errors``, which is called as ``lk.errors(run)`` as well."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return importlib.import_module("lmkit.analysis.errors").errors(*args, **options)
+
+
+importlib.import_module("lmkit.errors").__class__ = _Errors
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
-    home = _HOMES[name]
-    value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"lmkit.{name}")
+    module = _MODULES[name]
+    value = getattr(importlib.import_module(module), name) if module else importlib.import_module(f"lmkit.{name}")
     globals()[name] = value
     return value
 
@@ -152,46 +191,70 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
-def _show(shown: Any) -> None:
-    """Shows runs in a notebook."""
+def _show(run: Any) -> None:
+    """Display runs in a notebook."""
     from lmkit.widgets.display import show
 
-    show(shown)
+    show(run)
 
 
-def _show_comparison(shown: Any) -> None:
-    """Shows a comparison in a notebook."""
+def _show_comparison(comparison: Any) -> None:
+    """Display a comparison in a notebook."""
     from lmkit.widgets.display import show_comparison
 
-    show_comparison(shown)
+    show_comparison(comparison)
 
 
-def _show_sweep(shown: Any) -> None:
-    """Shows a sweep in a notebook."""
+def _show_sweep(sweep: Any) -> None:
+    """Display a sweep in a notebook."""
     from lmkit.widgets.display import show_sweep
 
-    show_sweep(shown)
+    show_sweep(sweep)
+
+
+def _show_explanation(explanation: Any) -> None:
+    """Display an explanation in a notebook."""
+    from lmkit.widgets.display import show_explanation
+
+    show_explanation(explanation)
+
+
+def _show_learning_curve(curve: Any) -> None:
+    """Display a learning curve in a notebook."""
+    from lmkit.widgets.display import show_learning_curve
+
+    show_learning_curve(curve)
+
+
+def _show_errors(result: Any) -> None:
+    """Display the errors of a run in a notebook."""
+    from lmkit.widgets.display import show_errors
+
+    show_errors(result)
 
 
 def teach_ipython() -> None:
-    """Tells IPython, where we are imported in one, how what lives shows itself; nothing is imported for it."""
+    """Register the displays of what a notebook shows with IPython, if it is running; import nothing."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
-        known = shell.display_formatter.ipython_display_formatter
-        for name in ("Run", "Runs"):
-            known.for_type_by_name("lmkit.run", name, _show)
-        known.for_type_by_name("lmkit.deploy.comparison", "Comparison", _show_comparison)
-        known.for_type_by_name("lmkit.sweeping.sweep", "Sweep", _show_sweep)
+        formatter = shell.display_formatter.ipython_display_formatter
+        formatter.for_type_by_name("lmkit.run.run", "Run", _show)
+        formatter.for_type_by_name("lmkit.run.runs", "Runs", _show)
+        formatter.for_type_by_name("lmkit.deploy.compare.comparison", "Comparison", _show_comparison)
+        formatter.for_type_by_name("lmkit.sweeping.sweep", "Sweep", _show_sweep)
+        formatter.for_type_by_name("lmkit.explanations.explanation", "Explanation", _show_explanation)
+        formatter.for_type_by_name("lmkit.analysis.curve", "LearningCurve", _show_learning_curve)
+        formatter.for_type_by_name("lmkit.analysis.errors", "Errors", _show_errors)
 
 
 teach_ipython()
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext lmkit``: adds the magics ``%lmkit`` and ``%%lmkit``."""
-    importlib.import_module("lmkit.magics").load(shell)
+    """``%load_ext lmkit``: add the magics ``%lmkit`` and ``%%lmkit``."""
+    importlib.import_module("lmkit.commands.magics").load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """``%unload_ext lmkit``: takes them away."""
-    importlib.import_module("lmkit.magics").unload(shell)
+    """``%unload_ext lmkit``: remove them."""
+    importlib.import_module("lmkit.commands.magics").unload(shell)

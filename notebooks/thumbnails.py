@@ -15,7 +15,13 @@ from PIL import Image
 HERE = Path(__file__).parent
 PICTURES = {"02-in-the-notebook": "monitor.png", "08-deployment": "comparison.png"}
 """Notebooks whose thumbnail is a screen of theirs, or a picture kept beside them."""
-CHOSEN = {"04-images": -1, "06-own-model": -1}
+CHOSEN = {
+    "00-gradient-descent": 2,
+    "04-images": -1,
+    "06-own-model": -1,
+    "11-explanation": 5,
+    "12-weak-results": -1,
+}
 """Which figure of a notebook, where it is not the first one."""
 SIZE = (360, 220)
 

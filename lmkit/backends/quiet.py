@@ -1,4 +1,4 @@
-"""What frameworks print of their own affairs, turned away."""
+"""Suppression of what frameworks print about themselves."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_notes() -> Iterator[None]:
-    """Turns away what a framework prints while it loads: notes of its C++ side, which no setting silences."""
+    """Suppress what a framework's C++ code prints while it loads, which no setting silences."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Turns away what exporters print and log of their own progress."""
+    """Suppress what exporters print and log about their progress."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

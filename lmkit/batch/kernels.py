@@ -1,109 +1,125 @@
-"""The kernels that execute notebooks: this very Python, reached through sockets that nobody else can open."""
+"""The kernels that execute notebooks: by default the current Python, reached through private sockets."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import re
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty
-from typing import Any, cast
+from typing import Any, NamedTuple
 
-from lmkit.batch import servers
+from lmkit.errors import TemplateError, nearest
+from lmkit.system.temporary import temporary_folder
 
-ANSWER_SECONDS = 1.0
-"""How long a kernel may be silent before it is asked again whether it is there."""
+PYTHON = "python"
 
-POLL_SECONDS = 0.01
+CURRENT = ("", "python", "python2", "python3")
+"""The names of kernels that stand for no particular environment."""
+
+
+class KernelSettings(NamedTuple):
+    """How the kernel of a notebook is started.
+
+    Attributes:
+        name: the name of a registered kernel; empty for the current Python.
+        folder: its working folder; empty for that of this process.
+    """
+
+    name: str = ""
+    folder: str = ""
 
 
 @contextmanager
-def kernel_manager(environment: Mapping[str, str], started: list[int] | None = None) -> Iterator[type]:
-    """A kernel manager that starts this Python, whatever kernels are registered, with ``environment`` added.
+def kernel_manager(environment: Mapping[str, str], pids: list[int] | None = None, name: str = "") -> Iterator[type]:
+    """Yield a class of kernel managers that start the current Python, whatever kernels are registered.
 
-    The process of each kernel is added to ``started``.
+    On systems with Unix sockets the kernel listens on those, in a private folder that is deleted at the end: kernels
+    that start at the same time cannot take each other's port, and no other user of the machine can connect.
 
-    Where the system has Unix sockets, the kernel listens on those, in a private folder that goes when this ends: two
-    kernels that start at once cannot take each other's port, and no other user of the machine can read along.
+    Args:
+        environment: variables of the kernel, in addition to those of this process.
+        pids: the process id of each kernel is appended to it.
+        name: the name of a registered kernel that is started instead.
     """
-    from jupyter_client.asynchronous.client import AsyncKernelClient
+    from lmkit.batch.kernel_manager import CurrentPythonManager, RegisteredManager
+
+    manager = RegisteredManager if name else CurrentPythonManager
+    with temporary_folder(ignore_cleanup_errors=True) as folder:
+        attributes = {"folder": Path(folder), "environment": environment, "pids": [] if pids is None else pids}
+        yield type("KernelManager", (manager,), attributes)
+
+
+def check_kernel(notebook: Mapping[str, Any], title: str, name: str = "") -> list[str]:
+    """Check, before anything starts, that a notebook can be executed by a kernel.
+
+    Args:
+        notebook: its content.
+        title: its name in messages.
+        name: the registered kernel that is to execute it; empty: the current Python.
+
+    Returns:
+        Sentences about what differs from the notebook's own kernel.
+
+    Raises:
+        TemplateError: the notebook or the kernel is of another language, or there is no such kernel.
+    """
+    kernelspec, language_info = (_mapping(notebook.get("metadata"), key) for key in ("kernelspec", "language_info"))
+    recorded = str(kernelspec.get("name") or "")
+    language = str(kernelspec.get("language") or language_info.get("name") or "").lower() or _language_of(recorded)
+    if not re.fullmatch(r"i?python[ \d.]*", language):
+        kernel = f" (kernel {recorded!r})" if recorded else ""
+        raise TemplateError(
+            f"{title}: a notebook in {language}{kernel}, expected one in Python; execute it with papermill"
+        )
+    if name:
+        spec = _registered(name)
+        if spec is None:
+            raise TemplateError(f"kernel: no kernel {name!r} is registered; {nearest(name, _names(), 'kernels:')}")
+        if spec.language.lower() != PYTHON:
+            raise TemplateError(f"kernel: given {name!r}, a kernel for {spec.language}, expected one for Python")
+        return []
+    if recorded in CURRENT:
+        return []
+    spec = _registered(recorded)
+    if spec and spec.argv and Path(spec.argv[0]).absolute() == Path(sys.executable).absolute():
+        return []
+    here = f"runs in this Python ({sys.executable}) instead of its kernel {recorded!r}"
+    if spec is None:
+        return [f"{here}, which is not registered here"]
+    return [f"{here} ({spec.argv[0]}); use that: -k {recorded}"]
+
+
+def _mapping(metadata: Any, key: str) -> Mapping[str, Any]:
+    """Return a mapping in the metadata of a notebook; empty if it has another type."""
+    value = metadata.get(key) if isinstance(metadata, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _language_of(kernel: str) -> str:
+    """Return the language of a kernel that a notebook names without a language."""
+    from papermill.translators import papermill_translators
+
+    if kernel and (spec := _registered(kernel)):
+        return str(spec.language).lower()
+    stem = re.split(r"[-\d.]", kernel.lower())[0]
+    translators = papermill_translators._translators
+    if stem in translators and translators[stem] is not translators[PYTHON]:
+        return "r" if stem == "ir" else stem
+    return PYTHON
+
+
+def _registered(name: str) -> Any:
+    """Return the specification of a registered kernel; None if there is none."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        return KernelSpecManager().get_kernel_spec(name)
+    except (NoSuchKernel, ValueError):
+        return None
+
+
+def _names() -> list[str]:
     from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-    from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-    class Kernels(KernelSpecManager):
-        """Knows no kernel but ipykernel's own, whose Python is ``sys.executable``."""
-
-        def _kernel_dirs_default(self) -> list[str]:
-            return []
-
-    class Client(AsyncKernelClient):
-        """Is ready once the kernel is, where its base would listen for another fifth of a second."""
-
-        async def wait_for_ready(self, timeout: float | None = None) -> None:
-            """Waits for the kernel's first word, on each of the channels on which it tells what it does."""
-            until = time.monotonic() + (timeout or float("inf"))
-            while time.monotonic() < until:
-                self.kernel_info()
-                try:
-                    reply = await self.shell_channel.get_msg(timeout=ANSWER_SECONDS)
-                    await self.iopub_channel.get_msg(timeout=ANSWER_SECONDS)  # what it prints arrives, too
-                except Empty:
-                    if not await self.is_alive():
-                        raise RuntimeError("it died before its first word") from None
-                else:
-                    self._handle_kernel_info_reply(reply)
-                    return
-            raise RuntimeError(f"it was silent for {timeout:g} seconds")
-
-    class ThisPython(AsyncKernelManager):
-        """Starts it."""
-
-        def _client_factory_default(self) -> type:
-            return Client
-
-        def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return Kernels(parent=self)
-
-        def _transport_default(self) -> str:
-            return "ipc" if _unix_sockets(Path(folder)) else "tcp"
-
-        def _connection_file_default(self) -> str:
-            return str(Path(folder) / "kernel.json")  # the sockets' names begin with this one
-
-        async def _async_start_kernel(self, **arguments: Any) -> None:
-            env = {**os.environ, **(arguments.pop("env", None) or {}), **environment}
-            await super()._async_start_kernel(env=env, **arguments)
-            if started is not None:
-                started.append(getattr(self.provisioner, "pid", 0))
-
-        start_kernel = _async_start_kernel
-
-        async def _async_launch_kernel(self, kernel_cmd: list[str], **arguments: Any) -> None:
-            forker, provisioner = servers.kernels(), self.provisioner
-            module = kernel_cmd[:3] == [sys.executable, "-m", "ipykernel_launcher"]
-            forked = forker and module and forker.fork(kernel_cmd[2:], arguments["env"], arguments.get("cwd"))
-            if not forked or not isinstance(provisioner, LocalProvisioner):
-                await super()._async_launch_kernel(kernel_cmd, **arguments)
-                return
-            provisioner.process = cast("subprocess.Popen[Any]", forked)  # as much of it as is asked for
-            provisioner.pid = provisioner.pgid = forked.pid
-            self._reconcile_connection_info(provisioner.connection_info)
-
-        async def _async_wait(self, pollinterval: float = POLL_SECONDS) -> None:
-            await super()._async_wait(min(pollinterval, POLL_SECONDS))
-
-    with tempfile.TemporaryDirectory(prefix="lmkit-", ignore_cleanup_errors=True) as folder:
-        yield ThisPython
-
-
-def _unix_sockets(folder: Path) -> bool:
-    """Whether sockets can lie in ``folder``: the system has them, and the path is not too long for one."""
-    import zmq
-
-    longest = len(str(folder / "kernel-ipc-00").encode())
-    return bool(zmq.has("ipc")) and longest <= getattr(zmq, "IPC_PATH_MAX_LEN", 100)
+    return sorted(KernelSpecManager().find_kernel_specs())

@@ -5,45 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lmkit.data.batches import Part
+from lmkit.specs.tasks import get_task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lmkit.data.preparation import Preprocessing
+    from lmkit.preprocessing.table import TablePreprocessing
     from lmkit.specs.augmentation import Augmentation
+    from lmkit.specs.signature import Shape
 
 
 class Augment:
-    """Makes something else of a batch: images moved, noise added, rows mixed.
+    """Augments a batch: moves images, adds noise, mixes rows.
 
-    Rows stay flat (rows, features) and scaled. What moves in from beyond an image's edge is black, the 0 that it came
-    with.
+    Rows stay flat (rows, features) and scaled. Pixels from beyond the edge of an image are black, 0 before scaling.
 
     Args:
-        spec: what is done.
-        known: the shape of a row, the scaling, and the task.
+        spec: the augmentation.
+        shape: of a row.
+        classes: number of classes, whose targets become shares where rows are mixed; 0: the target is numeric.
+        black: (channels,), a black pixel after scaling; needed where images move.
     """
 
-    def __init__(self, spec: Augmentation, known: Preprocessing) -> None:
-        import numpy as np
-
-        self.spec, self.shape, self.outputs = spec, known.shape, known.outputs
-        self.classes = known.task == "multiclass"
-        self.black = np.zeros(0)
-        if spec.moves:  # then all pixels of a channel are scaled alike
-            fits = list(known.numbers.values())[: self.shape[-1]]
-            self.black = np.array([-fit["shift"] / fit["scale"] for fit in fits])
+    def __init__(self, spec: Augmentation, shape: Shape, classes: int, black: np.ndarray) -> None:
+        self.spec, self.shape, self.classes, self.black = spec, shape, classes, black
 
     def __call__(self, part: Part, draw: np.random.Generator) -> Part:
-        """A batch changed: X (rows, features) in the same type, y as it was, or as shares of classes where mixed."""
+        """Return the augmented batch: X (rows, features) in the same type, y unchanged, or mixed shares of classes."""
         X, y = part
         if self.spec.moves:
-            X = self._moved(X, draw)
+            X = self._move(X, draw)
         if self.spec.noise:
             X = X + draw.normal(0.0, self.spec.noise, X.shape).astype(X.dtype)
-        return self._mixed(X, y, draw) if self.spec.mixup else Part(X, y)
+        return self._mix(X, y, draw) if self.spec.mixup else Part(X, y)
 
-    def _moved(self, X: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    def _move(self, X: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         import numpy as np
 
         spec, n = self.spec, len(X)
@@ -53,33 +49,43 @@ class Augment:
         angles = np.deg2rad(draw.uniform(-1, 1, n) * spec.rotate)
         mirrored = draw.random(n) < 0.5 if spec.flip else np.zeros(n, dtype=bool)
         images = X.reshape(n, height, width, channels)
-        return moved(images, shifts, angles, mirrored, self.black.astype(X.dtype)).reshape(X.shape)
+        return move_images(images, shifts, angles, mirrored, self.black.astype(X.dtype)).reshape(X.shape)
 
-    def _mixed(self, X: np.ndarray, y: np.ndarray, draw: np.random.Generator) -> Part:
+    def _mix(self, X: np.ndarray, y: np.ndarray, draw: np.random.Generator) -> Part:
         import numpy as np
 
         others = draw.permutation(len(X))
         share = draw.beta(self.spec.mixup, self.spec.mixup, (len(X), 1)).astype(X.dtype)
         if self.classes:
-            y = np.eye(self.outputs, dtype=X.dtype)[y]
+            y = np.eye(self.classes, dtype=X.dtype)[y]
         return Part(share * X + (1 - share) * X[others], share * y + (1 - share) * y[others])
 
 
-def moved(
+def augment_for(spec: Augmentation, preprocessing: TablePreprocessing) -> Augment:
+    """Return the augmentation ``spec`` of rows that ``preprocessing`` prepared."""
+    import numpy as np
+
+    fits = list(preprocessing.numbers.values())[: preprocessing.shape[-1]] if spec.moves else []  # alike per channel
+    black = np.array([-fit["shift"] / fit["scale"] for fit in fits])
+    classes = preprocessing.outputs if get_task(preprocessing.task).integer_targets else 0
+    return Augment(spec, preprocessing.shape, classes, black)
+
+
+def move_images(
     images: np.ndarray, shifts: np.ndarray, angles: np.ndarray, mirrored: np.ndarray, beyond: np.ndarray
 ) -> np.ndarray:
-    """Images mirrored, then turned about their middle, then shifted, each by its own; bilinear between pixels.
+    """Mirror, then rotate about the center, then shift each image by its own parameters, with bilinear interpolation.
 
     Args:
         images: (rows, height, width, channels).
         shifts: (rows, 2), in pixels down and to the right.
         angles: (rows,), in radians, from the x axis (to the right) towards the y axis (down).
         mirrored: (rows,), whether left becomes right.
-        beyond: (channels,), what lies beyond the edges.
+        beyond: (channels,), the pixels beyond the edges.
 
     >>> import numpy as np
     >>> image = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
-    >>> down = moved(image, np.array([[1.0, 0.0]]), np.zeros(1), np.zeros(1, bool), np.zeros(1))
+    >>> down = move_images(image, np.array([[1.0, 0.0]]), np.zeros(1), np.zeros(1, bool), np.zeros(1))
     >>> down.reshape(2, 2).tolist()
     [[0.0, 0.0], [1.0, 2.0]]
     """
@@ -89,14 +95,14 @@ def moved(
     padded = np.empty((n, height + 2, width + 2, channels), dtype=images.dtype)
     padded[:] = beyond
     padded[:, 1:-1, 1:-1] = images
-    # where each pixel of the result comes from: the inverse of what is done, about the middle of the image
+    # the source of each pixel of the result: the inverse transformation about the center of the image
     middle = np.array([height - 1, width - 1]) / 2
     down = np.arange(height)[None, :, None] - middle[0] - shifts[:, 0, None, None]
     right = np.arange(width)[None, None, :] - middle[1] - shifts[:, 1, None, None]
     cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
     top = cos * down - sin * right + middle[0]
     left = np.where(mirrored, -1, 1)[:, None, None] * (sin * down + cos * right) + middle[1]
-    # one pixel beyond the edge all is alike: farther away it need not be looked for
+    # all pixels beyond the edge are equal: one of them is enough
     top, left = np.clip(top, -1, height) + 1, np.clip(left, -1, width) + 1
     row, column = np.minimum(top.astype(np.intp), height), np.minimum(left.astype(np.intp), width)
     lower, righter = ((top - row)[..., None].astype(images.dtype), (left - column)[..., None].astype(images.dtype))
@@ -105,5 +111,5 @@ def moved(
     below = first + width + 2
     upper_side = pixels[first] + righter * (pixels[first + 1] - pixels[first])
     lower_side = pixels[below] + righter * (pixels[below + 1] - pixels[below])
-    found: np.ndarray = upper_side + lower * (lower_side - upper_side)
-    return found
+    result: np.ndarray = upper_side + lower * (lower_side - upper_side)
+    return result

@@ -1,12 +1,12 @@
-"""Training rows as batches in the memory of the host: for data too large for the device, or changed anew each epoch.
+"""Training batches in host memory: for data too large for the device, or augmented in each epoch.
 
-Data that is small and stays as it is needs none of this: a backend keeps it on its device and gathers batches there.
+Small, unchanging data needs no batches of this module: a backend holds it on the device and gathers batches there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -17,69 +17,84 @@ class Part(NamedTuple):
     """One part of the data.
 
     Attributes:
-        X: (rows, …), prepared: an array, or what has a shape and a dtype and gives an array for a slice or for numbers
-            of rows, such as an array mapped from a file.
-        y: the target of each row: (rows, 1) for binary and regression, (rows,) numbers of classes for multiclass,
-            (rows, tokens) numbers of tokens for language.
+        X: (rows, …), prepared: an array, or an object with a shape and a dtype that returns an array for a slice or for
+            row indices, such as an array mapped from a file.
+        y: the target of each row: (rows, 1) for binary and regression, (rows,) class indices for multiclass,
+            (rows, tokens) tokens for language.
     """
 
     X: np.ndarray
     y: np.ndarray
 
 
-EVALUATED = 2**19
-"""Numbers in the rows that are evaluated at once, at most, where a batch is not more already."""
+EVALUATION_NUMBERS = 2**19
+"""Numbers in a batch of evaluation at most, unless a training batch has more."""
 
 
-def evaluated_rows(X: np.ndarray, batch_size: int) -> int:
-    """Rows of ``X`` to evaluate at once: many where they are small; fewer of tokens, each of which becomes a vector."""
-    numbers = math.prod(X.shape[1:]) * (64 if X.dtype.kind in "iu" else 1)
-    return max(batch_size, min(8192, EVALUATED // max(1, numbers)))
+def evaluation_batch_size(row_shape: Sequence[int], batch_size: int, *, has_tokens: bool) -> int:
+    """Return the rows to evaluate at once: many small rows; fewer rows of tokens, each of which becomes a vector.
+
+    Args:
+        row_shape: of a row.
+        batch_size: of training, which is the minimum.
+        has_tokens: whether rows are integers.
+    """
+    numbers = math.prod(row_shape) * (64 if has_tokens else 1)
+    return max(batch_size, min(8192, EVALUATION_NUMBERS // max(1, numbers)))
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Steps that take every row once.
+
+    >>> steps_per_epoch(100, 32)
+    4
+    """
+    return math.ceil(rows / batch_size)
 
 
 class Batches(Protocol):
-    """What gives the training rows, batch by batch.
+    """A source of training batches.
 
     Attributes:
-        rows: of an epoch.
-        count: batches of an epoch.
+        rows: rows per epoch.
+        count: batches per epoch.
     """
 
     rows: int
     count: int
 
     def epoch(self, number: int, order: np.ndarray) -> None:
-        """Begins the epoch ``number``, counted from 0, in which the rows come in ``order``."""
+        """Begin the epoch ``number``, counted from 0, with the rows in ``order``."""
 
     def take(self, first: int) -> Iterator[Part]:
-        """The epoch's batches from ``first`` on, each the same wherever one begins."""
+        """Iterate over the batches of the epoch from ``first`` on; a batch does not depend on ``first``."""
 
 
 Change = Callable[[Part, "np.random.Generator"], Part]
-"""Makes something else of a batch, with draws from a generator: the same of the same, in every framework."""
+"""A function that changes a batch, with a generator that determines its draws; the same in every framework."""
 
 
-class Gathered:
-    """Batches gathered from a part that may be mapped from a file, and changed if so wished.
+class GatheredBatches:
+    """Batches gathered from a part, which may be mapped from a file, and optionally changed.
 
     Args:
         part: the training part.
-        batch_size: rows a batch; the last of an epoch may have fewer.
-        change: what is made of each batch.
-        seed: decides what ``change`` draws.
+        batch_size: rows per batch; the last batch of an epoch may have fewer.
+        change: applied to each batch.
+        seed: the seed of the draws of ``change``.
     """
 
     def __init__(self, part: Part, batch_size: int, change: Change | None = None, seed: int = 0) -> None:
         self.part, self.batch_size, self.change, self.seed = part, batch_size, change, seed
         self.rows = len(part.X)
-        self.count = math.ceil(self.rows / batch_size)
+        self.count = steps_per_epoch(self.rows, batch_size)
 
     def epoch(self, number: int, order: np.ndarray) -> None:
-        """Begins an epoch."""
+        """Begin an epoch."""
         self.number, self.order = number, order
 
     def take(self, first: int) -> Iterator[Part]:
-        """The epoch's batches from ``first`` on."""
+        """Iterate over the batches of the epoch from ``first`` on."""
         import numpy as np
 
         for batch in range(first, self.count):

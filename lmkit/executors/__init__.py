@@ -1,4 +1,4 @@
-"""Where work happens. An executor takes a run's folder and sees to it that somebody trains it."""
+"""Executors: each starts the training of a run, given its folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 from lmkit.executors.inline import InlineExecutor
 from lmkit.executors.worker import WorkerExecutor
-from lmkit.runfolder import RunFolder
+from lmkit.runfolder.folder import RunFolder
 
 __all__ = ["Executor", "InlineExecutor", "WorkerExecutor"]
 
 
 class Executor(Protocol):
-    """Starts the training of a run's folder: from its last checkpoint, where there is one."""
+    """Starts the training of a run from its last checkpoint, if there is one."""
 
     def start(self, folder: RunFolder) -> None:
-        """Sees to it that ``folder`` is trained."""
+        """Start the training of ``folder``."""

@@ -1,7 +1,7 @@
-"""The process that forks workers: ``python -m lmkit.executors.forkserver FRAMEWORK``, one job a line on its input.
+"""The fork server: ``python -m lmkit.executors.forkserver FRAMEWORK`` forks a worker for each line of its input.
 
-It imports the framework but never computes with it, so that no thread of the framework and no GPU is held when it
-forks. It ends with its input, so with the process that it serves, however that one dies; the workers go on.
+It imports the framework but never computes with it, so that no thread of the framework and no GPU is in use when it
+forks. It ends when its input ends, so with the process that it serves; the workers continue.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lmkit.backends.facts import PRELOAD
 from lmkit.executors.worker import FORKS
-
-PRELOAD = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
-"""What a worker would spend its first seconds on importing."""
+from lmkit.system.files import open_log
 
 PRELOAD_ALWAYS = (
     "safetensors.numpy",
@@ -33,13 +32,13 @@ PRELOAD_ALWAYS = (
 
 
 def main(framework: str) -> None:
-    """Serves jobs until the input ends."""
+    """Serve jobs until the input ends."""
     loaded = False
     for line in sys.stdin:
         if not loaded:
             loaded = True
             preload(framework)
-        if not line.strip():  # it was to make itself ready
+        if not line.strip():  # an empty line: preload only
             continue
         job = json.loads(line)
         if FORKS:
@@ -49,12 +48,13 @@ def main(framework: str) -> None:
 
 
 def _fork(job: dict[str, Any]) -> None:
-    """Forks the worker of one run.
+    """Fork the worker of one run.
 
-    The worker begins once the status names it, so at every moment whoever watches asks for a process which, if it
-    died, will never train: the server, until then, or the worker. What goes wrong here ends the server.
+    The worker begins after the status names its process. Until then the status names the server, so that at any time
+    the run is lost exactly if the process that its status names is gone. An exception here ends the server.
     """
-    from lmkit.runfolder import RunFolder, process
+    from lmkit.runfolder.folder import RunFolder
+    from lmkit.system.processes import process
 
     wait, go = os.pipe()
     worker = os.fork()
@@ -69,7 +69,7 @@ def _fork(job: dict[str, Any]) -> None:
             traceback.print_exc()
         finally:
             sys.stderr.flush()
-            os._exit(0)  # nothing of the server's own is to be run down here
+            os._exit(0)  # without the cleanup of the server
     os.close(wait)
     try:
         folder = RunFolder(job["folder"])
@@ -80,25 +80,25 @@ def _fork(job: dict[str, Any]) -> None:
 
 
 def preload(framework: str) -> None:
-    """Imports what workers need. What fails here fails in the worker again, and is written down there."""
+    """Import the modules that workers need. An import that fails here fails again in the worker, which reports it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for name in (*PRELOAD_ALWAYS, *PRELOAD.get(framework, ()), "lmkit.loop", f"lmkit.backends.{framework}"):
+    for name in (*PRELOAD_ALWAYS, *PRELOAD.get(framework, ()), "lmkit.training.train", f"lmkit.backends.{framework}"):
         try:
             importlib.import_module(name)
         except Exception as error:
             print(f"{name}: {error}", file=sys.stderr)
     if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers; the system takes them away
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are not waited for; the system reaps them
 
 
 def _work(job: dict[str, Any]) -> None:
-    """Becomes the worker of one run."""
-    from lmkit.loop import train
-    from lmkit.runfolder import RunFolder
+    """Train one run in this process."""
+    from lmkit.runfolder.folder import RunFolder
+    from lmkit.training.train import train
 
     folder = RunFolder(job["folder"])
     try:
-        log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = open_log(folder.log)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
@@ -110,7 +110,7 @@ def _work(job: dict[str, Any]) -> None:
     os.environ.update(job["environment"])
     if Path(job["cwd"]).is_dir():
         os.chdir(job["cwd"])
-    sys.path[:] = job["path"]  # modules lie where they lie for whoever started the run
+    sys.path[:] = job["path"]  # import modules as the process that started the run does
     train(folder)
     sys.stdout.flush()
 

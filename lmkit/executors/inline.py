@@ -1,15 +1,15 @@
-"""Training in this process: for a debugger, or a model that cannot be sent."""
+"""Training in this process: for a debugger, or a model that cannot be pickled."""
 
 from __future__ import annotations
 
-from lmkit.runfolder import RunFolder
+from lmkit.runfolder.folder import RunFolder
 
 
 class InlineExecutor:
-    """Trains before ``start`` returns."""
+    """Trains within ``start``."""
 
     def start(self, folder: RunFolder) -> None:
-        """Trains ``folder`` here and now."""
-        from lmkit.loop import train
+        """Train ``folder`` to its end."""
+        from lmkit.training.train import train
 
         train(folder)

@@ -1,7 +1,7 @@
-"""Training in a process of its own, which outlives whoever started it.
+"""Training in a detached worker, which outlives the process that started it.
 
 Workers come from a *fork server*: a process that has imported the framework and forks a worker for each run, so only
-the first start pays for the import. The server ends with the process that it serves; workers go on.
+the first start pays for the import. The server ends with the process that it serves; workers continue.
 """
 
 from __future__ import annotations
@@ -16,41 +16,50 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lmkit.environment import command
-from lmkit.executors.lending import Borrowed, borrowed, start_server
-from lmkit.imports import import_settings
-from lmkit.runfolder import RunFolder, process
+from lmkit.executors.shared_forkserver import ForkServerClient, find_shared_server, start_server
+from lmkit.runfolder.folder import RunFolder
+from lmkit.system.environment import command
+from lmkit.system.files import open_log
+from lmkit.system.imports import import_settings
+from lmkit.system.processes import process
 
 FORKS = sys.platform == "linux"
-"""Elsewhere the system's own libraries do not survive a fork, or there is none: a server becomes a worker, once."""
+"""Whether servers fork. On macOS system libraries do not survive a fork, and Windows has none: there a server trains
+one run itself."""
 
 
 class _Server:
-    """A process that has a framework imported, or is about to."""
+    """A fork server of this process."""
 
-    def __init__(self, framework: str, log: Path) -> None:
+    def __init__(self, framework: str, log: Path | None) -> None:
         self.settings = import_settings()
-        with log.open("ab") as errors:  # what keeps it from starting stands in the log of the run it was started for
+        descriptor = open_log(log) if log else os.open(os.devnull, os.O_WRONLY)
+        with os.fdopen(descriptor, "ab") as errors:  # errors at start go to the log of the run, if there is one
             self.process = start_server(framework, subprocess.PIPE, errors)
         self.pid = self.process.pid
 
     @property
     def serves(self) -> bool:
-        """Whether it takes another job: it lives, and what a framework reads at import is as it was."""
+        """Whether it accepts a job: it is alive, and the settings that a framework reads at import are unchanged."""
         stdin = self.process.stdin
         alive = stdin is not None and not stdin.closed and self.process.poll() is None
         return alive and self.settings == import_settings()
 
     def send(self, line: bytes) -> None:
-        """Gives it a job; an OSError if it died."""
+        """Send a job; raise OSError if the server died."""
         assert self.process.stdin is not None
         while line:
             line = line[os.write(self.process.stdin.fileno(), line) :]
         if not FORKS:
-            self.close()  # it becomes the worker, once nothing more can come
+            self.close()  # it trains the run once its input has ended
+
+    def preload(self) -> None:
+        """Import the framework now; an empty line is no job."""
+        assert self.process.stdin is not None
+        os.write(self.process.stdin.fileno(), b"\n")
 
     def close(self) -> None:
-        """Lets it end."""
+        """Let the server end."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
@@ -64,7 +73,7 @@ class WorkerExecutor:
     """Starts a detached worker and returns at once."""
 
     def start(self, folder: RunFolder) -> None:
-        """Hands ``folder`` to a new worker."""
+        """Start a worker for ``folder``."""
         job = {
             "folder": str(folder.path),
             "cwd": str(Path.cwd()),
@@ -75,39 +84,48 @@ class WorkerExecutor:
         line = json.dumps(job).encode() + b"\n"
         with _lock:
             try:
-                self._hand_over(folder, _server(framework, folder.log), line)
-            except BrokenPipeError:  # it died just now; where another does too, the run is lost and its log says why
+                self._send(folder, _server(framework, folder.log), line)
+            except BrokenPipeError:  # it just died; if the next one dies too, the run is lost
                 with contextlib.suppress(BrokenPipeError):
-                    self._hand_over(folder, _server(framework, folder.log, anew=True), line)
+                    self._send(folder, _server(framework, folder.log, restart=True), line)
 
-    def _hand_over(self, folder: RunFolder, server: _Server | Borrowed, line: bytes) -> None:
+    def _send(self, folder: RunFolder, server: _Server | ForkServerClient, line: bytes) -> None:
         status = replace(folder.status(), state="pending", heartbeat=time.time(), **process(server.pid))
         folder.write_status(status)
         server.send(line)
 
 
-def _server(framework: str, log: Path, anew: bool = False) -> _Server | Borrowed:
-    """The server for ``framework``: one that this process may borrow, the one it has, or a new one."""
-    lent = borrowed(framework)
-    if lent and lent.serves and not anew:
-        return lent
+def prepare(framework: str) -> None:
+    """Let a server import a framework, so that the first run of this process need not wait for that."""
+    with _lock:
+        server = _server(framework, None)
+        if isinstance(server, _Server):
+            with contextlib.suppress(BrokenPipeError):  # the next run starts another one
+                server.preload()
+
+
+def _server(framework: str, log: Path | None, restart: bool = False) -> _Server | ForkServerClient:
+    """Return the server for ``framework``: a shared one, the one of this process, or a new one."""
+    shared = find_shared_server(framework)
+    if shared and shared.serves and not restart:
+        return shared
     server = _servers.get(framework)
-    if server is None or anew or not server.serves:
+    if server is None or restart or not server.serves:
         if server is not None:
             server.close()
             _ended.append(server)
-        _ended[:] = [s for s in _ended if s.process.poll() is None]  # the rest is taken away by the poll
+        _ended[:] = [s for s in _ended if s.process.poll() is None]  # ``poll`` reaps the others
         server = _servers[framework] = _Server(framework, log)
     return server
 
 
 def _forget() -> None:
-    """In a fork of this process: the servers are the parent's, and must not outlive it because of us."""
+    """In a fork of this process, close its copies of the servers' pipes, so that the servers end with the parent."""
     global _lock
     _lock = threading.Lock()
     for server in _servers.values():
         server.close()
-        server.process.returncode = 0  # not ours to wait for
+        server.process.returncode = 0  # not a child of this process
     _servers.clear()
 
 

@@ -1,9 +1,9 @@
-"""The plan: what an experiment takes before it is begun, in memory, arithmetic, storage and time, and whether it fits.
+"""Plans: the memory, arithmetic, storage and time that an experiment needs, before training, and whether it fits.
 
-experiment ──> layers ──> counting      parameters, products, what is kept for the way back
+experiment ──> layers ──> counting      parameters, operations, activations saved for the backward pass
                              │
-    calibration (cached) ────┤          how fast this machine multiplies, and what the framework takes itself
-    device               ────┤          how much memory is free
+    calibration (cached) ────┤          speed of this machine, and memory of the framework itself
+    device               ────┤          available memory
                              ▼
-                           Plan ──> remedies, sharding
+                           Plan ──> suggestions, sharding
 """

@@ -1,80 +1,80 @@
-"""How fast this machine trains: measured once by ``lmkit.planning.probe`` in a process of its own, and kept.
+"""The training speed of this machine: measured once by ``lmkit.planning.probe`` in its own process, and cached.
 
-The process imports the framework, so that whoever plans does not. What was found lies in the user's cache, one file for
-each machine, framework, versions, precision and number of threads; delete it to measure anew.
+Only that process imports the framework. The user's cache holds one file per machine, framework, versions, precision and
+number of threads; delete it to measure again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lmkit.backends import require
-from lmkit.environment import cache_folder, processor
 from lmkit.errors import LmkitError
-from lmkit.events import JOURNAL
 from lmkit.planning.timing import Speed
+from lmkit.runfolder.journal import JOURNAL
+from lmkit.system.cores import available_cores
+from lmkit.system.environment import installed_versions, processor
+from lmkit.system.files import write_json
+from lmkit.system.user_folders import cache_folder
 
 VERSION = 2
-"""Of what is measured: a file of another one is not read."""
+"""The version of the measurement; files of other versions are ignored."""
 
-PATIENCE = 300.0
-"""Seconds after which a measurement is given up."""
+TIMEOUT = 300.0
+"""Seconds after which a measurement is cancelled."""
 
 
-def cached(framework: str, precision: str, threads: int) -> Speed | None:
-    """What was measured before, if it was; nothing is started."""
+def read_cache(framework: str, precision: str, threads: int) -> Speed | None:
+    """Return the cached speed of this machine; None if it was not measured."""
     try:
-        told = json.loads(_file(framework, precision, threads).read_text(encoding="utf-8"))
-        values = told["speed"]
-        return Speed(**{**values, "products": tuple(map(tuple, values["products"]))})
+        return _to_speed(json.loads(_file(framework, precision, threads).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def calibrated(framework: str, precision: str, threads: int) -> Speed:
-    """What was measured before, or is now: some seconds, of which most are spent on importing the framework.
+def calibrate(framework: str, precision: str, threads: int) -> Speed:
+    """Return the speed of this machine, from the cache or measured now, which takes some seconds.
 
     Args:
-        framework: which trains.
+        framework: the framework that trains.
         precision: ``float32`` or ``float64``.
-        threads: for one operation; 0: as many as the framework takes by itself.
+        threads: threads of one operation; 0: as many as the framework uses by default.
 
     Raises:
         MissingPackage: the framework is not installed.
-        LmkitError: it cannot be measured; the message says why.
+        LmkitError: the measurement failed.
     """
-    found = cached(framework, precision, threads)
-    if found is not None:
-        return found
+    speed = read_cache(framework, precision, threads)
+    if speed is not None:
+        return speed
     require(framework)
     command = [sys.executable, "-m", "lmkit.planning.probe", framework, precision, str(threads)]
     try:
-        # what it trains is no run of the notebook that may have asked
+        # the probe's runs do not belong to the notebook that calls this
         environment = {name: value for name, value in os.environ.items() if name != JOURNAL}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
-        told = json.loads(done.stdout.splitlines()[-1])
+        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+        record = json.loads(result.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-        said = getattr(error, "stderr", None) or "" if isinstance(error, subprocess.TimeoutExpired) else done.stderr
-        last = (str(said).strip().splitlines() or [type(error).__name__])[-1]
-        raise LmkitError(f"{framework} could not be measured: {last}; plan without: calibrate=False") from None
+        output = error.stderr or "" if isinstance(error, subprocess.TimeoutExpired) else result.stderr
+        reason = (str(output).strip().splitlines() or [type(error).__name__])[-1]
+        raise LmkitError(f"{framework} could not be measured: {reason}; plan without: calibrate=False") from None
     file = _file(framework, precision, threads)
-    try:
+    with contextlib.suppress(OSError):  # measured again next time
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as written:
-            json.dump(told | {"for": _key(framework, precision, threads)}, written)
-        Path(written.name).replace(file)
-    except OSError:
-        pass  # it is measured again next time
-    values = told["speed"]
+        write_json(file, record | {"for": _key(framework, precision, threads)})
+    return _to_speed(record)
+
+
+def _to_speed(record: dict[str, Any]) -> Speed:
+    values = record["speed"]
     return Speed(**{**values, "products": tuple(map(tuple, values["products"]))})
 
 
@@ -85,16 +85,11 @@ def _file(framework: str, precision: str, threads: int) -> Path:
 
 @lru_cache(maxsize=64)
 def _machine() -> dict[str, Any]:
-    versions = {}
-    for name in ("lmkit", "torch", "tensorflow", "keras", "numpy"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"processor": processor(), "cores": os.cpu_count(), "versions": versions, "version": VERSION}
+    versions = installed_versions(("lmkit", "torch", "tensorflow", "keras", "numpy"))
+    return {"processor": processor(), "cores": available_cores(), "versions": versions, "version": VERSION}
 
 
 def _key(framework: str, precision: str, threads: int) -> dict[str, Any]:
-    """What decides how fast it is."""
+    """Return everything that a measured speed depends on."""
     settings = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
     return {**_machine(), **settings, "framework": framework, "precision": precision, "threads": threads}

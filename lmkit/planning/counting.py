@@ -1,129 +1,38 @@
-"""What a model's layers cost in a training step: products, what is kept for the way back, bytes of a checkpoint.
+"""The costs of a model's layers in a training step: operations, saved activations, bytes of a checkpoint.
 
-A step multiplies thrice what the way forward does: back, each product of matrices becomes two, for the gradient of its
-input and that of its weights (Kaplan et al., 2020, section 2.1); of what takes the data itself only the second is
-needed. Nothing is built to count: a layer says its shapes and its multiplications itself.
+A step takes three times the operations of the forward pass: backward, each matrix product becomes two, for the gradient
+of its input and of its weights (Kaplan et al., 2020, section 2.1); the first layer needs only the second. No model is
+built for it: a layer states its shapes and its multiplications.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from lmkit.backends.facts import COUNTERS, PAIRS, RULES, Rule
 from lmkit.specs.models import Layer
 from lmkit.specs.signature import Signature
 
 SIZES = {"float32": 4, "float64": 8}
-"""Bytes of a number."""
+"""Precision → bytes per number."""
 
-KEPT = ("momentum", "beta1", "beta2")
-"""Settings of optimizers that are the decay of a running mean, which is as large as the weights themselves."""
-
-
-class Rule(NamedTuple):
-    """What a framework keeps of a layer for the way back.
-
-    Attributes:
-        input: what comes in, unless it is kept already.
-        output: what goes out.
-        extra: besides, in numbers for each number that goes out.
-        octets: besides, in bytes for each number that goes out.
-    """
-
-    input: bool = False
-    output: bool = False
-    extra: float = 0.0
-    octets: float = 0.0
-
-
-_LINEAR, _RESULT, _INPUT, _NOTHING = Rule(input=True), Rule(output=True), Rule(input=True), Rule()
-
-_BOTH = {
-    "dense": _LINEAR,
-    "tied dense": _LINEAR,
-    "convolution": _LINEAR,
-    "relu": _RESULT,
-    "tanh": _RESULT,
-    "sigmoid": _RESULT,
-    "layer norm": _INPUT,
-    "group norm": _INPUT,
-    "average pool": _INPUT,
-    "flatten": _NOTHING,
-    "average": _NOTHING,
-    "add": _NOTHING,
-    "positions": _NOTHING,
-    "embedding": _NOTHING,
-}
-
-RULES: dict[str, dict[str, Rule]] = {
-    "torch": {
-        **_BOTH,
-        "gelu": _INPUT,
-        "swiglu": Rule(input=True, extra=1),  # silu(a), by which b is multiplied; a and b lie in the input
-        "rms norm": Rule(input=True, extra=1),
-        "attention": Rule(input=True, output=True),  # a fused kernel computes the weights of places anew
-        "dropout": Rule(extra=1),
-        "max pool": Rule(input=True, octets=8),  # the number of the largest
-        "loss": Rule(extra=1),  # the logarithms of the shares
-    },
-    "tensorflow": {
-        **_BOTH,
-        "gelu": Rule(input=True, extra=4),  # written out in products and a tanh, each of which keeps its factors
-        "swiglu": Rule(input=True, extra=3),
-        "layer norm": Rule(input=True, extra=1),
-        "group norm": Rule(input=True, extra=2),
-        "rms norm": Rule(input=True, extra=2),
-        "attention": Rule(input=True, output=True, extra=3),  # queries, keys and values, each brought together
-        "dropout": Rule(extra=1, octets=1),
-        "max pool": Rule(input=True, output=True),
-        "loss": Rule(extra=1),
-    },
-}
-"""Framework → kind of layer → what it keeps, as measured; ``tests/test_planner.py`` holds it to the frameworks."""
-
-PAIRS = {"torch": 0.0, "tensorflow": 2.0}
-"""Numbers that attention keeps for each head and pair of places; a fused kernel keeps none (Dao et al., 2022)."""
-
-Array = tuple[str, tuple[int, ...], str, int]
-"""Name, shape, safetensors's word for the type, and bytes of a number."""
-
-
-class Counters(NamedTuple):
-    """What a framework's checkpoint holds besides the optimizer's means.
-
-    Attributes:
-        kind, size: of the number that counts the steps: safetensors's word for its type, and its bytes.
-        each: it is kept for each weight, by optimizers that need it; else one in all, always.
-        random: the states of random numbers.
-        dropout: the state of each layer that drops units.
-    """
-
-    kind: str
-    size: int
-    each: bool
-    random: tuple[Array, ...] = ()
-    dropout: tuple[Array, ...] = ()
-
-
-COUNTERS = {
-    "torch": Counters("F32", 4, each=True, random=(("random.cpu", (5056,), "U8", 1),)),
-    "tensorflow": Counters("I64", 8, each=False, dropout=(("random.0", (2,), "U32", 4),)),
-}
-"""Framework → what its checkpoints hold besides."""
+MOMENTS = ("momentum", "beta1", "beta2")
+"""Settings of optimizers that are the decay of a running mean, an array as large as the weights."""
 
 
 class Cost(NamedTuple):
-    """What one layer costs in a training step.
+    """The costs of one layer in a training step.
 
     Attributes:
         name, kind, shape, block: of the layer.
-        parameters: how many numbers it learns.
-        numbers: that go out, for all rows.
-        flops: operations forward and back, a multiplication and its addition being two.
-        kept: bytes that it keeps for the way back.
-        passing: bytes that it holds while it computes.
+        parameters: number of trainable parameters.
+        numbers: size of the output for all rows, in numbers.
+        flops: operations forward and backward; a multiplication and its addition are two.
+        saved_activations: bytes saved for the backward pass.
+        workspace: bytes of input and output while the layer is computed.
     """
 
     name: str
@@ -133,49 +42,55 @@ class Cost(NamedTuple):
     parameters: int
     numbers: int
     flops: int
-    kept: int
-    passing: int
+    saved_activations: int
+    workspace: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, under the keys of ``lmkit plan --json``."""
+        values = self._asdict() | {"shape": list(self.shape)}
+        values["kept"], values["passing"] = values.pop("saved_activations"), values.pop("workspace")
+        return values
 
 
 def costs(
     layers: Sequence[Layer], signature: Signature, rows: int, framework: str, precision: str, heads: int = 0
 ) -> list[Cost]:
-    """What each layer costs in a step of ``rows`` rows, the loss last.
+    """Return the costs of each layer in a step of ``rows`` rows, the loss last.
 
     Args:
-        layers: the model's, in order.
-        signature: what it takes.
-        rows: of a batch; in a graph all nodes are computed for whatever batch.
-        framework: which keeps one thing or another.
+        layers: the layers of the model, in order.
+        signature: the inputs and outputs of the model.
+        rows: the batch size; in a graph, all nodes are computed for any batch.
+        framework: the framework, which decides what is saved.
         precision: ``float32`` or ``float64``.
-        heads: of attention.
+        heads: heads of attention.
 
     >>> from lmkit.specs.models import MLP
     >>> spec, signature = MLP(hidden=[10]), Signature((30,), 1)
-    >>> found = costs(spec.layers(signature), signature, 32, "torch", "float32")
-    >>> [(cost.kind, cost.flops, cost.kept) for cost in found]
+    >>> layer_costs = costs(spec.layers(signature), signature, 32, "torch", "float32")
+    >>> [(cost.kind, cost.flops, cost.saved_activations) for cost in layer_costs]
     [('dense', 38400, 3840), ('relu', 0, 1280), ('dense', 1920, 0), ('loss', 0, 128)]
     """
     size, rules, pairs = SIZES[precision], RULES[framework], PAIRS[framework]
     times = rows
-    if signature.graph is not None:  # its layers count their multiplications for all nodes
+    if signature.graph is not None:  # its layers count multiplications over all nodes
         rows, times = len(signature.graph.features), 1
-    entering = signature.features * rows  # numbers that come into a layer
-    is_kept = bool(signature.vocabulary)  # tokens are small, and no gradient passes them
-    learned = False
-    found = []
+    input_size = signature.features * rows  # in numbers
+    input_is_saved = bool(signature.vocabulary)  # tokens are small, and have no gradient
+    has_weights_before = False
+    layer_costs = []
     last = Layer("loss", "loss", layers[-1].shape)
     for layer in [*layers, last]:
         numbers = math.prod(layer.shape) * rows
         rule = rules.get(layer.kind, Rule(input=True))
-        kept = numbers * (rule.extra * size + rule.octets)
-        if rule.input and not is_kept:
-            kept += entering * size
+        saved = numbers * (rule.extra * size + rule.octets)
+        if rule.input and not input_is_saved:
+            saved += input_size * size
         if layer.kind == "attention":
-            places = math.prod(layer.shape[:-1])
-            kept += pairs * rows * heads * places * places * size
-        passing = (entering + numbers) * size
-        found.append(
+            positions = math.prod(layer.shape[:-1])
+            saved += pairs * rows * heads * positions * positions * size
+        workspace = (input_size + numbers) * size
+        layer_costs.append(
             Cost(
                 layer.name,
                 layer.kind,
@@ -183,36 +98,35 @@ def costs(
                 layer.block,
                 layer.parameters,
                 numbers,
-                2 * layer.multiplications * times * (3 if learned else 2),
-                int(kept + (numbers * size if rule.output else 0)),
-                passing * (2 if layer.kind == "convolution" else 1),  # and brought into the order of its kernels
+                2 * layer.multiplications * times * (3 if has_weights_before else 2),
+                int(saved + (numbers * size if rule.output else 0)),
+                workspace * (2 if layer.kind == "convolution" else 1),  # and reordered for its kernels
             )
         )
-        # what does not change the numbers' place in memory hands on the same ones
-        is_kept = rule.output
-        entering = numbers
-        learned = learned or layer.parameters > 0
-    return found
+        input_is_saved = rule.output
+        input_size = numbers
+        has_weights_before = has_weights_before or layer.parameters > 0
+    return layer_costs
 
 
 def running_means(optimizer: Any) -> int:
-    """Arrays as large as the weights that an optimizer keeps: Adam two, SGD with momentum one, without none.
+    """Return how many arrays as large as the weights an optimizer keeps: Adam 2, SGD 1 with momentum, else 0.
 
     >>> from lmkit.specs.optimizers import SGD, Adam
     >>> running_means(Adam()), running_means(SGD(momentum=0.9)), running_means(SGD())
     (2, 1, 0)
     """
-    # Adam keeps its means even where they forget at once
-    return sum(hasattr(optimizer, k) and (k != "momentum" or optimizer.momentum > 0) for k in KEPT)
+    # Adam keeps its means even with a decay of 0
+    return sum(hasattr(optimizer, k) and (k != "momentum" or optimizer.momentum > 0) for k in MOMENTS)
 
 
 def checkpoint_bytes(layers: Sequence[Layer], optimizer: Any, framework: str, precision: str) -> int:
-    """Bytes of the files of one checkpoint: weights and the optimizer's memory, with the heads that name them."""
+    """Return the bytes of one checkpoint's files: weights and optimizer state, with their headers."""
     kind, size = {"float32": "F32", "float64": "F64"}[precision], SIZES[precision]
     weights = [(f"{layer.name}.{name}", shape, kind, size) for layer in layers for name, shape in layer.weights.items()]
     means, counters = running_means(optimizer), COUNTERS[framework]
     memory = [(f"{name}/{slot}", *rest) for name, *rest in weights for slot in ("square", "mean")[:means]]
-    counted = [f"{name}/step" for name, *_ in weights if means > 1] if counters.each else ["step"]
+    counted = [f"{name}/step" for name, *_ in weights if means > 1] if counters.per_weight else ["step"]
     memory += [(name, (), counters.kind, counters.size) for name in counted]
     memory += counters.random
     dropouts = sum(layer.kind == "dropout" for layer in layers)
@@ -221,21 +135,20 @@ def checkpoint_bytes(layers: Sequence[Layer], optimizer: Any, framework: str, pr
 
 
 def _file(arrays: Sequence[Any]) -> int:
-    """Bytes of a safetensors file: eight, a head as JSON filled up to a multiple of eight, the numbers."""
-    head: dict[str, Any] = {}
-    at = 0
+    """Return the bytes of a safetensors file: 8, a JSON header padded to a multiple of 8, the numbers."""
+    header: dict[str, Any] = {}
+    offset = 0
     for name, shape, kind, size in arrays:
-        after = at + math.prod(shape) * size
-        head[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, after]}
-        at = after
-    written = len(json.dumps(head, separators=(",", ":")))
-    return 8 + -(-written // 8) * 8 + at
+        end = offset + math.prod(shape) * size
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    header_size = len(json.dumps(header, separators=(",", ":")))
+    return 8 + -(-header_size // 8) * 8 + offset
 
 
-def by_kind(found: Sequence[Cost]) -> Iterator[tuple[str, int, list[Cost]]]:
-    """The costs of layers of one kind together, in the order in which they first come: kind, how many, their costs."""
-    kinds: dict[str, list[Cost]] = {}
-    for cost in found:
-        kinds.setdefault(cost.kind, []).append(cost)
-    for kind, several in kinds.items():
-        yield kind, len(several), several
+def group_by_kind(layer_costs: Sequence[Cost]) -> list[tuple[str, list[Cost]]]:
+    """Return the kinds of layers in the order of their first layer, each with the costs of its layers."""
+    groups: dict[str, list[Cost]] = {}
+    for cost in layer_costs:
+        groups.setdefault(cost.kind, []).append(cost)
+    return list(groups.items())

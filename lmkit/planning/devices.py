@@ -1,4 +1,4 @@
-"""The device that a plan is for, and how much of its memory is free."""
+"""The device of a plan, and its available memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, shorten
 
 UNITS = {
     "": 1,
@@ -20,12 +20,12 @@ UNITS |= {p: 1024 ** (i + 1) for i, p in enumerate("kmgt")}
 
 
 class Device(NamedTuple):
-    """Where a model would be trained.
+    """The device on which a model would be trained.
 
     Attributes:
         kind: ``cpu`` or ``cuda``.
-        name: what it is called.
-        memory: bytes of it that are free, or that were given.
+        name: its name.
+        memory: bytes that are available.
     """
 
     kind: str
@@ -33,63 +33,50 @@ class Device(NamedTuple):
     memory: int
 
 
-def find(device: str | None = None, memory: str | float | None = None) -> Device:
-    """The device of a plan.
+def find_device(device: str | None = None, memory: str | float | None = None) -> Device:
+    """Return the device of a plan.
 
     Args:
-        device: ``cpu``, ``cuda``, or none: the first GPU that there is, else the processor.
-        memory: how much it has, in bytes or such as ``24 GB``; none: what is free now.
+        device: ``cpu`` or ``cuda``; default: the first GPU, else the processor.
+        memory: its memory, in bytes or such as ``24 GB``; default: the memory that is available now.
 
     Raises:
-        ConfigError: there is no such device, or that is no amount of memory.
+        ConfigError: the device does not exist, or the amount of memory is invalid.
     """
     if device not in (None, "cpu", "cuda"):
         raise ConfigError(
-            [f"device: given {device!r}, expected cpu or cuda; for one that is not here write memory: 80 GB"]
+            [f"device: given {shorten(device)}, expected cpu or cuda; to plan for another machine use memory: 80 GB"]
         )
-    given = None if memory is None else amount(memory)
+    memory_bytes = None if memory is None else parse_bytes(memory)
     gpu = None if device == "cpu" else _gpu()
-    if device == "cuda" and gpu is None and given is None:
-        raise ConfigError(["device: given 'cuda', but there is no GPU here; write device: cpu, or memory: 80 GB"])
+    if device == "cuda" and gpu is None and memory_bytes is None:
+        raise ConfigError(["device: given 'cuda', but this machine has no GPU; use device: cpu, or memory: 80 GB"])
     if gpu is None and device != "cuda":
         gpu = Device("cpu", "this machine", _free_memory())
-    found = gpu or Device("cuda", "a GPU", 0)
-    return found if given is None else found._replace(memory=given, name="the device")
+    target = gpu or Device("cuda", "a GPU", 0)
+    return target if memory_bytes is None else target._replace(memory=memory_bytes, name="the device")
 
 
-def amount(value: str | float) -> int:
-    """Bytes of an amount as a person writes it.
+def parse_bytes(value: str | float) -> int:
+    """Return the bytes of an amount of memory.
 
-    >>> amount("80 GB"), amount("1.5GiB"), amount(1024)
+    >>> parse_bytes("80 GB"), parse_bytes("1.5GiB"), parse_bytes(1024)
     (80000000000, 1610612736, 1024)
     """
-    read = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?i?b?)\s*", str(value), re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?i?b?)\s*", str(value), re.IGNORECASE)
     try:
-        if isinstance(value, bool) or read is None:
+        if isinstance(value, bool) or match is None:
             raise ValueError
-        found = int(float(read[1]) * UNITS[read[2].lower()])
+        size = int(float(match[1]) * UNITS[match[2].lower()])
     except (ValueError, KeyError, OverflowError):
-        found = 0
-    if found <= 0:
-        raise ConfigError([f"memory: given {value!r}, expected an amount such as 80 GB, or a number of bytes"])
-    return found
-
-
-def amount_text(n: float) -> str:
-    """Bytes for a person to read, in powers of ten as makers of devices count.
-
-    >>> amount_text(512), amount_text(1_284_000), amount_text(80e9)
-    ('512 B', '1.28 MB', '80 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 999.5:  # three digits, and no fourth before the next unit
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"
+        size = 0
+    if size <= 0:
+        raise ConfigError([f"memory: given {shorten(value)}, expected an amount such as 80 GB, or a number of bytes"])
+    return size
 
 
 def _free_memory() -> int:
-    """What a new process may take, in a container too."""
+    """Return the bytes that a new process may use, within the limits of its container."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -98,21 +85,21 @@ def _free_memory() -> int:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            allowed, taken = (int((Path("/sys/fs/cgroup") / f).read_text()) for f in (limit, used))
+            allowed, in_use = (int((Path("/sys/fs/cgroup") / f).read_text()) for f in (limit, used))
         except (OSError, ValueError):
             continue  # no such limit
-        free = min(free, allowed - taken)
+        free = min(free, allowed - in_use)
     return max(0, free)
 
 
 def _gpu() -> Device | None:
-    """The first GPU, as its driver tells; no framework is asked."""
+    """Return the first GPU that the driver reports; no framework is imported."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not (tool := shutil.which("nvidia-smi")):
         return None
     query = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
-        name, free = told.rsplit(",", 1)
+        line = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
+        name, free = line.rsplit(",", 1)
         return Device("cuda", name.strip(), int(free) * 2**20)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None

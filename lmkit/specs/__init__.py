@@ -1,7 +1,1 @@
-"""What can be configured, free of any framework."""
-
-from lmkit.specs.data import DataSpec
-from lmkit.specs.models import MLP
-from lmkit.specs.training import TrainingSpec
-
-__all__ = ["MLP", "DataSpec", "TrainingSpec"]
+"""What can be configured, free of any framework; ``tasks`` needs NumPy alone, since a bundle reads it."""

@@ -1,14 +1,18 @@
-"""What every part of a configuration has in common: typed, immutable, closed to unknown keys."""
+"""The base class of every part of a configuration: typed, immutable, without unknown keys."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, Strict
+from pydantic_core import CoreSchema
+
+from lmkit.specs.documentation import field_documentation
 
 
 class Spec(BaseModel):
-    """A part of an experiment. Fields are documented by the text under each."""
+    """A part of an experiment. The text under each field is its documentation."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -16,15 +20,28 @@ class Spec(BaseModel):
         strict=True,
         allow_inf_nan=False,
         validate_default=True,
-        use_attribute_docstrings=True,
         protected_namespaces=(),
     )
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema with the documentation of the fields."""
+        reference = handler(core_schema)
+        properties = handler.resolve_ref_schema(reference).get("properties", {})
+        for name, text in field_documentation(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", text)
+        return reference
+
+    implementations: ClassVar[Mapping[str, str]] = {}
+    """Framework → reference ``package.module:name`` of what implements this very class there; lmkit's own models and
+    optimizers are registered in ``lmkit.backends`` instead."""
+
 
 def short(key: str, default: str | None = None) -> BeforeValidator:
-    """Lets a bare word stand for a whole part: ``optimizer: adam`` for ``optimizer: {name: adam}``.
+    """Return a validator that accepts a word for a part: ``optimizer: adam`` for ``optimizer: {name: adam}``.
 
-    Where there is a default kind, ``optimizer: {lr: 0.1}`` is of that kind.
+    With a default kind, ``optimizer: {lr: 0.1}`` is of that kind.
     """
 
     def expand(value: Any) -> Any:
@@ -37,10 +54,10 @@ def short(key: str, default: str | None = None) -> BeforeValidator:
     return BeforeValidator(expand)
 
 
-def several(values: Any) -> Any:
-    """Lists become tuples, so that a part stays immutable."""
+def as_tuple(values: Any) -> Any:
+    """Return a list as a tuple, so that a part is immutable."""
     return tuple(values) if isinstance(values, list) else values
 
 
-Names = Annotated[tuple[str, ...], Strict(False), BeforeValidator(several)]
+Names = Annotated[tuple[str, ...], Strict(False), BeforeValidator(as_tuple)]
 """Column names."""

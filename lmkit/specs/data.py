@@ -1,37 +1,72 @@
-"""What to train on, how it is split and prepared."""
+"""The data of an experiment, and how they are split and prepared."""
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
-from lmkit.errors import ConfigError
+from lmkit.errors import ConfigError, shorten
 from lmkit.specs.augmentation import Augmentation
-from lmkit.specs.base import Names, Spec, several, short
+from lmkit.specs.base import Names, Spec, as_tuple, short
 from lmkit.specs.graph import GraphSpec
 from lmkit.specs.references import OBJECT
-from lmkit.specs.signature import Graph, Shape, Signature, Task
+from lmkit.specs.signature import Graph, Shape, Signature
+from lmkit.specs.tasks import TASKS, TaskName
 from lmkit.specs.text import BYTES, Text, TextSpec
 
 Axes = Literal["auto", "image", "sequence"]
 
 
+class _Choice:
+    """The type of ``data.task``: auto, or a configurable task, of those that are registered at validation."""
+
+    @staticmethod
+    def names() -> list[str]:
+        """Return the accepted values."""
+        return ["auto", *(name for name, task in TASKS.items() if task.configurable)]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Validate as a literal of the names would."""
+
+        def check(value: Any) -> Any:
+            if value not in self.names():
+                *rest, last = map(repr, self.names())
+                raise PydanticKnownError("literal_error", {"expected": f"{', '.join(rest)} or {last}"})
+            return value
+
+        return core_schema.no_info_before_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the names as an enumeration."""
+        return {"enum": self.names(), "type": "string"}
+
+
+TaskChoice = Annotated[str, _Choice()]
+"""The values of ``data.task``."""
+
+
 class Bundled(NamedTuple):
-    """What is known of a data set before it is loaded."""
+    """The properties of a data set that are known before it is loaded."""
 
     rows: int
     shape: Shape
-    task: Task
+    task: TaskName
     outputs: int
     edges: int = 0
 
     @property
     def signature(self) -> Signature:
-        """What a model takes and gives; of a graph its sizes."""
+        """The inputs and outputs of a model; of a graph only its sizes."""
         graph = Graph.sized(self.rows, self.shape[0], 2 * self.edges) if self.edges else None
         return Signature(self.shape, self.outputs, self.task, graph=graph)
+
+    def suits(self, task: str) -> bool:
+        """Return whether the target suits another task: two classes may have an output each."""
+        return (task, self.task) == ("multiclass", "binary") and not self.edges
 
 
 BUNDLED = {
@@ -41,72 +76,128 @@ BUNDLED = {
     "diabetes": Bundled(442, (10,), "regression", 1),
     "karate_club": Bundled(34, (34,), "binary", 1, edges=78),
 }
-"""The sets that lie inside scikit-learn's own package, and a graph inside NetworkX's."""
+"""The data sets in the packages scikit-learn and NetworkX (a graph)."""
 
 PYTHON_DOCS = "python_docs"
-"""The text of Python's documentation, as far as it lies inside the standard library."""
+"""The part of Python's documentation that the standard library contains."""
 
 STORED = "stored:"
-"""Begins the source of data that was handed over in memory; the rest is the hash of its content."""
+"""The prefix of the source of data that were passed in memory; the hash of the content follows."""
 
-FILES = (".csv", ".parquet", ".npz")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zip")
 
-STREAMS = (".csv", ".parquet")
-"""What can be read piece by piece."""
+DELIMITED = (".csv", ".tsv", *(f"{name}{end}" for name in (".csv", ".tsv") for end in COMPRESSIONS))
+"""Files of text with a row a line."""
+
+FILES = (".csv", ".parquet", ".npz", ".tsv", ".feather", ".json", ".xlsx", *DELIMITED[2:])
+
+FILE_NAMES = ".csv, .parquet, .npz, .tsv, .feather, .json, .xlsx (.csv and .tsv also compressed)"
+"""The ends of the names of files of tables, for messages."""
+
+STREAMS = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".csv.bz2", ".tsv.bz2")
+"""Files that can be read piece by piece."""
 
 STREAM_BYTES = 2**28
 """Files above this size are read piece by piece: in memory they take several times as much."""
 
 HUB = "hf:"
-"""Begins the source of a data set of Hugging Face: the name on its hub, or a folder."""
+"""The prefix of the source of a Hugging Face data set: a name on the hub, or a folder, follows."""
 
 TEXTS = (".txt", ".jsonl")
-"""Files that hold text and nothing else; tables may hold it in a column."""
+"""Files of text; tables may hold text in a column."""
+
+SHARED_KINDS = ("table", "graph")
+"""Kinds of data of which a share of the training rows can be drawn."""
 
 OF_TEXT: dict[str, Any] = {"validation": 0.1, "test": 0.1, "batch_size": 16}
-"""What suits a text better than the defaults, where nothing else is said: its rows are long, and many."""
+"""Defaults for a text, which has many long rows."""
+
+
+def _check_encoding(name: str) -> str:
+    """Return the name of an encoding that Python knows."""
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise ValueError(f"given {shorten(name)}, expected an encoding such as utf-8, cp1252 or utf-16") from None
+    return name
+
+
+def _number_as_text(value: Any) -> Any:
+    """Return the number of a sheet as text; any other value unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+MAX_PATH, MAX_PATH_PART = 4096, 255
+"""Bytes of a path, and of each of its parts, that a file system accepts."""
+
+
+def _check_length(source: str) -> str:
+    """Return a source; refuse one that is longer than any path."""
+    parts = [len(part.encode(errors="replace")) for part in source.split("/")]
+    if sum(parts) + len(parts) > MAX_PATH or max(parts) > MAX_PATH_PART:
+        raise ValueError(f"given {shorten(source)}, a text of {len(source):,} letters, expected a name or a path")
+    return source
 
 
 class DataSpec(Spec):
-    """What to train on, how it is split and prepared."""
+    """The data of an experiment, and how they are split and prepared."""
 
-    source: str = "breast_cancer"
-    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club); a .csv, .parquet or .npz file; a
-    folder of images, a subfolder a class; hf: and a name of Hugging Face, or a folder; or a text: python_docs, a .txt
-    or .jsonl file, or a folder of .txt files."""
+    source: Annotated[str, AfterValidator(_check_length)] = "breast_cancer"
+    """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club); a .csv, .tsv, .parquet, .feather,
+    .json, .xlsx or .npz file, .csv also compressed; a folder with train.csv and test.csv; a folder of images with a
+    subfolder per class; hf: and a name on Hugging Face, or a folder; or a text: python_docs, a .txt or .jsonl file, or
+    a folder of .txt files."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
-    task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
-    """What is predicted; auto: numbers with fractions or many values are regression, the rest classes."""
+    task: TaskChoice = "auto"
+    """The task; auto: regression for numbers with fractions or many values, else classification."""
     axes: Axes = "auto"
     """What an array of rows (a, b) holds: images of a × b pixels, or sequences of a steps with b channels; auto: images
     where neither side is over four times the other."""
-    size: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), BeforeValidator(several)] = ()
-    """Height and width in pixels that images in files are brought to; empty: what most of them have."""
+    size: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), BeforeValidator(as_tuple)] = ()
+    """Height and width in pixels to which images in files are resized; empty: the most frequent size."""
+    sheet: Annotated[str, Field(min_length=1), BeforeValidator(_number_as_text)] | None = None
+    """Excel: the sheet, by its name or its number from 0; the first where it is not given."""
     drop: Names = ()
-    """Columns that are left out."""
+    """Columns to leave out."""
     categorical: Names = ()
-    """Columns that hold categories although they are numbers; text columns are categories anyway."""
+    """Numeric columns to treat as categories; text columns always are."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """CSV: the sign between two values; inferred where it is not given."""
+    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None
+    """CSV: the encoding, such as cp1252 or utf-16; inferred where it is not given."""
+    decimal: Literal[".", ","] | None = None
+    """CSV: the decimal sign; inferred where it is not given."""
+    header: bool | None = None
+    """CSV: whether the first line names the columns; inferred where it is not given."""
     scale: Literal["standard", "minmax", "none"] = "standard"
     """Scaling of the features, fitted on the training part: mean 0 and deviation 1, or 0 to 1."""
     scale_target: bool = True
     """Regression: train on the target at mean 0 and deviation 1; MAE and predictions keep its own unit."""
     missing: Literal["error", "drop", "mean", "median", "most_frequent"] = "error"
-    """What to do about missing values: refuse, drop the rows, or fill from the training part."""
+    """How to handle missing numbers: raise an error, drop the rows (also those without a target), or fill with a
+    statistic of the training part. A missing category is a category of its own, unless it is dropped or filled."""
     text: Text | None = None
-    """How a text becomes tokens; a table is read as a text where this is given."""
+    """How a text is tokenized; a table is read as a text if this is set."""
     graph: Annotated[GraphSpec, short("edges")] | None = None
-    """The edges between the rows of a table, which are the nodes of a graph where this is given."""
+    """The edges between the rows of a table, which is then a graph with the rows as nodes."""
+    group: str | None = None
+    """A column whose rows of one value are all in one part, such as a patient; it is no feature."""
+    time: str | None = None
+    """A column of dates or numbers that orders the rows: the latest are the test part, those before them validation."""
     validation: float = Field(0.2, ge=0, lt=1)
-    """Share of the rows that is held out to watch training; of a text 0.1, where nothing is said."""
+    """Fraction of the rows for validation; default for a text: 0.1."""
     test: float = Field(0.2, ge=0, lt=1)
-    """Share of the rows that is held out to the very end; of a text 0.1, where nothing is said."""
+    """Fraction of the rows for the final test; default for a text: 0.1."""
+    training_share: float = Field(1.0, gt=0, le=1)
+    """Fraction of the training part to train on. A smaller one is a part of each larger one of the same seed, and
+    validation and test stay what they are."""
     batch_size: int = Field(32, ge=1)
-    """Rows a training step; of a text 16, where nothing is said."""
+    """Rows per training step; default for a text: 16."""
     augment: Augmentation | None = None
-    """Changes the training rows anew each time they are shown."""
+    """Random changes of the training rows, drawn for every batch."""
     streaming: Literal["auto", "on", "off"] = "auto"
-    """Read a Parquet or CSV file piece by piece, and keep what is prepared in files, for it need not fit the memory;
+    """Read a Parquet or CSV file piece by piece and store the prepared rows in files, for data larger than memory;
     auto: files over 256 MiB."""
 
     @model_validator(mode="before")
@@ -114,8 +205,8 @@ class DataSpec(Spec):
     def _of_text(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(source := values.get("source"), str):
             if values.get("text") is None and holds_texts(source):
-                values = {**values, "text": {}}  # a folder's name does not tell, and it may be gone one day
-            if values.get("text") is not None or is_text(source):
+                values = {**values, "text": {}}  # a folder's name does not say so, and the folder may be removed later
+            if values.get("text") is not None or is_text(source, values.get("target")):
                 values = {**OF_TEXT, **values}
         return values
 
@@ -126,37 +217,61 @@ class DataSpec(Spec):
                 f"validation ({self.validation:g}) and test ({self.test:g}) leave nothing to train on; "
                 "their sum must be under 1"
             )
+        self._check_order()
         if self.kind == "text":
             self._check_text()
         if self.kind == "graph":
             self._check_graph()
         try:
-            known = self.signature
+            signature = self.signature
         except ConfigError as error:
             raise ValueError(error.problems[0]) from None
         if len(self.size) not in (0, 2):
             raise ValueError(f"data.size: given {list(self.size)}, expected a height and a width, such as [32, 32]")
+        if self.training_share < 1 and (self.kind not in SHARED_KINDS or self.streams):
+            raise ValueError(
+                f"data.training_share: given {self.training_share:g} for a "
+                f"{'streamed file' if self.streams else self.kind}, expected 1: only of a table or a graph in memory "
+                "a share of the rows can be drawn"
+            )
         if self.streaming == "on" and not self.source.lower().endswith(STREAMS):
             raise ValueError(
-                f"data.streaming: given 'on', but {self.source!r} is no file that ends in {' or '.join(STREAMS)}; "
+                f"data.streaming: given 'on', but {shorten(self.source)} is no file that ends in "
+                f"{' or '.join(STREAMS)}; "
                 "write streaming: auto"
             )
         if self.augment and self.kind != "table":
             raise ValueError(f"data.augment: given for a {self.kind}, expected images or a table; leave augment out")
-        if self.augment and known and (problem := self.augment.problem(known.shape)):
+        if self.augment and signature and (problem := self.augment.problem(signature.shape)):
             raise ValueError(problem)
         return self
 
+    def _check_order(self) -> None:
+        """Raise an error for a split by groups or by time that does not suit the data."""
+        if self.group and self.time:
+            raise ValueError(
+                f"data.group: given {shorten(self.group)}, and data.time {shorten(self.time)}; expected one of them"
+            )
+        for field in ("group", "time"):
+            name = getattr(self, field)
+            if name is not None and self.kind != "table":
+                raise ValueError(f"data.{field}: given for a {self.kind}, expected a table; leave {field} out")
+            if name is not None and name == self.target:
+                raise ValueError(f"data.{field}: given {shorten(name)}, which is the target; expected another column")
+        if self.sheet is not None and not self.source.lower().endswith(".xlsx"):
+            raise ValueError(f"data.sheet: given, but {shorten(self.source)} is no .xlsx file; leave sheet out")
+
     def _check_text(self) -> None:
-        """Refuses what only a table has, and a text that is none."""
+        """Raise an error for fields that only a table has, and for a source without text."""
         if self.bundled or self.source.startswith(STORED) or self.source.lower().endswith(".npz"):
             raise ValueError(
-                f"data.text: given, but {self.source!r} holds numbers, no text; leave text out, or write "
+                f"data.text: given, but {shorten(self.source)} holds numbers, no text; leave text out, or write "
                 f"source: {PYTHON_DOCS}, a {', '.join(TEXTS)}, .parquet or .csv file, or a folder of .txt files"
             )
         if self.target is not None:
             raise ValueError(
-                f"data.target: given {self.target!r}, but of a text the next token is predicted; leave target out, "
+                f"data.target: given {shorten(self.target)}, but of a text the next token is predicted; leave "
+                f"target out, "
                 f"or write text: {{column: {self.target}}} if that is where the text is"
             )
         for field, default in (("task", "auto"), ("drop", ()), ("categorical", ())):
@@ -164,13 +279,15 @@ class DataSpec(Spec):
                 raise ValueError(f"data.{field}: given, but the data is text, and only a table has it; leave it out")
 
     def _check_graph(self) -> None:
-        """Refuses what a graph cannot be made of."""
+        """Raise an error for fields that do not suit a graph."""
         if self.bundled and self.graph:
-            told = "has edges of its own" if self.bundled.edges else "holds rows that nothing joins"
-            raise ValueError(f"data.graph: given, but {self.source!r} {told}; leave graph out")
+            reason = "already has edges" if self.bundled.edges else "holds rows without edges"
+            raise ValueError(f"data.graph: given, but {shorten(self.source)} {reason}; leave graph out")
         for field in ("drop", "categorical"):
             if self.bundled and getattr(self, field):
-                raise ValueError(f"data.{field}: given, but a node of {self.source!r} has no columns; leave it out")
+                raise ValueError(
+                    f"data.{field}: given, but a node of {shorten(self.source)} has no columns; leave it out"
+                )
         if self.missing == "drop":
             raise ValueError(
                 "data.missing: given 'drop', but a node cannot be taken out of its graph; write median, mean or "
@@ -179,65 +296,69 @@ class DataSpec(Spec):
 
     @property
     def kind(self) -> str:
-        """What it is: a table, …; that decides how it is read, and which families can learn from it."""
+        """The kind of data (table, text, graph, loader), which decides how they are read and which models suit them."""
         if self.graph or (self.bundled and self.bundled.edges):
             return "graph"
         if self.source.startswith(OBJECT):
             return "loader"
-        return "text" if self.text or is_text(self.source) else "table"
+        return "text" if self.text or is_text(self.source, self.target) else "table"
 
     @property
     def tokens(self) -> TextSpec:
-        """How the text becomes tokens."""
+        """How the text is tokenized."""
         return self.text or TextSpec()
 
     @property
     def bundled(self) -> Bundled | None:
-        """What is known beforehand, for a bundled set."""
+        """The properties of a bundled set; None for other sources."""
         return BUNDLED.get(self.source)
 
     @property
     def signature(self) -> Signature | None:
-        """What a model takes and gives, as far as it is known beforehand."""
+        """The inputs and outputs of a model, if they are known before the data are loaded."""
         if self.kind == "text":
             vocabulary = BYTES + 1
-            known_text = Signature((self.tokens.length,), vocabulary, "language", vocabulary)
+            known_text = Signature.of_text(self.tokens.length, vocabulary)
             return known_text if self.tokens.tokenizer == "bytes" else None
-        known = None if self.drop or self.categorical else self.bundled
-        return known.signature._replace(shape=row_shape(known.shape, self.axes)) if known else None
+        bundled = None if self.drop or self.categorical else self.bundled
+        if not bundled:
+            return None
+        signature = bundled.signature._replace(shape=row_shape(bundled.shape, self.axes))
+        return signature._replace(task=self.task, outputs=2) if bundled.suits(self.task) else signature
 
     @property
     def is_file(self) -> bool:
-        """Whether the source is a file of the user's."""
+        """Whether the source is a file."""
         return self.source.lower().endswith((*FILES, *TEXTS))
 
     @property
     def streams(self) -> bool:
-        """Whether it is read piece by piece: as asked for, else because the file is large."""
+        """Whether the file is read piece by piece: as configured, or because it is large."""
         if self.streaming != "auto" or self.kind != "table" or not self.source.lower().endswith(STREAMS):
             return self.streaming == "on"
         try:
             return Path(self.source).expanduser().stat().st_size > STREAM_BYTES
         except (OSError, ValueError, RuntimeError):
-            return False  # no such file, or no such name of a file; that is said where it is read
+            return False  # no such file, or an invalid name; reading raises the error
 
 
-def is_text(source: str) -> bool:
-    """Whether a source is text by its name."""
-    return source == PYTHON_DOCS or source.lower().endswith(TEXTS)
+def is_text(source: str, target: str | None = None) -> bool:
+    """Return whether the name of a source says that it is text; records in .jsonl with a target are a table."""
+    is_table = target is not None and source.lower().endswith(".jsonl")
+    return source == PYTHON_DOCS or (source.lower().endswith(TEXTS) and not is_table)
 
 
 def holds_texts(source: str) -> bool:
-    """Whether a source is a folder with .txt files in it."""
+    """Return whether a source is a folder that contains .txt files."""
     try:
         folder = Path(source).expanduser()
         return folder.is_dir() and any(folder.glob("*.txt"))
     except (OSError, ValueError, RuntimeError):
-        return False  # no such name of a folder
+        return False  # an invalid name
 
 
-def row_shape(given: Shape, axes: Axes) -> Shape:
-    """The shape of a row for the model, from that of a row as it came.
+def row_shape(shape: Shape, axes: Axes) -> Shape:
+    """Return the shape of a row for the model, given that of an unprepared row.
 
     Raises:
         ConfigError: the row has no such axes.
@@ -245,19 +366,19 @@ def row_shape(given: Shape, axes: Axes) -> Shape:
     >>> row_shape((28, 28), "auto"), row_shape((100, 3), "auto"), row_shape((8, 8, 1), "sequence")
     ((28, 28, 1), (100, 3), (8, 8))
     """
-    if len(given) == 1:
+    if len(shape) == 1:
         if axes != "auto":
             raise ConfigError(
-                [f"data.axes: given {axes!r}, but a row of the data is {given[0]} columns; write axes: auto"]
+                [f"data.axes: given {shorten(axes)}, but a row of the data is {shape[0]} columns; write axes: auto"]
             )
-        return given
-    *sides, channels = given if len(given) == 3 else (*given, 1)
+        return shape
+    *sides, channels = shape if len(shape) == 3 else (*shape, 1)
     if axes == "sequence":
         if channels != 1:
-            raise ConfigError([f"data.axes: given 'sequence', but a row of the data is of shape {given}; write image"])
+            raise ConfigError([f"data.axes: given 'sequence', but a row of the data is of shape {shape}; write image"])
         return tuple(sides)
-    if axes == "auto" and len(given) == 2 and max(given) > 4 * min(given):
-        return given
+    if axes == "auto" and len(shape) == 2 and max(shape) > 4 * min(shape):
+        return shape
     return (*sides, channels)
 
 

@@ -1,4 +1,4 @@
-"""Which nodes are joined: the edges beside a table of nodes."""
+"""The edges of a graph whose nodes are the rows of a table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from lmkit.specs.base import Names, Spec
 
 
 class GraphSpec(Spec):
-    """The edges that join the rows of the table, which are the nodes of a graph.
+    """The edges between the rows of the table, which are the nodes of a graph.
 
-    An edge counts in both directions and once, however often it is written; one from a node to itself, and any other
-    column of the file (such as weights), is left out. A node without a target is part of the graph, and neither trained
-    nor tested on; nodes without columns are each told apart by a feature of their own.
+    An edge counts in both directions, and once if it occurs several times; edges from a node to itself, and other
+    columns of the file (such as weights), are ignored. A node without a target is part of the graph, but not of the
+    training, validation or test part; nodes without columns get a one-hot feature each.
     """
 
     edges: str = Field("edges.csv", min_length=1)
-    """The .csv or .parquet file of the edges, a row each."""
+    """The .csv or .parquet file of the edges, one per row."""
     node: str = "id"
-    """The column of the table by which the edges call a node."""
+    """The column of the table that identifies a node in the edges."""
     ends: Names = ("source", "target")
-    """The two columns of the edges that name the nodes an edge joins."""
+    """The two columns of the edges that identify the nodes of an edge."""
 
     @field_validator("ends")
     @classmethod

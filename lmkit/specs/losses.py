@@ -1,4 +1,4 @@
-"""The losses: which task each is for, its formula, and what is refused.
+"""The losses: the task of each, its formula, and unsuitable combinations.
 
 * ``binary_crossentropy``: L = −1/n Σ [y log ŷ + (1−y) log(1−ŷ)], from logits z as max(z,0) − zy + log(1+e^−|z|)
 * ``categorical_crossentropy``: L = −1/n Σ log softmax(z)[y], from logits through log-sum-exp
@@ -10,33 +10,28 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from lmkit.errors import ConfigError, nearest
+from lmkit.errors import ConfigError, nearest, shorten
+from lmkit.specs.outputs import EPSILON, OutputKind, to_logits
 from lmkit.specs.references import is_reference
-from lmkit.specs.signature import Task
+from lmkit.specs.tasks import TASKS, TaskName, get_task
 
 if TYPE_CHECKING:
     import numpy as np
 
 LossName = str
-"""One of ``LOSSES``, or the reference of somebody's own."""
+"""One of ``LOSSES``, or the reference of a custom loss."""
 
-FOR_TASK: dict[Task, LossName] = {
-    "binary": "binary_crossentropy",
-    "multiclass": "categorical_crossentropy",
-    "regression": "mean_squared_error",
-    "language": "categorical_crossentropy",
-}
-LOSSES = tuple(dict.fromkeys(FOR_TASK.values()))
+LOSSES = tuple(dict.fromkeys(task.loss for task in TASKS.values()))
 SHORT: dict[str, LossName] = {
     "bce": "binary_crossentropy",
     "cce": "categorical_crossentropy",
     "mse": "mean_squared_error",
 }
-# What the frameworks call the same thing, and what teaching texts call it by mistake; compared without case or marks.
+# Names in the frameworks, and frequent misnomers; compared in lower case, letters and digits only.
 ELSEWHERE: dict[str, LossName] = {
     "bceloss": "binary_crossentropy",
     "bcewithlogitsloss": "binary_crossentropy",
@@ -58,6 +53,22 @@ ELSEWHERE: dict[str, LossName] = {
 }
 
 
+class LossFacts(NamedTuple):
+    """What is known of a custom loss: one of a framework's own.
+
+    Attributes:
+        name: the name of its class or function.
+        takes: what outputs it takes.
+        remedy: the loss of the same kind that takes logits, or probabilities, in its stead; empty where there is none.
+        per_class: it takes an output for each class; else one for two classes.
+    """
+
+    name: str
+    takes: OutputKind
+    remedy: str = ""
+    per_class: bool = False
+
+
 def _spell(value: Any) -> Any:
     if not isinstance(value, str) or value in ("auto", *LOSSES):
         return value
@@ -67,55 +78,53 @@ def _spell(value: Any) -> Any:
         return value
     if re.search(r"\.(backward|gradient|step)\b", value):
         raise ValueError(
-            f"{value!r} computes gradients, it is no loss; lmkit differentiates in both frameworks by itself "
+            f"{shorten(value)} computes gradients and is not a loss; lmkit differentiates in both frameworks "
             "(loss.backward() exists in PyTorch only, TensorFlow has tf.GradientTape); "
-            f"name the loss: loss: auto {nearest('auto', LOSSES)}"
+            f"use loss: auto, or one of {', '.join(LOSSES)}"
         )
     word = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)$", "", value).rsplit(".", 1)[-1].lower())
     meant = {**ELSEWHERE, **SHORT}.get(word)
     if meant:
-        raise ValueError(f"there is no loss {value!r} here; the same in both frameworks is {meant!r}")
-    raise ValueError(f"unknown loss {value!r}; {nearest(value, ['auto', *LOSSES])}")
+        raise ValueError(f"no loss {shorten(value)} here; the same in both frameworks is {meant!r}")
+    raise ValueError(f"unknown loss {shorten(value)}; {nearest(value, ['auto', *LOSSES])}")
 
 
 Loss = Annotated[str, BeforeValidator(_spell), WithJsonSchema({"type": "string", "enum": ["auto", *LOSSES]})]
 
 
-def resolve_loss(loss: str, task: Task) -> LossName:
-    """The loss for ``task``: what ``auto`` stands for, or a refusal of one that learns nothing there.
+def resolve_loss(loss: str, task: TaskName, *, custom_model: bool = False) -> LossName:
+    """Return the loss for ``task``: its default for ``auto``, else ``loss`` itself if it suits the task.
 
-    A loss of somebody's own is taken for any task.
+    A custom loss suits any task. A custom model may have an output for each of two classes, whose loss is that of more
+    classes; training finds out.
 
     Raises:
-        ConfigError: the loss is not one for this task; the message says why and what to write.
+        ConfigError: the loss does not suit the task; the message says why and what to use.
 
     >>> resolve_loss("auto", "binary")
     'binary_crossentropy'
     """
-    right = FOR_TASK[task]
+    right = get_task(task).loss
     if loss in ("auto", right):
         return right
-    if is_reference(loss):
+    if is_reference(loss) or (custom_model and (task, loss) == ("binary", get_task("multiclass").loss)):
         return loss
-    why = {
-        ("categorical_crossentropy", "binary"): "a softmax over a single output is always 1, so this loss is exactly "
-        "0 from the first step on and nothing is learned",
-        ("categorical_crossentropy", "regression"): "it compares classes, and the target is a number",
-        ("binary_crossentropy", "multiclass"): "it knows two classes only, and the target has more",
-        ("binary_crossentropy", "regression"): "it compares 0 with 1, and the target is a number",
-        ("mean_squared_error", "binary"): "on a class it has flat regions where a wrong model stops learning",
-        ("mean_squared_error", "multiclass"): "the number of a class is a name, not a quantity",
-        ("binary_crossentropy", "language"): "it knows two classes only, and there are as many as tokens",
-        ("mean_squared_error", "language"): "the number of a token is a name, not a quantity",
-    }[(loss, task)]
-    raise ConfigError([f"training.loss: given {loss!r} for a {task} target, but {why}; write loss: {right}"])
+    why = get_task(task).unsuitable_losses.get(loss, "it is not made for this task")
+    raise ConfigError([f"training.loss: given {shorten(loss)} for a {task} target, but {why}; write loss: {right}"])
 
 
-def loss_value(loss: LossName, logits: np.ndarray, target: np.ndarray) -> float:
-    """The mean loss over rows, in NumPy: ``logits`` (n, outputs), ``target`` (n, outputs) or classes (n,)."""
+def loss_value(loss: LossName, outputs: np.ndarray, target: np.ndarray, kind: OutputKind = "logits") -> float:
+    """Return the mean loss over rows, in NumPy.
+
+    Args:
+        loss: one of ``LOSSES``.
+        outputs: (n, outputs).
+        target: (n, outputs), or classes (n,).
+        kind: what the outputs are.
+    """
     import numpy as np
 
-    z = logits.astype(np.float64)
+    z = to_logits(outputs, kind, EPSILON).astype(np.float64)
     if loss == "categorical_crossentropy":
         top = z.max(axis=1, keepdims=True)
         log_sum = top[:, 0] + np.log(np.exp(z - top).sum(axis=1))

@@ -1,8 +1,8 @@
-"""References: how a configuration names a function, a class or data that is somebody's own.
+"""References: how a configuration names custom functions, classes and data.
 
-package.module:name      what can be imported, by the syntax of entry points
-kept:name-0123456789ab   what a notebook holds itself: a pickle beside the runs (``lmkit.data.objects``)
-held:name-0123456789ab   what the process that trains inline holds, and nobody else
+package.module:name      an object to import, in the syntax of entry points
+kept:name-0123456789ab   an object of a notebook: a pickle in the folder of the runs (``lmkit.custom.objects``)
+held:name-0123456789ab   an object in the memory of the process that trains inline
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from lmkit.errors import shorten
+
 KEPT, HELD = "kept:", "held:"
 
 OBJECT = "object:"
-"""Begins the source of data that an object gives: a loader, a dataset, a function of one; then its reference."""
+"""The prefix of the source of data from an object (a loader, a dataset, a function); its reference follows."""
 
 _ASIDE = re.compile(r"(kept|held):[A-Za-z_]\w*-[0-9a-f]{12}")
 _IMPORTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def is_reference(text: str) -> bool:
-    """Whether ``text`` is written as a reference is.
+    """Return whether ``text`` has the form of a reference.
 
     >>> [is_reference(t) for t in ("shapes:build", "kept:build-0123456789ab", "mlp", "shapes.build")]
     [True, True, False, False]
@@ -31,7 +33,7 @@ def is_reference(text: str) -> bool:
 
 
 def label(reference: str) -> str:
-    """What a person calls the thing.
+    """Return the name of the object, for people.
 
     >>> label("package.shapes:Net.small"), label("kept:build-0123456789ab")
     ('small', 'build')
@@ -44,11 +46,11 @@ def label(reference: str) -> str:
 def _checked(text: str) -> str:
     if not is_reference(text):
         raise ValueError(
-            f"given {text!r}, expected 'package.module:name', such as 'shapes:build'; what is defined in a notebook is "
-            "handed over itself: lk.train(model=build)"
+            f"given {shorten(text)}, expected 'package.module:name', such as 'shapes:build'; pass an object that is "
+            "defined in a notebook directly: lk.train(model=build)"
         )
     return text
 
 
 Reference = Annotated[str, AfterValidator(_checked)]
-"""The text that names an object."""
+"""The reference of an object."""

@@ -1,4 +1,4 @@
-"""How the learning rate changes while training: a factor on the optimizer's own rate."""
+"""Learning-rate schedules: a factor of the optimizer's learning rate at each step."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ if TYPE_CHECKING:
 
 
 class Constant(Spec):
-    """The optimizer's own rate, throughout."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
-    """The optimizer's own rate, throughout."""
+    """A constant learning rate."""
 
-    def factors(self, steps: np.ndarray, steps_per_epoch: int, total: int) -> np.ndarray:
-        """The factor at each of ``steps`` (counted from 0), of ``total``."""
+    def factors(self, steps: np.ndarray, steps_per_epoch: int, total: int) -> np.ndarray:  # noqa: ARG002 (part of the interface)
+        """Return the factor at each of ``steps`` (counted from 0) of ``total``."""
         import numpy as np
 
         return np.ones(len(steps))
 
 
 class Step(Spec):
-    """Multiplied by a factor every so many epochs."""
+    """Multiply the learning rate by a factor every few epochs."""
 
     name: Literal["step"] = "step"
-    """Multiplied by a factor every so many epochs."""
+    """Multiply the learning rate by a factor every few epochs."""
     every: int = Field(10, ge=1)
     """Epochs between two changes."""
     factor: float = Field(0.5, gt=0, le=1)
-    """What the rate is multiplied by."""
+    """The factor."""
 
-    def factors(self, steps: np.ndarray, steps_per_epoch: int, total: int) -> np.ndarray:
-        """The factor at each of ``steps`` (counted from 0), of ``total``."""
+    def factors(self, steps: np.ndarray, steps_per_epoch: int, total: int) -> np.ndarray:  # noqa: ARG002 (part of the interface)
+        """Return the factor at each of ``steps`` (counted from 0) of ``total``."""
         import numpy as np
 
         return np.asarray(np.power(self.factor, steps // (self.every * steps_per_epoch)))
 
 
 class Cosine(Spec):
-    """Rises over the warm-up, then falls along half a cosine (Loshchilov and Hutter, 2017)."""
+    """Linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
 
     name: Literal["cosine"] = "cosine"
-    """Rises over the warm-up, then falls along half a cosine."""
+    """Linear warm-up, then half a cosine."""
     warmup: int = Field(0, ge=0)
-    """Steps over which the rate rises from near zero."""
+    """Steps of the linear warm-up."""
     floor: float = Field(0.0, ge=0, lt=1)
-    """Share of the rate that is left at the end."""
+    """Fraction of the learning rate at the end."""
 
-    def factors(self, steps: np.ndarray, steps_per_epoch: int, total: int) -> np.ndarray:
-        """The factor at each of ``steps`` (counted from 0), of ``total``."""
+    def factors(self, steps: np.ndarray, steps_per_epoch: int, total: int) -> np.ndarray:  # noqa: ARG002 (part of the interface)
+        """Return the factor at each of ``steps`` (counted from 0) of ``total``."""
         import numpy as np
 
         fall = np.clip((steps - self.warmup) / max(1, total - self.warmup), 0, 1)

@@ -1,22 +1,21 @@
-"""What a model takes and gives, as far as its layers depend on it."""
+"""The signature of a model: the inputs and outputs on which its layers depend."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
-Task = Literal["binary", "multiclass", "regression", "language"]
-"""What is predicted: one of two classes, one of several, a number, or at each place of a text what comes next."""
+    from lmkit.specs.tasks import TaskName
 
 Shape = tuple[int, ...]
 """Of a row: (features,), an image's (height, width, channels), a sequence's (length, channels), a text's (tokens,)."""
 
 
 class Graph(NamedTuple):
-    """Nodes and what connects them.
+    """The nodes and edges of a graph.
 
     Attributes:
         features: (nodes, features), prepared.
@@ -28,13 +27,13 @@ class Graph(NamedTuple):
 
     @classmethod
     def sized(cls, nodes: int, features: int, edges: int) -> Graph:
-        """A graph of which the sizes are known, and nothing else yet."""
+        """Return a graph of zeros with these sizes."""
         import numpy as np
 
         return cls(np.zeros((nodes, features)), np.zeros((2, edges), dtype=np.int64))
 
     def with_loops(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Senders, receivers and weights (edges + nodes,) of D^−½ (A+I) D^−½ (Kipf and Welling, 2017).
+        """Return senders, receivers and weights (edges + nodes,) of D^−½ (A+I) D^−½ (Kipf and Welling, 2017).
 
         I is a loop at each node, and D holds the degrees of A + I.
 
@@ -52,21 +51,26 @@ class Graph(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """What a model takes and gives.
+    """The inputs and outputs of a model.
 
     Attributes:
         shape: of a row; in a graph, of a node.
-        outputs: numbers that the model gives a row; for a language, each place of it.
-        task: what is predicted.
-        vocabulary: rows are numbers of tokens, below this; 0: rows are numbers that are computed with.
-        graph: rows are numbers of its nodes, and the model reads the rest there.
+        outputs: the number of outputs per row; for a language, per position.
+        task: the name of the task; see ``lmkit.specs.tasks``.
+        vocabulary: the number of tokens, if rows are tokens; 0 if they are features.
+        graph: the graph, if rows are the numbers of its nodes.
     """
 
     shape: Shape
     outputs: int
-    task: Task = "multiclass"
+    task: TaskName = "multiclass"
     vocabulary: int = 0
     graph: Graph | None = None
+
+    @classmethod
+    def of_text(cls, length: int, vocabulary: int) -> Signature:
+        """Return the signature of a language model: rows of ``length`` tokens, the next token at each position."""
+        return cls((length,), vocabulary, "language", vocabulary)
 
     @property
     def features(self) -> int:

@@ -1,4 +1,4 @@
-"""How a text becomes rows of tokens."""
+"""How a text is split into rows of tokens."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ BYTES = 256
 
 
 class TextSpec(Spec):
-    """How a text becomes rows of tokens."""
+    """How a text is split into rows of tokens."""
 
     tokenizer: Literal["bytes", "bpe"] = "bytes"
-    """What a token is: a byte, or one of the frequent strings that byte-pair encoding finds in the training part
-    (Sennrich et al., 2016)."""
+    """bytes, or byte-pair encoding fitted on the training part (Sennrich et al., 2016)."""
     vocabulary: int = Field(1024, ge=BYTES + 2, le=2**16)
-    """Tokens that byte-pair encoding may come to; bytes are always 256 and the separator of documents."""
+    """Maximum number of tokens of byte-pair encoding; bytes are always 256 and the separator of documents."""
     length: int = Field(128, ge=2)
-    """Tokens of a row: what the model sees at once."""
+    """Tokens per row: the context of the model."""
     column: str = "text"
-    """Where the text is: the field of a .jsonl file, the column of a table."""
+    """The field of a .jsonl file, or the column of a table, with the text."""
 
     @model_validator(mode="after")
     def _check(self) -> TextSpec:

@@ -1,4 +1,4 @@
-"""How to train, and when to end."""
+"""The training of an experiment, and when it ends."""
 
 from __future__ import annotations
 
@@ -6,78 +6,95 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from lmkit.specs.base import Spec, several
+from lmkit.specs.base import Spec, as_tuple
 from lmkit.specs.losses import Loss
-from lmkit.specs.optimizers import SGD, Optimizer
+from lmkit.specs.optimizers import Adam, Optimizer
 from lmkit.specs.references import Reference, label
 from lmkit.specs.schedules import Constant, Schedule
+from lmkit.specs.tasks import metric_info
 
-MEASURED = {"loss", "accuracy", "auc", "mae", "r2", "perplexity", "bits_per_byte", "bits_per_character"} | {
-    "epoch", "step", "seconds", "lr", "gradient_norm", "type", "time", "kind"
-}  # fmt: skip
-"""Names of columns of a history, which a metric of somebody's own cannot have."""
+RESERVED = {
+    "loss",
+    "bits_per_character",
+    "epoch",
+    "step",
+    "seconds",
+    "lr",
+    "gradient_norm",
+    "type",
+    "time",
+    "kind",
+}
+"""Names of columns of the history, which a custom metric cannot have; nor can it have the name of a task's metric."""
 
 
 class EarlyStopping(Spec):
-    """Ends training once the validation loss no longer falls."""
+    """End training once the validation loss no longer decreases, with the weights of the best epoch.
+
+    It is the default wherever the data has a validation part, for every family: what is asked of a run is a model for
+    new rows, and the last weights of a run that goes on after its best validation are worse there. A text is no
+    exception, where the validation loss is the reported result itself, and a small model overfits a short text within
+    some epochs.
+    """
 
     patience: int = Field(10, ge=1)
     """Epochs without a better validation loss before training ends."""
     min_delta: float = Field(0.0, ge=0)
-    """How much lower a loss must be to count as better."""
+    """The smallest decrease of the loss that counts as an improvement."""
     restore_best: bool = True
-    """End with the weights of the best epoch, not of the last."""
+    """End with the weights of the best epoch instead of the last."""
 
 
 class TrainingSpec(Spec):
-    """How to train, and when to end: whichever of the ends comes first."""
+    """How to train, and when to end: the first condition that is met ends training."""
 
-    epochs: int = Field(50, ge=1)
-    """Passes over the training part."""
+    epochs: int = Field(100, ge=1)
+    """Passes over the training part, at most; default for a text: 50."""
     steps: int | None = Field(None, ge=1)
-    """Ends after so many steps."""
+    """Maximum number of steps."""
     seconds: float | None = Field(None, gt=0)
-    """Ends after so much training time, in seconds."""
+    """Maximum training time in seconds."""
     target_loss: float | None = None
-    """Ends once the validation loss (without a validation part, the training loss) is this low."""
+    """End once the validation loss (without a validation part, the training loss) is at most this."""
     gradient_norm: float | None = Field(None, gt=0)
-    """Ends once the norm of a step's gradient is below this."""
+    """End once the norm of a step's gradient is below this."""
     validate_every: int | None = Field(None, ge=1)
-    """Steps after which the validation loss is taken, besides the end of each epoch; of a text 50, where nothing is
-    said."""
-    early_stopping: EarlyStopping | None = None
-    """Ends once the validation loss no longer falls."""
+    """Steps between validations, in addition to the end of each epoch; default for a text: 50."""
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    """End once the validation loss no longer decreases; without a validation part it has no effect."""
     loss: Loss = "auto"
-    """What is minimized; auto: by the task (binary or categorical cross-entropy, mean squared error)."""
-    metrics: Annotated[tuple[Reference, ...], Strict(False), BeforeValidator(several)] = ()
-    """Functions of (target, prediction) whose value is told beside the others, each as package.module:name."""
-    optimizer: Optimizer = SGD(momentum=0.9)
+    """The loss; auto: by the task (binary or categorical cross-entropy, mean squared error)."""
+    metrics: Annotated[tuple[Reference, ...], Strict(False), BeforeValidator(as_tuple)] = ()
+    """Additional metrics: functions of (target, prediction), or of (target, y_prob); each as package.module:name."""
+    optimizer: Optimizer = Adam()
     """The update rule."""
     schedule: Schedule = Constant()
     """How the learning rate changes."""
     clip_norm: float | None = Field(None, gt=0)
-    """Gradients longer than this are shortened to it (Pascanu et al., 2013)."""
+    """Maximum norm of the gradient, to which larger ones are scaled down (Pascanu et al., 2013)."""
     precision: Literal["float32", "float64"] = "float32"
-    """Type of the weights and of the arithmetic."""
+    """Data type of the weights and of the arithmetic."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the training step where the backend can (TensorFlow: XLA); auto: for runs long enough to pay."""
+    """Compile the training step if the backend can (TensorFlow: XLA); auto: for long runs."""
     threads: int | None = Field(None, ge=1)
-    """Threads for one operation on a CPU; none: one for a small model (more would wait for each other), else all."""
+    """Threads per operation on a CPU; none: one for a small model, else all."""
     checkpoint_seconds: float = Field(10.0, gt=0)
-    """A checkpoint is written at the first end of an epoch, or step, after so many seconds; and at every end."""
+    """Seconds between checkpoints; one is also written at the end."""
+    readings: Literal["auto", "off"] = "auto"
+    """Statistics of layers, gradients and outputs at some steps, from which ``lmkit doctor`` says what is wrong."""
+    idle_limit: float | None = Field(3600.0, gt=0)
+    """Seconds of a pause after which the run is stopped, which frees its memory; resume continues it."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSpec:
         names = [label(metric) for metric in self.metrics]
         for name in names:
-            if name in MEASURED or name.startswith("val_") or names.count(name) > 1:
-                raise ValueError(
-                    f"metrics: {name!r} is the name of something that is measured already; call the function otherwise"
-                )
+            if name in RESERVED or name in metric_info() or name.startswith("val_") or names.count(name) > 1:
+                raise ValueError(f"metrics: {name!r} is already the name of a metric or column; rename the function")
         warmup = getattr(self.schedule, "warmup", 0)
         if self.steps is not None and warmup >= self.steps:
             raise ValueError(
-                f"schedule.warmup ({warmup} steps) is not shorter than training ({self.steps} steps); "
+                f"schedule.warmup ({warmup} steps) is at least as long as training ({self.steps} steps); "
                 f"write schedule: {{warmup: {self.steps // 5}}}"
             )
         return self

@@ -1,6 +1,6 @@
-"""Who drives a sweep: hands trials to an engine, gives up weak ones, and writes everything into the sweep's folder.
+"""The driver of a sweep: submits trials to an engine, prunes weak ones, and writes the sweep's folder.
 
-It may be killed at any time, and the next one goes on from the folder.
+It may be killed at any time; the next one continues from the folder.
 """
 
 from __future__ import annotations
@@ -13,238 +13,282 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import LmkitError
-from lmkit.events import history
-from lmkit.imports import skip_slow_imports
-from lmkit.progress import seconds_left, time_text
-from lmkit.runfolder import RunFolder
+from lmkit.custom.trust import remember
+from lmkit.display.units import estimate_remaining, format_duration
+from lmkit.errors import LmkitError, SweepError
+from lmkit.runfolder.commands import Stop, parse_command
+from lmkit.runfolder.folder import RunFolder
+from lmkit.runfolder.tail import valid_epochs
 from lmkit.sweeping.engines import Engine, EngineLost, connect
-from lmkit.sweeping.folder import SweepFolder, Trial, TrialFolder, write_json
-from lmkit.sweeping.methods import TPE, Drawn, Method
-from lmkit.sweeping.objectives import Objective
-from lmkit.sweeping.pruning import read_rule
-from lmkit.sweeping.setting import bind
-from lmkit.sweeping.space import Space
+from lmkit.sweeping.folder import SweepFolder, TrialFolder
+from lmkit.sweeping.identity import parameters_key
+from lmkit.sweeping.records import PruneRecord, Trial, TrialOutcome
+from lmkit.sweeping.samplers import GridSampler, RandomSampler, Sampler, TPESampler
 from lmkit.sweeping.trial import Job
+from lmkit.system.files import write_bytes
+from lmkit.system.imports import skip_slow_imports
 
-ATTEMPTS = 3
-"""How often a trial is begun whose kernel, worker or engine died, before it counts as failed."""
+MAX_ATTEMPTS = 3
+"""How often a trial is started whose kernel, worker or engine dies, before it counts as failed."""
 
-LOOK_SECONDS = 0.3
+POLL_SECONDS = 0.3
 
-ROOM = "make room or permit it, then "
-"""What is to be done before a sweep goes on that could not write."""
+WRITE_ADVICE = "free space or change the permissions, then "
+"""What to do before a sweep that could not write is continued."""
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
+"""Called with one line of text per event."""
 
 
 class Driver:
     """Drives one sweep to its end.
 
     Args:
-        folder: the sweep's.
-        tell: called with a line whenever something has happened.
-        engine: what executes the trials; default: what the settings name, connected to meanwhile.
+        folder: the sweep's folder.
+        report: called with a line per event.
+        engine: executes the trials; default: connect to the engine of the settings, and close it at the end.
     """
 
-    def __init__(self, folder: SweepFolder, tell: Tell = lambda line: None, engine: Engine | None = None) -> None:
-        self.folder, self.tell, self.engine = folder, tell, engine
+    def __init__(self, folder: SweepFolder, report: Report = lambda _: None, engine: Engine | None = None) -> None:
+        self.folder, self.report, self.engine = folder, report, engine
         self.spec, self.settings = folder.spec(), folder.settings
-        self.space = Space.from_dict(self.spec)
-        self.objectives = tuple(Objective(*o) for o in self.spec["objectives"])
-        self.rule = read_rule(self.spec["prune"])
-        self.wanted: int = self.settings["trials"]
-        self.running: dict[Future[dict[str, Any]], TrialFolder] = {}
-        self.took: list[float] = []
+        self.running: dict[Future[TrialOutcome], TrialFolder] = {}
+        self.durations: list[float] = []
         self.deaths: Counter[Path] = Counter()
         self.histories: dict[Path, dict[float, float]] = {}
-        self.ending = False
+        self.results: dict[str, Trial] = {}
+        self.repeats: dict[str, list[TrialFolder]] = {}
+        self.stopping = False
 
     def run(self) -> None:
-        """Drives until all trials have ended, or it was asked to end; Ctrl-C ends it in good order.
+        """Run all trials until they are finished or a stop is requested; Ctrl-C saves running trials first.
 
         Raises:
-            SweepError: somebody else drives it.
+            SweepError: another process drives the sweep.
         """
-        with self.folder.driving() as self.token:
-            self.asked = self.folder.control.read(quiet=True)[1]
-            trials = self._tidy()
-            self.took = [t.seconds for t in trials if t.done]
-            self.method = self._method(trials)
-            engine = self.engine or connect(self.settings["engine"], self.settings["workers"])
+        with self.folder.lock.acquire() as self.token:
+            self.control_offset = self.folder.control.read(quiet=True)[1]
+            trials = self._clean_up()
+            self.durations = [t.seconds for t in trials if t.done]
+            self.results = {parameters_key(t.parameters): t for t in trials if t.determined}
+            self.sampler = self._create_sampler(trials)
+            engine = self.engine or connect(self.settings.engine, self.settings.workers)
             try:
-                self._drive(engine, [TrialFolder(t.path) for t in trials if not t.done])
+                self._run_trials(engine, [TrialFolder(t.path) for t in trials if not t.done])
             finally:
                 if engine is not self.engine:
                     engine.close()
 
-    def _tidy(self) -> list[Trial]:
-        """The trials that there are, with what an earlier driver left behind cleared away."""
+    def _clean_up(self) -> list[Trial]:
+        """Remove what an earlier driver left behind, and return the trials."""
         for folder in self.folder.trial_folders():
-            folder.stop.unlink(missing_ok=True)
+            folder.inside(folder.stop.name).unlink(missing_ok=True)
             trial = folder.read()
-            if trial.state == "failed" and self.settings.get("retry_failed"):
-                folder.done.rename(folder.path / f"failed-{len(folder.attempts())}.json")
-            elif trial.done and self.rule:
-                self._look_at(folder, trial.run)
+            if trial.state == "damaged":
+                raise SweepError(f"trial {trial.number} of {self.folder.name!r} is damaged: {trial.error}")
+            if trial.state == "failed" and self.settings.retry_failed:
+                folder.inside(folder.done.name).rename(folder.path / f"failed-{len(folder.attempts())}.json")
+            elif trial.done and self.spec.pruner:
+                self._read_history(folder, trial.run)
         return [folder.read() for folder in self.folder.trial_folders()]
 
-    def _method(self, trials: list[Trial]) -> Method:
-        if self.spec["method"] == "tpe":
-            return TPE(self.space, self.spec["seed"], self.objectives, self.folder.path / "optuna.db", trials)
-        return Drawn(self.space, self.spec["seed"])
+    def _create_sampler(self, trials: list[Trial]) -> Sampler:
+        spec = self.spec
+        if spec.method == "tpe":
+            return TPESampler(spec.space, spec.seed, spec.objectives, self.folder.path / "optuna.db", trials)
+        return GridSampler(spec.space, trials) if spec.method == "grid" else RandomSampler(spec.space, spec.seed)
 
-    # -- the loop ---------------------------------------------------------------------------------
+    # -- trials -----------------------------------------------------------------------------------
 
-    def _drive(self, engine: Engine, waiting: list[TrialFolder]) -> None:
+    def _run_trials(self, engine: Engine, waiting: list[TrialFolder]) -> None:
         number = len(self.folder.trial_folders())
         while True:
             try:
-                while not self.ending and len(self.running) < self.settings["workers"]:
+                while not self.stopping and len(self.running) < self.settings.workers:
                     if waiting:
                         folder = waiting.pop(0)
-                    elif number < self.wanted:
+                    elif number < self.settings.trials:
                         number += 1
-                        folder = self.folder.new_trial(number, *self.method.ask(number))
+                        folder = self.folder.new_trial(number, *self.sampler.ask(number))
                     else:
                         break
-                    self.running[engine.submit(self._job(folder))] = folder
+                    if not self._repeats(folder):
+                        self.running[engine.submit(self._job(folder))] = folder
                 if not self.running:
                     return
-                ended, _ = wait(self.running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
-                for future in ended:
+                finished, _ = wait(self.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in finished:
                     folder = self.running.pop(future)
-                    if self._ended(folder, _result(future)):
+                    if self._handle_outcome(folder, _outcome(future)):
                         waiting.insert(0, folder)
-                self._look()
+                self._poll()
             except KeyboardInterrupt:
-                self._end("interrupted")
+                self._stop("Interrupted")
             except OSError as error:
-                self._end(f"cannot write to {str(self.folder.path)!r}: {error.strerror or error}", ROOM)
+                self._stop(f"cannot write to {str(self.folder.path)!r}: {error.strerror or error}", WRITE_ADVICE)
+
+    def _repeats(self, folder: TrialFolder) -> bool:
+        """Whether a trial has the parameters of another one, whose result it takes instead of being executed.
+
+        A sampler may draw the same parameters again, and a trial is determined by them.
+        """
+        key = parameters_key(folder.read().parameters)
+        if any(parameters_key(f.read().parameters) == key for f in self.running.values() if f.path != folder.path):
+            self.repeats.setdefault(key, []).append(folder)  # until that one has ended
+            return True
+        if original := self.results.get(key):
+            self._repeat(folder, original)
+        return original is not None
+
+    def _repeat(self, folder: TrialFolder, original: Trial) -> None:
+        folder.repeat(original)
+        trial = folder.read()
+        self.sampler.tell(trial, self.histories.get(original.path, {}))
+        total, number = self.settings.trials, original.number
+        self.report(f"trial {trial.number}/{total}  {trial.state}  same parameters and result as trial {number}")
 
     def _job(self, folder: TrialFolder) -> Job:
         return Job(
             str(folder.path),
-            str(self.folder.path / self.spec["template"]),
-            bind(self.spec, folder.read().parameters),
-            self.settings["runs"],
-            self.settings["threads"],
-            tuple((o.name, o.direction) for o in self.objectives),
-            self.settings.get("time_limit"),
-            self.settings.get("command", ""),
+            str(self.folder.path / self.spec.template),
+            self.spec.fixed.bind(folder.read().parameters),
+            self.settings.runs,
+            self.settings.threads,
+            tuple((o.name, o.direction) for o in self.spec.objectives),
+            self.settings.time_limit,
+            self.settings.command,
             self.token,
+            self.settings.kernel,
+            self.settings.cwd,
         )
 
-    def _ended(self, folder: TrialFolder, told: dict[str, Any]) -> bool:
-        """Takes note of an attempt's end; whether the trial is to be tried again at once."""
-        state = told["state"]
-        if state == "died" and not self.ending:
+    def _handle_outcome(self, folder: TrialFolder, outcome: TrialOutcome) -> bool:
+        """Report the outcome of an attempt; returns whether the trial is to be tried again at once."""
+        if outcome.state == "died" and not self.stopping:
             self.deaths[folder.path] += 1
-            if self.deaths[folder.path] < ATTEMPTS:
-                self.tell(f"trial {folder.read().number}: {told.get('error')}; it is gone on with")
+            if self.deaths[folder.path] < MAX_ATTEMPTS:
+                self.report(f"trial {folder.read().number}: {outcome.error}; retrying")
                 return True
-            told = {**told, "state": "failed", "error": f"{told.get('error')}, {ATTEMPTS} times"}
-            folder.finish(told)
+            outcome = replace(outcome, state="failed", error=f"{outcome.error}, {MAX_ATTEMPTS} times")
+            folder.finish(outcome)
         trial = folder.read()
-        self._look_at(folder, trial.run)
+        self._read_history(folder, trial.run)
+        if trial.run is not None:
+            _trust_code(RunFolder(trial.run))
         if trial.done:
-            self.took.append(trial.seconds)
-            self.method.tell(trial, self.histories.get(folder.path, {}))
-        self.tell(self._line(trial, told))
-        if state == "lost":
-            self._end(str(told["error"]))
-        if state == "full":
-            self._end(str(told["error"]), ROOM)
+            self.durations.append(trial.seconds)
+            self.sampler.tell(trial, self.histories.get(folder.path, {}))
+        self.report(self._format_trial(trial, outcome))
+        if trial.determined:
+            key = parameters_key(trial.parameters)
+            self.results[key] = trial
+            for repeat in self.repeats.pop(key, []):
+                self._repeat(repeat, trial)
+        if outcome.state == "lost":
+            self._stop(outcome.error)
+        if outcome.state == "full":
+            self._stop(outcome.error, WRITE_ADVICE)
         return False
 
-    def _line(self, trial: Trial, told: dict[str, Any]) -> str:
-        numbers = [
-            f"{o.name} {v:.4g}" for o in self.objectives if isinstance(v := trial.values.get(o.name), int | float)
+    def _format_trial(self, trial: Trial, outcome: TrialOutcome) -> str:
+        values = [
+            f"{o.name} {v:.4g}" for o in self.spec.objectives if isinstance(v := trial.values.get(o.name), int | float)
         ]
-        given = " ".join(f"{k.rpartition('.')[2]}={_short(v)}" for k, v in trial.parameters.items())
-        left = seconds_left(self.took, self.wanted - len(self.took), self.settings["workers"])
-        took = f"({time_text(trial.seconds)}{f', about {time_text(left)} left' if left and not self.ending else ''})"
-        words = [f"trial {trial.number}/{self.wanted}", trial.state, *numbers, given, took]
-        error = told.get("error") if told["state"] != "full" else ""  # which is the sweep's, and told once
-        return "  ".join(words) + (f"  {error}" if error else "")
+        parameters = " ".join(f"{k.rpartition('.')[2]}={_format_value(v)}" for k, v in trial.parameters.items())
+        total = self.settings.trials
+        seconds = estimate_remaining(self.durations, total - len(self.durations), self.settings.workers)
+        remaining = f", about {format_duration(seconds)} remaining" if seconds and not self.stopping else ""
+        columns = [f"trial {trial.number}/{total}", trial.state, *values, parameters]
+        columns.append(f"({format_duration(trial.seconds)}{remaining})")
+        if outcome.error and outcome.state != "full":  # a full disk stops the sweep, which is reported once
+            columns.append(outcome.error)
+        return "  ".join(columns)
 
-    def _end(self, why: str, before: str = "") -> None:
-        """Begins no more trials, and asks those that run to write down where they stand."""
-        if not self.ending:
-            self.ending = True
+    def _stop(self, reason: str, advice: str = "") -> None:
+        """Start no more trials, and make running ones save a checkpoint."""
+        if not self.stopping:
+            self.stopping = True
             n = len(self.running)
-            stopped = {0: "", 1: "a trial is being stopped; "}.get(n, f"{n} trials are being stopped; ")
-            self.tell(f"{why}: {stopped}{before}the same command goes on")
+            trials = f"Stopping {n} trial{'s' if n > 1 else ''}; " if n else ""
+            action = f"{trials}{advice}run the same command to continue."
+            self.report(f"{reason}. {action[0].upper()}{action[1:]}")
         for future, folder in self.running.items():
-            future.cancel()  # where it waits for a worker
-            with contextlib.suppress(OSError):  # where there is no room, it ends by itself
-                folder.stop.touch()
+            future.cancel()  # if it waits for a worker
+            with contextlib.suppress(OSError):  # a trial on a full disk ends by itself
+                write_bytes(folder.inside(folder.stop.name), b"")
 
-    # -- looking ----------------------------------------------------------------------------------
+    # -- polling ----------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Gives a sign of life, does what was asked for, and gives up trials that are weak."""
-        self.folder.sign_of_life()
-        lines, self.asked = self.folder.control.read(self.asked, quiet=True)
-        if any(line.get("command") == "stop" for line in lines):
-            self._end("asked to end")
-        if self.rule is None or self.ending:
+    def _poll(self) -> None:
+        """Update the heartbeat, handle commands, and prune weak trials."""
+        self.folder.lock.update_heartbeat()
+        lines, self.control_offset = self.folder.control.read(self.control_offset, quiet=True)
+        if any(isinstance(parse_command(line), Stop) for line in lines):
+            self._stop("Cancelled")
+        if self.spec.pruner is None or self.stopping:
             return
         for folder in self.running.values():
             if folder.pruned.exists():
                 continue
             run = folder.run()
-            self._look_at(folder, run)
-            own = self.histories.get(folder.path, {})
-            reason = self.rule.verdict(own, [h for path, h in self.histories.items() if path != folder.path])
+            self._read_history(folder, run)
+            values = self.histories.get(folder.path, {})
+            others = [h for path, h in self.histories.items() if path != folder.path]
+            reason = self.spec.pruner.reason_to_prune(values, others)
             if reason and run is not None and RunFolder(run).status().live:
-                write_json(folder.pruned, {"reason": reason, "epoch": max(own)})
-                RunFolder(run).command("stop")
+                folder.prune(PruneRecord(reason, max(values)))
+                RunFolder(run).send(Stop())
 
-    def _look_at(self, folder: TrialFolder, run: Path | None) -> None:
-        """Reads the first objective's history of a trial's run."""
-        if self.rule is None or run is None:
+    def _read_history(self, folder: TrialFolder, run: Path | None) -> None:
+        """Read the first objective's values from the history of a trial's run."""
+        if self.spec.pruner is None or run is None:
             return
-        table, objective = history(RunFolder(run).events.read()[0]), self.objectives[0]
-        if objective.name in table:
-            column = table[["epoch", objective.name]].dropna()
-            self.histories[folder.path] = {
-                float(e): objective.sign * float(v) for e, v in column.itertuples(index=False) if float(e).is_integer()
-            }
+        objective = self.spec.objectives[0]
+        values = {e.data["epoch"]: e.data.get(objective.name) for e in valid_epochs(RunFolder(run).events.read()[0])}
+        if any(value is not None for value in values.values()):
+            epochs = {float(e): float(v) for e, v in values.items() if v is not None and float(e).is_integer()}
+            self.histories[folder.path] = {e: objective.sign * v for e, v in epochs.items()}
 
 
-def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+def _trust_code(run: RunFolder) -> None:
+    """Put the code of a trial's run on record here: it was trained for this driver, perhaps on another machine."""
+    with contextlib.suppress(LmkitError, OSError):
+        remember(run.experiment, run.path.parent)
+
+
+def _outcome(future: Future[TrialOutcome]) -> TrialOutcome:
     try:
         return future.result()
     except CancelledError:
-        return {"state": "interrupted"}
+        return TrialOutcome("interrupted")
     except EngineLost as error:
-        return {"state": "lost", "error": str(error)}
+        return TrialOutcome("lost", str(error))
     except LmkitError as error:
-        return {"state": "died", "error": str(error)}
+        return TrialOutcome("died", str(error))
     except Exception as error:
-        return {"state": "died", "error": f"{type(error).__name__}: {error}"}
+        return TrialOutcome("died", f"{type(error).__name__}: {error}")
 
 
-def _short(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def main(path: str) -> None:
-    """Drives a sweep in a process of its own."""
+    """Drive a sweep in a process of its own."""
 
-    def end(number: int, frame: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     skip_slow_imports()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGTERM, interrupt)
     Driver(SweepFolder(Path(path)), lambda line: print(line, flush=True)).run()
 
 
 if __name__ == "__main__":
     main(sys.argv[1])
-    os._exit(0)  # what an engine still holds is nothing to wait for
+    os._exit(0)  # without waiting for the threads of an engine

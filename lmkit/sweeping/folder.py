@@ -1,368 +1,337 @@
-"""A sweep's folder, the only protocol between who drives it, its trials and whoever looks.
+"""The folder of a sweep, the only protocol between its driver, its trials and its observers.
 
-sweeps/<name>/
-  sweep.yaml        what it goes through, and of which version this folder is
-  <template>.ipynb  the notebook as it was when the sweep began
-  settings.json     what may be another the next time: workers, engine, …
-  lock              the process that drives it
-  control.jsonl     what people asked of it
-  log.txt           what its driver printed, where that is a process of its own
-  optuna.db         what Optuna remembers, where it draws
+runs/sweeps/<name>/
+  sweep.yaml        SweepSpec: what varies and how, and the version of the format
+  <template>.ipynb  the notebook as it was when the sweep started
+  settings.json     SweepSettings: what may change when the sweep is continued
+  lock              DriverRecord: the process that drives it
+  driver.lock       held by that process for its life
+  control.jsonl     commands, such as stop
+  log.txt           output of the driver, where that is a process of its own
+  optuna.db         Optuna's storage (method tpe)
   trials/0001/
-    trial.json      its parameters
-    attempt-1/      the executed notebook, its journal, what it printed
-    pruned.json     why it was given up
-    done.json       how it ended; whoever writes it first has ended it, and nobody after
+    trial.json      TrialRecord: its parameters
+    attempt-1/      the executed notebook, its journal, its output, and ended.json (TrialOutcome) where it was cut off
+    pruned.json     PruneRecord: why it was stopped early
+    done.json       TrialOutcome: how it ended; written once and never replaced
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
-import json
 import os
-import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
-from lmkit.batch.notebooks import Journal
-from lmkit.errors import SweepError
-from lmkit.events import JsonLines
-from lmkit.runfolder import LOST_AFTER, Status, process, runs_root, vanished
-from lmkit.specs.plain import dump_yaml, load_yaml
+from lmkit.batch.runner import Journal
+from lmkit.errors import DamagedFile, SweepError, shorten
+from lmkit.runfolder.commands import Command
+from lmkit.runfolder.folder import runs_root
+from lmkit.specs.plain import dump_yaml, load_yaml, not_yaml
+from lmkit.sweeping.identity import differences
+from lmkit.sweeping.lock import DriverLock
+from lmkit.sweeping.records import (
+    VERSION,
+    AttemptState,
+    DriverRecord,
+    PruneRecord,
+    SweepSettings,
+    SweepSpec,
+    Trial,
+    TrialOutcome,
+    TrialRecord,
+    TrialState,
+)
+from lmkit.system.files import (
+    JsonLines,
+    create_json,
+    make_directory,
+    path_inside,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from lmkit.system.reading import read_bytes, read_object, read_text
 
-VERSION = 1
+SPEC = "sweep.yaml"
+"""The file that makes a folder the folder of a sweep."""
 
-WHOLE = "sweep.yaml"
-
-SAME = ("version", "template", "parameters", "grid", "search", "method", "objectives", "prune", "seed")
-"""What a sweep must have in common with one that goes on with it."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One parameter set of a sweep, as its folder tells of it.
-
-    Attributes:
-        path: its folder.
-        number: counted from 1.
-        parameters: what it was given, of those that the sweep varies.
-        state: waiting, running, completed, pruned, failed, or interrupted.
-        values: what it told: its run's last numbers, and what its notebook recorded.
-        error: why it did not complete; empty where it did.
-        run: the folder of its run; None where it has none.
-        notebook: the executed notebook; None where there is none yet.
-        seconds: how long it took, over all attempts.
-        note: what the method that drew it wants to remember.
-    """
-
-    path: Path
-    number: int
-    parameters: dict[str, Any]
-    state: str
-    values: dict[str, Any]
-    error: str
-    run: Path | None
-    notebook: Path | None
-    seconds: float
-    note: dict[str, Any]
-
-    @property
-    def done(self) -> bool:
-        """Whether it has ended for good."""
-        return self.state in ("completed", "pruned", "failed")
-
-    @property
-    def good(self) -> bool:
-        """Whether it ended as it should."""
-        return self.state in ("completed", "pruned")
+INDENT = 1
+"""The indentation of the JSON files."""
 
 
 class TrialFolder:
-    """Where one trial is kept."""
+    """The folder of one trial."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.sweep, self._parts = path.parent.parent, (path.parent.name, path.name)
         self.stop = path / "stop"
         self.pruned = path / "pruned.json"
         self.done = path / "done.json"
 
     def attempts(self) -> list[Path]:
-        """The folders of its attempts, in order."""
-        return sorted(self.path.glob("attempt-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+        """Return the folders of its attempts, in order."""
+        numbers = [(p.name.rpartition("-")[2], p) for p in self.path.glob("attempt-*")]
+        return [path for _, path in sorted((int(n), path) for n, path in numbers if n.isdecimal() and len(n) < 10)]
+
+    def inside(self, name: str) -> Path:
+        """Return the path of a file to write in the folder.
+
+        Raises:
+            LinkError: the folder, or the one above it, is a symbolic link.
+        """
+        return path_inside(self.sweep, *self._parts, name)
 
     def new_attempt(self) -> Path:
-        """A folder for one more."""
+        """Create the folder of the next attempt."""
+        number = max((int(p.name.rpartition("-")[2]) for p in self.attempts()), default=0)
         while True:
-            place = self.path / f"attempt-{len(self.attempts()) + 1}"
+            number += 1
             with contextlib.suppress(FileExistsError):
-                place.mkdir()
-                return place
+                return make_directory(self.sweep, *self._parts, f"attempt-{number}", exist_ok=False)
 
     def journals(self) -> list[Journal]:
-        """What its attempts did, in order."""
+        """Return the journals of its attempts, in order."""
         return [Journal(a / "journal.jsonl") for a in self.attempts()]
 
     def run(self) -> Path | None:
-        """The run that it works on, or worked on last."""
+        """Return the folder of its latest run; None without a run."""
         return next((j.runs[-1] for j in reversed(self.journals()) if j.runs), None)
 
-    def finish(self, told: Mapping[str, Any]) -> bool:
-        """Writes the one marker of its end; False where there is one already, which stays."""
-        return _link(self.path, self.done, told)
+    def prune(self, record: PruneRecord) -> None:
+        """Write why the trial is stopped early."""
+        write_json(self.inside(self.pruned.name), record.to_dict(), indent=INDENT)
+
+    def prune_record(self) -> PruneRecord | None:
+        """Return why the trial was stopped early; None where it was not."""
+        return PruneRecord.read(self.pruned)
+
+    def finish(self, outcome: TrialOutcome) -> bool:
+        """Write how the trial ended; False where that was written before, which stays."""
+        return create_json(self.inside(self.done.name), outcome.to_dict(), indent=INDENT)
+
+    def repeat(self, original: Trial) -> bool:
+        """Finish the trial with the result of another one, which has the same parameters."""
+        notebook = os.path.relpath(original.notebook, self.path) if original.notebook else None
+        run = str(original.run) if original.run else None
+        values, state = dict(original.values), cast(AttemptState, original.state)
+        return self.finish(TrialOutcome(state, original.error, run, notebook, values, repeats=original.number))
+
+    def outcome(self) -> TrialOutcome | None:
+        """Return how the trial ended; None while it has not."""
+        return TrialOutcome.read(self.done)
+
+    def interrupt(self, attempt: Path, outcome: TrialOutcome) -> None:
+        """Write how an attempt ended that another one continues."""
+        write_json(
+            path_inside(self.sweep, *self._parts, attempt.name, "ended.json"),
+            outcome.to_dict(),
+            indent=INDENT,
+        )
+
+    def interruption(self, attempt: Path) -> TrialOutcome | None:
+        """Return how an attempt was cut off; None where it was not, or is still running."""
+        return TrialOutcome.read(attempt / "ended.json")
 
     def read(self, driven: bool = False) -> Trial:
-        """What is known of it.
+        """Return the trial; one of which a file cannot be read is ``damaged``, with the reason as its error.
 
         Args:
-            driven: whether anybody drives the sweep, so that it may be running.
+            driven: whether a process drives the sweep, so that the trial may be running.
         """
-        made = read_json(self.path / "trial.json") or {}
-        done = read_json(self.done)
-        known: dict[str, Any] = {"number": int(self.path.name), "parameters": {}, "note": {}, **made}
-        if done is not None:
-            told = done
+        try:
+            return self._read(driven)
+        except DamagedFile as error:
+            number = int(self.path.name) if self.path.name.isdecimal() else 0
+            return Trial(self.path, number, {}, "damaged", {}, str(error), None, None, 0.0, {})
+
+    def _read(self, driven: bool) -> Trial:
+        path = self.path / "trial.json"
+        number = {"number": int(self.path.name)} if self.path.name.isdecimal() else {}
+        record = TrialRecord.from_dict({**number, **(read_object(path) or {})}, path)
+        state: TrialState
+        if outcome := self.outcome():
+            state, run, notebook = outcome.state, outcome.run, outcome.notebook  # type: ignore[assignment]
         else:
             attempts = self.attempts()
-            last = (read_json(attempts[-1] / "ended.json") or {}) if attempts else {}
-            state = "waiting" if not attempts else "running" if driven and not last else "interrupted"
-            run = self.run() if attempts else None
-            told = {"state": state, "run": run and str(run), **{k: v for k, v in last.items() if k != "state"}}
-            notebooks = [n for a in reversed(attempts) for n in a.glob("*.ipynb")]
-            told.setdefault("notebook", str(notebooks[0].relative_to(self.path)) if notebooks else None)
+            outcome = self.interruption(attempts[-1]) if attempts else None
+            state = "waiting" if not attempts else "running" if driven and not outcome else "interrupted"
+            run, notebook = (outcome.run, outcome.notebook) if outcome else (None, None)
+            if attempts and (outcome is None or outcome.values is None):  # the notebook was not executed to its end
+                run = str(folder) if (folder := self.run()) else None
+                notebooks = [n for a in reversed(attempts) for n in a.glob("*.ipynb")]
+                notebook = str(notebooks[0].relative_to(self.path)) if notebooks else None
         return Trial(
             self.path,
-            known["number"],
-            known["parameters"],
-            told["state"],
-            told.get("values") or {},
-            told.get("error") or "",
-            Path(told["run"]) if told.get("run") else None,
-            self.path / told["notebook"] if told.get("notebook") else None,
-            told.get("seconds") or 0.0,
-            known["note"],
+            record.number,
+            record.parameters,
+            state,
+            (outcome and outcome.values) or {},
+            outcome.error if outcome else "",
+            Path(run) if run else None,
+            self.path / notebook if notebook else None,
+            outcome.seconds if outcome else 0.0,
+            record.note,
+            outcome.repeats if outcome else 0,
         )
 
 
 class SweepFolder:
-    """Where a sweep is kept."""
+    """The folder of a sweep."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
-        self.lock = self.path / "lock"
+        self.lock = DriverLock(self.path)
         self.control = JsonLines(self.path / "control.jsonl")
         self.log = self.path / "log.txt"
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the sweep."""
         return self.path.name
 
-    # -- what it is -------------------------------------------------------------------------------
+    # -- specification and settings ---------------------------------------------------------------
 
-    def spec(self) -> dict[str, Any]:
-        """What was asked for.
+    def spec(self) -> SweepSpec:
+        """Return the specification of the sweep.
 
         Raises:
-            SweepError: it is no sweep's folder, or of a version that this lmkit does not know.
+            SweepError: this is not the folder of a sweep, or of a version that this lmkit cannot read.
+            DamagedFile: a value of the specification is missing or has another type.
         """
+        return SweepSpec.from_dict(self._read_spec(), self.path / SPEC)
+
+    def _read_spec(self) -> Mapping[str, Any]:
         try:
-            values = load_yaml((self.path / WHOLE).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError):
-            raise SweepError(f"{str(self.path)!r} is no sweep's folder: it holds no {WHOLE} that can be read") from None
+            values = load_yaml(read_text(self.path / SPEC))
+        except FileNotFoundError:
+            raise SweepError(f"{str(self.path)!r} is not the folder of a sweep: it has no {SPEC}") from None
+        except yaml.YAMLError as error:
+            raise DamagedFile(self.path / SPEC, not_yaml(error)) from None
         version = values.get("version") if isinstance(values, Mapping) else None
         if version != VERSION:
             raise SweepError(
-                f"the sweep {self.name!r} is of version {version!r} of the folder, and this lmkit knows {VERSION}; go "
-                "on with the lmkit that began it, or give another name"
+                f"sweep {self.name!r} has version {shorten(version)} of the folder format, and this lmkit reads "
+                f"version "
+                f"{VERSION}; continue it with the lmkit that started it, or use another --name"
             )
         return dict(values)
 
-    def begin(self, spec: Mapping[str, Any], template: Path) -> None:
-        """Makes it the folder of a sweep, or finds that it is the one of this very sweep.
+    def widen(self, spec: SweepSpec) -> None:
+        """Write the specification with the wider grid of a request; its trials stay."""
+        path = self.path / SPEC
+        began = path.stat().st_mtime_ns  # trackers know a sweep by it
+        write_text(path, dump_yaml(spec.to_dict()))
+        os.utime(path, ns=(began, began), follow_symlinks=False)
+
+    def create(self, spec: SweepSpec, template: Path) -> None:
+        """Write the specification and the template, or check that the folder holds the same sweep.
 
         Raises:
-            SweepError: it is another sweep's, of another version, or cannot be written.
+            SweepError: it holds another sweep, another notebook or another version, or cannot be written.
         """
-        if (self.path / WHOLE).exists():
-            known = self.spec()
-            given = load_yaml(dump_yaml(dict(spec)))
-            other = [k for k in SAME if known.get(k) != given.get(k)]
-            if other:
-                said = "; ".join(f"{k} was {known.get(k)!r}, and is now {given.get(k)!r}" for k in other)
-                raise SweepError(f"the sweep {self.name!r} is another one: {said}. Give another name, or what it was")
+        text, content = dump_yaml(spec.to_dict()), read_bytes(template)
+        if (self.path / SPEC).exists():
+            if different := differences(self.spec(), spec):
+                text = "; ".join(different)
+                raise SweepError(f"sweep {self.name!r} already exists and differs: {text}. Use another --name, or none")
+            self._check_notebook(spec, content)
             return
         try:
-            (self.path / "trials").mkdir(parents=True, exist_ok=True)
-            (self.path / template.name).write_bytes(template.read_bytes())
-            aside = self.path / f".{WHOLE}.{secrets.token_hex(3)}"
-            aside.write_text(dump_yaml(dict(spec)), encoding="utf-8")
-            aside.replace(self.path / WHOLE)  # a folder is a sweep from the moment it holds the whole
+            make_directory(self.path, "trials")
+            write_bytes(self.path / template.name, content)
+            write_text(self.path / SPEC, text)  # last: this file makes it the folder of a sweep
         except OSError as error:
-            raise SweepError(f"no sweep can be kept in {str(self.path)!r}: {error.strerror}") from None
+            raise SweepError(f"cannot write the sweep to {str(self.path)!r}: {error.strerror}") from None
+
+    def _check_notebook(self, spec: SweepSpec, content: bytes) -> None:
+        """Check that the notebook in the folder is the one that the sweep began with, and the template of ``spec``."""
+        path, stored = self.path / spec.template, self.spec().template_sha256
+        requested = hashlib.sha256(content).hexdigest()
+        try:
+            digest = hashlib.sha256(read_bytes(path)).hexdigest()
+        except FileNotFoundError:
+            digest = ""
+        advice = "use another --name"
+        if digest != (stored or requested):
+            raise SweepError(
+                f"the notebook in the folder, {str(path)!r}, is not the one that sweep {self.name!r} began with; "
+                f"restore it, or {advice}"
+            )
+        if requested != digest:
+            raise SweepError(
+                f"the template {spec.template!r} has changed since sweep {self.name!r} began; continue the sweep with "
+                f"the version of the template, or of lmkit, that it began with, or {advice}"
+            )
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What may be another the next time."""
-        return read_json(self.path / "settings.json") or {}
+    def settings(self) -> SweepSettings:
+        """The settings, which may change when the sweep is continued."""
+        return SweepSettings.read(self.path / "settings.json") or SweepSettings()
 
     @settings.setter
-    def settings(self, values: Mapping[str, Any]) -> None:
-        write_json(self.path / "settings.json", values)
+    def settings(self, settings: SweepSettings) -> None:
+        write_json(self.path / "settings.json", settings.to_dict(), indent=INDENT)
 
     # -- trials -----------------------------------------------------------------------------------
 
     def trial_folders(self) -> list[TrialFolder]:
-        """Those that there are, in order."""
+        """Return the folders of the trials, in order."""
         return [TrialFolder(p.parent) for p in sorted(self.path.glob("trials/*/trial.json"))]
 
     def trials(self) -> list[Trial]:
-        """What is known of each."""
+        """Return the trials, in order."""
         driven = self.driver() is not None
         return [folder.read(driven) for folder in self.trial_folders()]
 
     def new_trial(self, number: int, parameters: Mapping[str, Any], note: Mapping[str, Any]) -> TrialFolder:
-        """A folder for one more."""
-        path = self.path / "trials" / f"{number:04d}"
-        path.mkdir(parents=True, exist_ok=True)
-        told = {"number": number, "parameters": dict(parameters), "note": dict(note)}
-        write_json(path / "trial.json", told)
+        """Create the folder of a trial."""
+        path = make_directory(self.path, "trials", f"{number:04d}")
+        write_json(path / "trial.json", TrialRecord(number, dict(parameters), dict(note)).to_dict(), indent=INDENT)
         return TrialFolder(path)
 
-    # -- who drives it ----------------------------------------------------------------------------
+    def send(self, command: Command) -> None:
+        """Append a command for the driver."""
+        self.control.append({"time": round(time.time(), 3), "by": os.getpid(), **command.to_record()})
 
-    def driver(self) -> dict[str, Any] | None:
-        """The process that drives it; None where none does."""
-        told = read_json(self.lock)
-        if not isinstance(told, dict):
-            return None
-        try:
-            heartbeat = self.lock.stat().st_mtime
-            gone = vanished(Status(heartbeat=heartbeat, **{k: told[k] for k in ("pid", "pid_started", "host")}))
-        except (OSError, KeyError, TypeError):
-            return None
-        return None if gone else told
-
-    @contextmanager
-    def driving(self) -> Iterator[str]:
-        """Drives it meanwhile, alone; gives the token by which this driver is known.
-
-        Raises:
-            SweepError: somebody else does.
-        """
-        import socket
-
-        own = {**process(), "host": socket.gethostname(), "token": secrets.token_hex(4), "since": time.time()}
-        for _ in range(3):
-            try:
-                taken = _link(self.path, self.lock, own)
-            except OSError as error:
-                raise SweepError(f"the sweep {self.name!r} cannot be written: {error.strerror}") from None
-            if taken:
-                break
-            left = self._lock_digest()
-            self.refuse_if_driven()
-            if left and self._may_clear(left) and self._lock_digest() == left:
-                self.lock.unlink(missing_ok=True)  # of a process that is gone
-        if (read_json(self.lock) or {}).get("token") != own["token"]:
-            raise SweepError(f"the sweep {self.name!r} was taken by somebody else just now")
-        for mark in self.path.glob(".lock.left-*"):
-            mark.unlink(missing_ok=True)
-        try:
-            yield str(own["token"])
-        finally:
-            self.lock.unlink(missing_ok=True)
-
-    def _lock_digest(self) -> str:
-        """What tells one lock from another, whatever wrote it; empty where there is none."""
-        try:
-            return hashlib.sha256(self.lock.read_bytes()).hexdigest()[:12]
-        except OSError:
-            return ""
-
-    def _may_clear(self, digest: str) -> bool:
-        """Whether it is for this process alone to clear the lock that a vanished driver left: the first who asks may.
-
-        A lock is known by its content, so that a slow process never clears the lock of who came before it.
-        """
-        for again in itertools.count():
-            mark = self.path / f".lock.left-{digest}-{again}"
-            try:
-                mark.touch(exist_ok=False)
-                return True
-            except FileExistsError:
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - mark.stat().st_mtime < LOST_AFTER:  # else it died before it cleared the lock
-                        return False
-        raise AssertionError("unreachable")
-
-    def refuse_if_driven(self) -> None:
-        """Refuses to go on where somebody drives it already."""
-        if holder := self.driver():
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-            raise SweepError(
-                f"the sweep {self.name!r} is being driven already, by process {holder['pid']} on {holder['host']} "
-                f"since {since}; look at it: lmkit sweeps {self.name}, end it: lmkit stop-sweep {self.name}, or give "
-                "another name"
-            )
-
-    def sign_of_life(self) -> None:
-        """Tells that its driver lives."""
-        with contextlib.suppress(OSError):
-            os.utime(self.lock)
-
-
-# -- files ----------------------------------------------------------------------------------------
-
-
-def read_json(path: Path) -> Any:
-    """The content of a file; None where there is none, or half of it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replaces a file, all of it or nothing."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(3)}")
-    try:
-        aside.write_text(json.dumps(value, indent=1), encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _link(folder: Path, place: Path, value: Mapping[str, Any]) -> bool:
-    """Puts a file where there is none: written aside, on the disk, and then linked; False where there is one."""
-    aside = folder / f".{place.name}.{secrets.token_hex(3)}"
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, place)
-        except FileExistsError:
-            return False
-        return True
-    finally:
-        aside.unlink(missing_ok=True)
+    def driver(self) -> DriverRecord | None:
+        """Return the process that drives the sweep; None where none does."""
+        return self.lock.holder()
 
 
 def sweeps_root(runs: str | Path | None = None) -> Path:
-    """Where sweeps are kept: in ``sweeps``, beside the runs."""
+    """Return the folder of new sweeps: ``sweeps``, in the folder of the runs."""
+    return runs_root(runs) / "sweeps"
+
+
+def old_sweeps_root(runs: str | Path | None = None) -> Path:
+    """Return where lmkit 0.2 wrote sweeps, which are still read and continued: next to the folder of the runs."""
     return runs_root(runs).parent / "sweeps"
 
 
+def sweep_folder(name: str, runs: str | Path | None = None) -> SweepFolder:
+    """Return the folder of a sweep with that name, whether it exists or is new."""
+    old = old_sweeps_root(runs) / name
+    new = sweeps_root(runs) / name
+    return SweepFolder(old if (old / SPEC).exists() and not (new / SPEC).exists() else new)
+
+
 def sweep_folders(runs: str | Path | None = None) -> list[SweepFolder]:
-    """The sweeps there are, the oldest first."""
-    found = sweeps_root(runs).glob(f"*/{WHOLE}")
-    return [SweepFolder(p.parent) for p in sorted(found, key=lambda p: p.stat().st_mtime_ns)]
+    """Return the folders of all sweeps, the one that was started or continued last at the end."""
+    paths = [p.parent for root in (old_sweeps_root(runs), sweeps_root(runs)) for p in root.glob(f"*/{SPEC}")]
+    return [SweepFolder(p) for p in sorted(paths, key=_last_started)]
+
+
+def _last_started(path: Path) -> int:
+    """Return when a sweep was started or continued, which writes its settings."""
+    times = []
+    for name in (SPEC, "settings.json"):
+        with contextlib.suppress(OSError):
+            times.append((path / name).stat().st_mtime_ns)
+    return max(times, default=0)

@@ -1,33 +1,68 @@
-"""Sweep, the person's handle on a sweep's folder: begin or go on, wait, look, take the best."""
+"""Sweep: the handle on a sweep's folder, to wait for it, read its results, and take the best trial."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.errors import SweepError, nearest
-from lmkit.run import Run, Runs
-from lmkit.runfolder import RunFolder
-from lmkit.sweeping.folder import WHOLE, SweepFolder, Trial, sweep_folders, sweeps_root
-from lmkit.sweeping.objectives import Objective, dominated, read_objectives
-from lmkit.sweeping.space import Space
-from lmkit.table import Table
+from lmkit.display.table import Table
+from lmkit.errors import DamagedFile, LmkitError, SweepError, nearest, shorten
+from lmkit.run.run import Run
+from lmkit.run.runs import Runs
+from lmkit.runfolder.commands import Stop
+from lmkit.runfolder.folder import RunFolder
+from lmkit.sweeping.folder import SPEC, SweepFolder, sweep_folders, sweeps_root
+from lmkit.sweeping.objectives import Objective, is_dominated, read_objectives
+from lmkit.sweeping.records import FINISHED, Trial
+from lmkit.sweeping.search_space import Space
+from lmkit.system.numbers import finite_number, index_of_best, order_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 30
-"""Trials that a notebook's table shows, the best first."""
+MAX_ROWS = 30
+"""Trials in a notebook's table, the best first."""
+
+POLL_SECONDS = 0.1
+
+COLUMNS = ("name", "state", "ended", "trials", "failed", "best", "path")
+"""The columns of ``sweeps``."""
+
+
+class TrialRow(NamedTuple):
+    """One row of a table of trials.
+
+    Attributes:
+        trial: the trial.
+        number: its number.
+        state: its state.
+        parameters: the values of the parameters that vary, in the order of the space.
+        objectives: the values of the objectives.
+        seconds: duration over all attempts.
+        run: the short id of its run; None without a run.
+        error: its error in one line; None without an error.
+    """
+
+    trial: Trial
+    number: int
+    state: str
+    parameters: tuple[Any, ...]
+    objectives: tuple[Any, ...]
+    seconds: float
+    run: str | None
+    error: str | None
 
 
 class Sweep:
-    """One sweep. What it tells comes from its folder, so any number of people may hold it, anywhere.
+    """One sweep, read from its folder, so that any number of processes can observe it.
 
     Attributes:
         folder: the sweep's folder.
+        spec: what it varies and how.
+        objectives: the numbers by which its trials are compared.
 
     >>> import lmkit as lk
     >>> sweep = lk.sweep(lk.Experiment(data="digits"), grid={"lr": [0.1, 0.01]}, name="first")  # doctest: +SKIP
@@ -38,68 +73,72 @@ class Sweep:
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
         self.spec = folder.spec()
-        self.objectives = tuple(Objective(*o) for o in self.spec["objectives"])
+        self.objectives = self.spec.objectives
 
-    # -- what it is -------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The path of its folder."""
         return self.folder.path
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the sweep."""
         return self.folder.name
 
     @property
     def space(self) -> Space:
-        """What it goes through."""
-        return Space.from_dict(self.spec)
+        """The parameters that vary."""
+        return self.spec.space
 
     @property
-    def wanted(self) -> int:
-        """How many trials it is to have."""
-        return int(self.folder.settings.get("trials", 0))
+    def trial_count(self) -> int:
+        """The number of trials that it is to have."""
+        return self.folder.settings.trials
 
     @property
     def trials(self) -> list[Trial]:
-        """Its trials, as they were begun."""
+        """Its trials, in the order in which they were started."""
         return self.folder.trials()
 
     @property
     def state(self) -> str:
-        """running; completed (all trials are, or were given up as weak); failed (some failed for good); interrupted."""
-        return self._state(self.trials)
+        """running, completed, failed (every trial failed or diverged), or interrupted.
 
-    def _state(self, trials: Sequence[Trial]) -> str:
+        As in Optuna, a trial that fails or diverges is a result of the search, not its end.
+        """
+        return self.state_of(self.trials)
+
+    def state_of(self, trials: Sequence[Trial]) -> str:
+        """Return the state, given the trials as read before."""
         if self.folder.driver() is not None:
             return "running"
-        if len(trials) < self.wanted or not all(t.done for t in trials):
+        if len(trials) < self.trial_count or not all(t.done for t in trials):
             return "interrupted"
-        return "completed" if all(t.good for t in trials) else "failed"
+        return "completed" if any(t.good for t in trials) else "failed"
 
     @property
     def runs(self) -> Runs:
-        """The runs of its trials, as far as they have one."""
+        """The runs of its trials."""
         return Runs(Run(RunFolder(t.run)) for t in self.trials if t.run)
 
     @property
     def failed(self) -> list[Trial]:
-        """The trials that failed for good, each with its ``error`` and its partial ``notebook``."""
-        return [t for t in self.trials if t.state == "failed"]
+        """The trials that failed or diverged, each with its ``error`` and its ``notebook`` as far as it came."""
+        return [t for t in self.trials if t.failed]
 
     # -- results ----------------------------------------------------------------------------------
 
     @property
     def table(self) -> pd.DataFrame:
-        """One trial a row.
+        """The trials, one per row.
 
-        Columns: trial, state, what was varied, the objectives, what else was told, seconds, run, notebook, error.
+        Columns: trial, state, the parameters that vary, the objectives, other values, seconds, run, notebook, error.
         """
         import pandas as pd
 
-        trials, varied = self.trials, [*self.spec["grid"], *self.spec["search"]]
+        trials, varied = self.trials, list(self.space.domains)
         names = [o.name for o in self.objectives]
         others = dict.fromkeys(k for t in trials for k in t.values if k not in (*names, *varied, "seconds"))
         rows = [
@@ -119,193 +158,239 @@ class Sweep:
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     def best(self, objective: str | None = None) -> Trial:
-        """The completed trial that is best in an objective (default: the first). Waits for the end.
+        """Return the completed trial that is best in an objective (default: the first); waits for the sweep's end.
 
         Raises:
-            SweepError: there is no objective, or no trial has completed.
+            SweepError: the sweep has no objective, or no trial has completed.
         """
-        found = self._objective(objective)
-        best = self.leader(self.wait().trials, found)
+        criterion = self._objective(objective)
+        best = self.leader(self.wait().trials, criterion)
         if best is None:
-            raise SweepError(f"no trial of {self.name!r} has completed and told {found.name!r}; it is {self.state}")
+            raise SweepError(
+                f"sweep {self.name!r} has no completed trial with {shorten(criterion.name)}; it is {self.state}"
+            )
         return best
 
     def leader(self, trials: Sequence[Trial], objective: Objective | None = None) -> Trial | None:
-        """The best of some trials so far, in an objective (default: the first); None where there is none."""
+        """Return the best of some trials so far in an objective (default: the first).
+
+        None where no trial has completed with a finite value.
+        """
         if not (objective or self.objectives):
             return None
-        by = objective or self.objectives[0]
-        done = [t for t in trials if t.state == "completed" and isinstance(t.values.get(by.name), int | float)]
-        return min(done, key=lambda t: by.sign * t.values[by.name], default=None)
+        criterion = objective or self.objectives[0]
+        completed = [t for t in trials if t.state == "completed"]
+        best = index_of_best([t.values.get(criterion.name) for t in completed], criterion.sign)
+        return None if best is None else completed[best]
 
     def front(self) -> list[Trial]:
-        """The completed trials that no other one beats in every objective (the Pareto front). Waits for the end."""
-        done = [t for t in self.wait().trials if t.state == "completed"]
-        values = {t.number: [float(t.values[o.name]) for o in self.objectives] for t in done}
-        return [t for t in done if not dominated(values[t.number], list(values.values()), self.objectives)]
+        """Return the completed trials that no other dominates (the Pareto front); waits for the sweep's end."""
+        return self.front_of(self.wait().trials)
+
+    def front_of(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return the completed ones of some trials that no other of them dominates."""
+        completed = [t for t in trials if t.state == "completed"]
+        values = {t.number: [finite_number(t.values.get(o.name)) for o in self.objectives] for t in completed}
+        finite = {number: [v for v in row if v is not None] for number, row in values.items() if None not in row}
+        return [
+            t
+            for t in completed
+            if t.number in finite and not is_dominated(finite[t.number], list(finite.values()), self.objectives)
+        ]
 
     def run(self, trial: Trial | int | None = None) -> Run:
-        """The run of a trial, or of the best one, for which it waits.
+        """Return the run of a trial, or of the best one, for which it waits.
 
         Raises:
-            SweepError: it has none.
+            SweepError: the trial has no run.
         """
-        chosen = self.best() if trial is None else trial
-        if isinstance(chosen, int):
-            chosen = next((t for t in self.trials if t.number == chosen), None) or _no_trial(self, chosen)
-        if chosen.run is None:
-            raise SweepError(f"trial {chosen.number} of {self.name!r} has no run; it is {chosen.state}")
-        return Run(RunFolder(chosen.run))
+        trial = self.best() if trial is None else trial
+        if isinstance(trial, int):
+            trial = self._trial(trial)
+        if trial.run is None:
+            raise SweepError(f"trial {trial.number} of {self.name!r} has no run; it is {trial.state}")
+        return Run(RunFolder(trial.run))
+
+    def _trial(self, number: int) -> Trial:
+        trials = self.trials
+        for trial in trials:
+            if trial.number == number:
+                return trial
+        raise SweepError(f"sweep {self.name!r} has no trial {number}; it has {len(trials)}")
 
     def _objective(self, name: str | None) -> Objective:
         if name is None:
             if not self.objectives:
-                raise SweepError(f"the sweep {self.name!r} has no objective; say which: best('minimize NAME')")
+                raise SweepError(f"sweep {self.name!r} has no objective; specify one: best('minimize NAME')")
             return self.objectives[0]
         return next((o for o in self.objectives if o.name == name), None) or read_objectives(name)[0]
 
-    # -- waiting and steering ---------------------------------------------------------------------
-
-    def wait(self, timeout: float | None = None) -> Sweep:
-        """Waits until nobody drives it any more; returns itself.
-
-        Raises:
-            TimeoutError: it is still driven after ``timeout`` seconds.
-        """
-        until = None if timeout is None else time.monotonic() + timeout
-        while self.folder.driver() is not None:
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"the sweep {self.name} is still running after {timeout:g} seconds")
-            time.sleep(0.1)
-        return self
-
-    def stop(self) -> Sweep:
-        """Asks it to end: trials that run write a checkpoint, and are gone on with when the sweep is."""
-        if self.folder.driver() is None:
-            raise SweepError(f"the sweep {self.name!r} is {self.state}: nobody drives it")
-        self.folder.control.append({"time": round(time.time(), 3), "by": os.getpid(), "command": "stop"})
-        return self
-
     def ranked(self) -> list[Trial]:
-        """Its trials, the best in the first objective first, then those that did not complete, in order."""
+        """Return its trials, the completed ones first from best to worst in the first objective, then the others."""
         if not self.objectives:
             return self.trials
         first = self.objectives[0]
 
-        def place(t: Trial) -> tuple[bool, float]:
-            value = t.values.get(first.name)
-            known = t.state == "completed" and isinstance(value, int | float)
-            return not known, first.sign * float(value or 0.0) if known else t.number
+        def rank(trial: Trial) -> tuple[bool, float]:
+            return order_key(trial.values.get(first.name) if trial.state == "completed" else None, first.sign)
 
-        return sorted(self.trials, key=place)
+        return sorted(self.trials, key=rank)
 
-    # -- how it shows itself ----------------------------------------------------------------------
+    # -- control ----------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Sweep:
+        """Wait until no process drives the sweep any more; returns the sweep.
+
+        Raises:
+            TimeoutError: it is still running after ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.folder.driver() is not None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"sweep {self.name!r} is still running after {timeout:g} seconds")
+            time.sleep(POLL_SECONDS)
+        return self
+
+    def stop(self) -> Sweep:
+        """Stop the sweep: running trials save a checkpoint, from which they resume when the sweep is continued."""
+        if self.folder.driver() is None:
+            raise SweepError(f"sweep {self.name!r} is not running ({self.state})")
+        self.folder.send(Stop())
+        return self
+
+    # -- display ----------------------------------------------------------------------------------
 
     def summary(self) -> str:
-        """One line: state, how many trials have ended how, the best."""
-        trials = self.trials
-        counts = {
-            state: sum(t.state == state for t in trials) for state in ("completed", "pruned", "failed", "running")
-        }
-        told = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
-        text = f"{self._state(trials)}, {sum(t.done for t in trials)} of {self.wanted} trials have ended"
-        text += f" ({told})" if told else ""
-        if best := self.leader(trials):
-            objective = self.objectives[0]
-            text += f", best {objective.name} {best.values[objective.name]:.4g} (trial {best.number})"
+        """Return one line: the state, the number of finished trials by state, and the best."""
+        try:
+            return self._summary(self.trials)
+        except DamagedFile as error:
+            return f"damaged: {error}"
+
+    def _summary(self, trials: Sequence[Trial]) -> str:
+        states = {s: sum(t.state == s for t in trials) for s in (*FINISHED, "running", "damaged")}
+        counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
+        text = f"{self.state_of(trials)}, {sum(t.done for t in trials)}/{self.trial_count} trials finished"
+        text += f" ({counts})" if counts else ""
+        if len(self.objectives) > 1:  # none of them is the best
+            numbers = ", ".join(str(t.number) for t in self.front_of(trials))
+            text += f", Pareto front: trials {numbers}" if numbers else ""
+        elif best := self.leader(trials):
+            text += f", best {self.describe_values(best)} (trial {best.number})"
         return text
+
+    def describe_values(self, trial: Trial) -> str:
+        """Return the objectives of a completed trial: ``val_loss 0.123``."""
+        return ", ".join(f"{o.name} {trial.values[o.name]:.4g}" for o in self.objectives)
 
     def __repr__(self) -> str:
         return f"<Sweep {self.name}: {self.summary()}>"
 
-    def shown(self, rows: int = SHOWN) -> Table:
-        """The trials as a table to look at, the best first."""
-        trials, varied = self.ranked(), [*self.spec["grid"], *self.spec["search"]]
-        columns = ("trial", "state", *varied, *(o.name for o in self.objectives), "seconds", "run", "error")
-        made = tuple(
-            (
+    def trial_rows(self, trials: Iterable[Trial] | None = None) -> list[TrialRow]:
+        """Return the rows of a table of trials (default: all, from best to worst)."""
+        return [
+            TrialRow(
+                t,
                 t.number,
                 t.state,
-                *(plain_cell(t.parameters.get(v)) for v in varied),
-                *(t.values.get(o.name) for o in self.objectives),
+                tuple(_cell(t.parameters.get(name)) for name in self.space.domains),
+                tuple(t.values.get(o.name) for o in self.objectives),
                 t.seconds,
                 t.run.name.rsplit("-", 1)[-1] if t.run else None,
-                t.error.partition("\n")[0] or None,
+                " ".join(t.error.split()) or None,
             )
-            for t in trials[:rows]
-        )
+            for t in (self.ranked() if trials is None else trials)
+        ]
+
+    def to_table(self, rows: int = MAX_ROWS) -> Table:
+        """Return the best ``rows`` trials as a table."""
+        trials = self.ranked()
+        objectives = (o.name for o in self.objectives)
+        columns = ("trial", "state", *self.space.domains, *objectives, "seconds", "run", "error")
         more = f" (the first {rows} of {len(trials)})" if len(trials) > rows else ""
-        return Table(f"Sweep {self.name}: {self.summary()}{more}", columns, made)
+        title = f"Sweep {self.name}: {self.summary()}{more}"
+        return Table(
+            title,
+            columns,
+            tuple(
+                (r.number, r.state, *r.parameters, *r.objectives, r.seconds, r.run, r.error)
+                for r in self.trial_rows(trials[:rows])
+            ),
+        )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        table = self.shown()
+        table = self.to_table()
         return {"text/html": table.html, "text/plain": table.text}
 
 
-def plain_cell(value: Any) -> Any:
-    """A parameter as a table shows it."""
+def _cell(value: Any) -> Any:
+    """Return a parameter as a table's cell."""
     return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
-def _no_trial(sweep: Sweep, number: int) -> Trial:
-    raise SweepError(f"the sweep {sweep.name!r} has no trial {number}; it has {len(sweep.trials)}")
-
-
-# -- finding --------------------------------------------------------------------------------------
+# -- all sweeps -----------------------------------------------------------------------------------
 
 
 def attach_sweep(name: str | Path = "last", *, runs: str | Path | None = None) -> Sweep:
-    """The sweep with this name, or the path of its folder; or the ``last`` one begun.
+    """Return the sweep with this name, or at this path, or the ``last`` one that was started.
 
     Raises:
-        SweepError: there is none, or it is of another version.
+        SweepError: there is no such sweep, or it has another version of the format.
     """
-    found = sweep_folders(runs)
     if os.sep in str(name):
         return Sweep(SweepFolder(Path(name)))
-    if name == "last" and found:
-        return Sweep(found[-1])
-    match = next((f for f in found if f.name == str(name)), None)
-    if match is None:
-        known = nearest(str(name), [f.name for f in found])
-        raise SweepError(f"there is no sweep {str(name)!r} under {str(sweeps_root(runs))!r}; {known}")
-    return Sweep(match)
+    folders = sweep_folders(runs)
+    if name == "last" and folders:
+        return Sweep(folders[-1])
+    folder = next((f for f in folders if f.name == str(name)), None)
+    if folder is None:
+        names = [f.name for f in folders]
+        hint = nearest(str(name), names, "sweeps:") if names else "start one: `lmkit sweep train --grid lr=0.1,0.01`"
+        raise SweepError(f"no sweep {shorten(str(name))} under {str(sweeps_root(runs))!r}; {hint}")
+    return Sweep(folder)
 
 
-def named_sweep(name: str | Path, runs: str | Path | None = None) -> Sweep | None:
-    """The sweep of this name, or with this folder, if there is one."""
+def find_sweep(name: str | Path, runs: str | Path | None = None) -> Sweep | None:
+    """Return the sweep with this name, or at this path; None where there is none."""
     if any(folder.name == str(name) for folder in sweep_folders(runs)):
         return attach_sweep(name, runs=runs)
-    return attach_sweep(Path(name).absolute()) if (Path(name) / WHOLE).is_file() else None
+    return attach_sweep(Path(name).absolute()) if (Path(name) / SPEC).is_file() else None
 
 
 def stop_sweep(name: str | Path = "last", *, runs: str | Path | None = None) -> Sweep:
-    """Asks a sweep to end; the same command that began it goes on."""
+    """Stop a sweep after its trials have saved a checkpoint; the command that started it continues it."""
     return attach_sweep(name, runs=runs).stop()
 
 
 def sweeps(runs: str | Path | None = None) -> pd.DataFrame:
-    """The sweeps beside the runs, the newest first: name, state, ended, trials, failed, best, path."""
+    """Return all sweeps, the newest first; columns: name, state, ended, trials, failed, best, path.
+
+    A sweep of which a file cannot be read has the state ``damaged``; the column ``reason`` then says which and why.
+    """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    for folder in reversed(sweep_folders(runs)):
-        try:
-            found = Sweep(folder)
-        except SweepError:  # of another version: listed nevertheless
-            rows.append({"name": folder.name, "state": "unknown", "path": str(folder.path)})
-            continue
-        trials = found.trials
-        best = found.leader(trials)
-        rows.append(
-            {
-                "name": found.name,
-                "state": found._state(trials),
-                "ended": sum(t.done for t in trials),
-                "trials": found.wanted,
-                "failed": sum(t.state == "failed" for t in trials),
-                "best": best.values[found.objectives[0].name] if best else None,
-                "path": str(found.path),
-            }
-        )
-    return pd.DataFrame(rows, columns=["name", "state", "ended", "trials", "failed", "best", "path"])
+    rows = [_sweep_row(folder) for folder in reversed(sweep_folders(runs))]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *(["reason"] if any("reason" in row for row in rows) else [])])
+
+
+def _sweep_row(folder: SweepFolder) -> dict[str, Any]:
+    try:
+        return _describe_sweep(Sweep(folder))
+    except SweepError:  # another version of the format: listed nevertheless
+        return {"name": folder.name, "state": "unknown", "path": str(folder.path)}
+    except LmkitError as error:
+        return {"name": folder.name, "state": "damaged", "path": str(folder.path), "reason": str(error)}
+
+
+def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
+    trials = sweep.trials
+    best = sweep.leader(trials)
+    return {
+        "name": sweep.name,
+        "state": sweep.state_of(trials),
+        "ended": sum(t.done for t in trials),
+        "trials": sweep.trial_count,
+        "failed": sum(t.failed for t in trials),
+        "best": best.values[sweep.objectives[0].name] if best else None,
+        "path": str(sweep.path),
+    }

@@ -1,10 +1,10 @@
-"""What people touch in a notebook: the configurator, the monitor, and how runs show themselves."""
+"""Notebook widgets: the configurator, the monitor, live tables, and the display of runs."""
 
 import contextvars
 
 CELL = contextvars.copy_context()
-"""In which a thread speaks to pages: that of the cell which came here first.
+"""The context in which threads send messages to pages: the context of the cell that imported this package.
 
-ipykernel (7.4) takes what any other thread tells for said in the shell of the kernel that was asked something last, and
-hands the page's answers to that shell, even once it is gone: a page that is loaded again has one for a moment.
+ipykernel (7.4) attributes messages of other threads to the subshell of the last request, and delivers replies of the
+page there, even after that subshell has ended; a reloaded page has a subshell for a moment.
 """

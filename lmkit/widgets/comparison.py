@@ -1,11 +1,11 @@
-"""The live comparison: a table and a chart that fill while variants are measured, and what to ship of them.
+"""The live comparison: a table and a chart that update during the measurements, and a recommendation.
 
-    Comparison ──(in the thread that measures)──> LiveComparison ──(what changed)──> comparison.js ──> plotly
+    Comparison ──(in the measuring thread)──> LiveComparison ──(changes)──> comparison.js ──> plotly
         ▲                                             ▲                                  │
         └── cancel, resume, further techniques ───────┴──── constraint, bundle ──────────┘
 
-Once it has ended its output is replaced by what to ship in words, the table without scripts, and the chart as figure
-and picture, which a saved notebook shows anywhere. Somebody who uses it by then keeps it until it is closed.
+When it has ended, the recommendation, the table without scripts, and the chart as figure and picture replace the
+output, which a saved notebook shows everywhere. A widget that is in use stays until it is closed.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import anywidget
 import traitlets
 
 from lmkit import charts
-from lmkit.deploy.comparison import Comparison
-from lmkit.deploy.recommendation import EXAMPLES
-from lmkit.deploy.showing import REMARKS, TOLD_BESIDE, table
-from lmkit.deploy.techniques import techniques
+from lmkit.deploy.compare.comparison import Comparison
+from lmkit.deploy.compare.constraint import EXAMPLES
+from lmkit.deploy.compare.table import ANNOTATIONS, REMARKS, table
+from lmkit.deploy.techniques.base import techniques
 from lmkit.deploy.variant import labels
+from lmkit.display.figure import GREY, Plot
 from lmkit.errors import LmkitError
-from lmkit.plots import GREY, Plot
-from lmkit.widgets.live import Live, Output, cell
-from lmkit.widgets.output import comparison_outputs
+from lmkit.widgets.live_table import Live, cell
+from lmkit.widgets.output import Output, comparison_outputs
 from lmkit.widgets.style import css, script
 
 
 class ComparisonView(anywidget.AnyWidget):
-    """The page's side."""
+    """The widget of a live comparison."""
 
     _esm = script("live", "comparison")
     _css = css("live", "comparison")
@@ -44,107 +44,114 @@ class ComparisonView(anywidget.AnyWidget):
 
 
 class LiveComparison(Live):
-    """A comparison watched and steered from a notebook; what ``lk.compare(...)`` shows, and ``lk.explore(...)``.
+    """A live comparison in a notebook; the display of ``lk.compare(...)`` and ``lk.explore(...)``.
 
     Args:
-        comparison: what to show.
-        stay: whether it stays when all is measured, until it is closed in the page.
+        comparison: the comparison to display.
+        stay: keep the widget after the end, until it is closed in the page.
 
     Attributes:
-        widget: the widget, to be put into another one.
+        widget: the widget, for use in other widgets.
     """
 
-    places = 3
-    asked = (*Live.asked, "cancel", "resume", "constraint", "add", "bundle")
+    n_outputs = 3
+    messages = (*Live.messages, "cancel", "resume", "constraint", "add", "bundle")
 
     def __init__(self, comparison: Comparison, *, stay: bool = False) -> None:
-        self.comparison, self.constraint = comparison, EXAMPLES[0]
-        known = [{"name": t.name, "group": t.group, "help": t.help} for t in techniques().values()]
+        self.comparison, self.constraint = comparison, ""
+        available = [{"name": t.name, "group": t.group, "help": t.help} for t in techniques().values()]
         names = list(dict.fromkeys(v.run for v in comparison.variants))
         title = names[0] if len(names) == 1 else f"{len(names)} runs"
-        super().__init__(ComparisonView(title=title, examples=list(EXAMPLES), techniques=known), stay=stay)
-        if comparison.work:
-            comparison.work.listeners.append(lambda *_: self.look())
+        super().__init__(ComparisonView(title=title, examples=list(EXAMPLES), techniques=available), stay=stay)
+        if comparison.job:
+            comparison.job.listeners.append(lambda *_: self.poll())
 
-    # -- what the page is told --------------------------------------------------------------------
+    # -- kernel to page ---------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Tells the page what is new, and ends as a static output once all is measured."""
-        with self._lock, suppress(Exception):  # whoever looks must never end the measuring
-            self._tell()
-            if self.comparison.state != "running" and not self.used:
+    def poll(self) -> None:
+        """Send changes to the page; replace the widget once all variants are measured."""
+        with self._lock, suppress(Exception):  # an error in the display must not stop the measurements
+            self._send_changes()
+            if self.comparison.state != "running" and not self.keep:
                 self.close()
 
-    def news(self) -> dict[str, Any]:
-        """How it goes, the table and the chart, and what to ship."""
-        return told(self.comparison, self.constraint)
+    def state(self) -> dict[str, Any]:
+        """Progress, table, chart and recommendation."""
+        return comparison_state(self.comparison, self.constraint)
 
     def outputs(self) -> list[Output]:
-        """What to ship in words, the table, the chart."""
+        """The recommendation as text, the table, the chart."""
         return comparison_outputs(self.comparison.now, self.constraint)
 
     def running(self) -> bool:
-        """Whether anything is still to be measured."""
+        """Whether measurements are running."""
         return self.comparison.state == "running"
 
-    # -- what the page asks -----------------------------------------------------------------------
+    # -- page to kernel ---------------------------------------------------------------------------
 
     def _on_cancel(self, _: Mapping[str, Any]) -> None:
-        self.used = True  # whoever cancels may want to go on
-        self._aside(lambda: self.comparison.cancel())
+        self.keep = True  # keep the widget, to resume
+        self._run_in_background(lambda: self.comparison.cancel())
 
     def _on_resume(self, _: Mapping[str, Any]) -> None:
         self.comparison.resume()
-        self._tell()
+        self._send_changes()
 
     def _on_constraint(self, message: Mapping[str, Any]) -> None:
-        self.constraint = str(message.get("text", "")).strip() or EXAMPLES[0]
-        self._tell()
+        self.constraint = str(message.get("text", "")).strip()
+        self._send_changes()
 
     def _on_add(self, message: Mapping[str, Any]) -> None:
         self.comparison.add(*map(str, message["names"]))
-        self._tell()
+        self._send_changes()
 
     def _on_bundle(self, message: Mapping[str, Any]) -> None:
         variant = next(v for v in self.comparison.variants if v.name == message["name"])
         out = str(message.get("out", "")).strip()
         if not out:
-            self._say("name a folder for the bundle, such as bundle", bad=True)
+            self._show_message("Enter a folder for the bundle, e.g. bundle.", is_error=True)
             return
-        self._say(f"writes the bundle of {variant.technique} …")
-        self._aside(lambda: f"bundle of {variant.technique}: {variant.bundle(out)}")
+        self._show_message(f"Writing the bundle of {variant.technique}…")
+        self._run_in_background(lambda: f"Bundle of {variant.technique}: {variant.bundle(out)}")
 
     def __repr__(self) -> str:
         return repr(self.comparison)
 
 
-def told(comparison: Comparison, constraint: str) -> dict[str, Any]:
-    """A comparison as plain values: how it goes, its table and chart, and what to ship under the constraint."""
+def comparison_state(comparison: Comparison, constraint: str) -> dict[str, Any]:
+    """A comparison as plain values: progress, table, chart, and the recommendation under a constraint."""
     now = comparison.now
-    shown, called = table(now), labels(now)
-    kept = [i for i, column in enumerate(shown.columns) if column not in TOLD_BESIDE]
-    remarks = shown.columns.index(REMARKS)
+    variants_table, names = table(now), labels(now)
+    indices = [i for i, column in enumerate(variants_table.columns) if column not in ANNOTATIONS]
+    remarks = variants_table.columns.index(REMARKS)
+    has_several_runs = len({v.run for v in now.variants}) > 1
     rows = [
         {
-            "name": v.name, "label": called[v.name], "run": called[v.name].removesuffix(f"/{v.technique}"),
-            "technique": v.technique, "group": v.group, "state": v.state, "reason": v.reason,
-            "flags": list(v.flags), "remark": row[remarks] or "",
-            "cells": [cell(row[i]) for i in kept],
+            "name": v.name,
+            "label": names[v.name],
+            "run": names[v.name].removesuffix(v.technique).rstrip("/") if has_several_runs else "",
+            "technique": v.technique,
+            "group": v.group,
+            "state": v.state,
+            "reason": v.reason,
+            "flags": list(v.flags),
+            "remark": row[remarks] or "",
+            "cells": [cell(row[i]) for i in indices],
         }
-        for v, row in zip(now.variants, shown.rows, strict=True)
-    ]  # fmt: skip
-    left = comparison.seconds_left
+        for v, row in zip(now.variants, variants_table.rows, strict=True)
+    ]
+    seconds_left = comparison.seconds_left
     return {
         "status": {
             "state": comparison.state,
-            "doing": comparison.doing,
+            "activity": comparison.doing,
             "done": sum(v.state not in ("pending", "cancelled") for v in now.variants),
             "total": len(now.variants),
-            "left": None if left is None else round(left, 1),
-            "error": str(comparison.work.error) if comparison.state == "failed" and comparison.work else "",
-            "steered": comparison.work is not None,
+            "seconds_left": None if seconds_left is None else round(seconds_left, 1),
+            "error": str(comparison.job.error) if comparison.state == "failed" and comparison.job else "",
+            "has_controls": comparison.job is not None,
         },
-        "columns": [shown.columns[i] for i in kept],
+        "columns": [variants_table.columns[i] for i in indices],
         "rows": rows,
         "chart": _chart(now),
         "advice": _advice(now, constraint),
@@ -152,7 +159,7 @@ def told(comparison: Comparison, constraint: str) -> dict[str, Any]:
 
 
 def _chart(now: Comparison) -> dict[str, Any] | None:
-    """The plain data of the chart, as the page draws it; None before there is any."""
+    """The plain data of the chart for the page; None before the first measurement."""
     if not now.measured:
         return None
     panel = charts.comparison(now).panels[0]
@@ -161,11 +168,17 @@ def _chart(now: Comparison) -> dict[str, Any] | None:
 
 
 def _advice(now: Comparison, constraint: str) -> dict[str, Any]:
-    """What to ship, and why; or why nothing can be said."""
+    """The recommendation with its reason, or why none is possible."""
+    request, constraint = constraint, constraint or EXAMPLES[0]
     if not any(v.technique == "baseline" for v in now.measured):
-        return {"constraint": constraint, "name": "", "text": "", "bad": False}
+        return {"constraint": constraint, "name": "", "text": "", "is_error": False}
     try:
-        found = now.recommend(constraint)
+        recommendation = now.recommend(request)
     except LmkitError as error:
-        return {"constraint": constraint, "name": "", "text": str(error), "bad": True}
-    return {"constraint": constraint, "name": found.variant.name, "text": found.reason, "bad": False}
+        return {"constraint": constraint, "name": "", "text": str(error), "is_error": True}
+    return {
+        "constraint": constraint,
+        "name": recommendation.variant.name,
+        "text": recommendation.reason,
+        "is_error": False,
+    }

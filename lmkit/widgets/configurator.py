@@ -1,4 +1,4 @@
-"""The configurator: a form over the Experiment, and beside it what the experiment means, always current.
+"""The configurator: a form for an Experiment, with a preview of its data, its model and its code.
 
 form (from the schema) ──> experiment ──> preview of the data, drawing of the model, code
                                      └──> Train · Sweep · Save
@@ -6,9 +6,8 @@ form (from the schema) ──> experiment ──> preview of the data, drawing o
 
 from __future__ import annotations
 
-import html
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,127 +15,63 @@ import ipywidgets as W
 import traitlets as T
 
 from lmkit.backends import require
-from lmkit.data.sources import check_sizes
-from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage
-from lmkit.experiment import Experiment, made_name
-from lmkit.run import Run, attach
-from lmkit.specs.data import BUNDLED, TEXTS, DataSpec, is_text
-from lmkit.specs.data import FILES as DATA_FILES
+from lmkit.data.kinds import get_kind
+from lmkit.data.tables.sources import check_sizes
+from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage, UntrustedCode
+from lmkit.executors.worker import prepare
+from lmkit.experiment.defaults import made_name
+from lmkit.experiment.experiment import Experiment
+from lmkit.run.resolve import resolve_run_or_experiment
+from lmkit.run.run import Run
+from lmkit.run.start import train
+from lmkit.specs.data import BUNDLED, DataSpec, is_text
 from lmkit.specs.losses import resolve_loss
-from lmkit.sweeping.beginning import sweep
+from lmkit.sweeping.start import sweep
 from lmkit.sweeping.sweep import Sweep
-from lmkit.training import train
-from lmkit.widgets import drawing, preview, snippets, style
-from lmkit.widgets.fields import LABEL_WIDTH, Constant, Field, Group
-from lmkit.widgets.form import Form, Hint, split_problem
-from lmkit.widgets.later import Later, in_background
+from lmkit.widgets import drawing, experiment_code, preview
+from lmkit.widgets import elements as E
+from lmkit.widgets.actions import Actions
+from lmkit.widgets.debounce import Debounced, in_background
+from lmkit.widgets.fields import Constant, Field, Group
+from lmkit.widgets.form import Form, split_problem
+from lmkit.widgets.hints import HINTS
 from lmkit.widgets.parts import Code, Preset, Section, Source
-from lmkit.widgets.planned import Planned
+from lmkit.widgets.plan import PlanView
+from lmkit.widgets.suited_values import update_defaults
 from lmkit.widgets.sweep_form import SweepForm
 
-HINTS = {
-    "seed": Hint(rare=True),
-    "data.target": Hint(rare=False),
-    "data.task": Hint(rare=True),
-    "data.axes": Hint(rare=True),
-    "data.missing": Hint(rare=True),
-    "data.scale_target": Hint(rare=True),
-    "data.validation": Hint(unit="of the rows"),
-    "data.test": Hint(unit="of the rows"),
-    "data.batch_size": Hint(unit="rows a step"),
-    "data.text.vocabulary": Hint(unit="tokens at most"),
-    "data.text.length": Hint(unit="tokens a row"),
-    "data.text.column": Hint(rare=True),
-    "data.size": Hint(unit="pixels", rare=True),
-    "data.streaming": Hint(rare=True),
-    "data.augment.shift": Hint(unit="pixels, or share"),
-    "data.augment.rotate": Hint(unit="degrees"),
-    "data.augment.noise": Hint(unit="deviations"),
-    "data.augment.mixup": Hint(unit="α"),
-    "model": Hint(label="family"),
-    "model.hidden": Hint(unit="units a layer"),
-    "model.dropout": Hint(unit="of the units"),
-    "model.dense": Hint(unit="units a layer"),
-    "model.channels": Hint(unit="channels a block"),
-    "model.convolutions": Hint(unit="a block"),
-    "model.groups": Hint(rare=True),
-    "model.heads": Hint(unit="a layer"),
-    "model.depth": Hint(unit="blocks"),
-    "model.width": Hint(unit="numbers a place"),
-    "model.head_size": Hint(empty="width / heads", rare=True),
-    "model.kv_heads": Hint(empty="as many as heads", rare=True),
-    "model.feedforward": Hint(empty="4 × width"),
-    "model.context": Hint(empty="the length of a row", rare=True),
-    "model.bias": Hint(rare=True),
-    "model.tied": Hint(rare=True),
-    "training.early_stopping": Hint(rare=False),
-    "training.precision": Hint(rare=True),
-    "training.compile": Hint(rare=True),
-    "training.checkpoint_seconds": Hint(unit="seconds apart", label="checkpoints", rare=True),
-    "training.epochs": Hint(unit="passes"),
-    "training.steps": Hint(unit="steps at most", rare=True),
-    "training.validate_every": Hint(unit="steps", empty="only at epochs", rare=True),
-    "training.seconds": Hint(unit="seconds at most", rare=True),
-    "training.threads": Hint(empty="auto"),
-    "lr": Hint(label="learning rate"),
-    "nesterov": Hint(rare=True),
-    "beta1": Hint(rare=True),
-    "beta2": Hint(rare=True),
-    "epsilon": Hint(rare=True),
-    "patience": Hint(unit="epochs"),
-    "min_delta": Hint(rare=True),
-    "restore_best": Hint(rare=True),
-    "every": Hint(unit="epochs"),
-    "warmup": Hint(unit="steps"),
-}
-"""What the schema does not say; a field that is not listed shows all the same."""
-
-WAIT = 0.25
-"""Seconds without a keystroke after which what stands beside the form is drawn anew."""
-
-FILES = (".yaml", ".yml", ".json")
-"""What an experiment is saved to."""
+DEBOUNCE_SECONDS = 0.25
+"""Seconds after the last keystroke until preview, drawing and code are redrawn."""
 
 
-def configure(
-    experiment: Experiment | Run | Mapping[str, Any] | str | Path | None = None, *, runs: str | Path | None = None
-) -> Configurator:
-    """A form for an experiment, with its data, its model and its code beside it.
+def configure(experiment: Any = None, *, runs: str | Path | None = None) -> Configurator:
+    """Show a form for an experiment, with a preview of its data, its model and its code.
 
     Args:
-        experiment: what to begin with: an experiment, a run, a mapping, the path of a .yaml file, or a run's name.
-        runs: where runs are kept (default: $LMKIT_RUNS or ./runs; of a run, where that is).
+        experiment: the initial values: an experiment, a run, a mapping, the path of a .yaml file, or a run's name.
+        runs: the folder of the runs (default: the folder of the given run, $LMKIT_RUNS or ./runs).
 
     Raises:
-        ConfigError: it is no experiment.
-        RunNotFound: there is no such file and no such run.
+        ConfigError: the experiment is invalid.
+        RunNotFound: no such file or run exists.
 
     >>> import lmkit as lk
     >>> form = lk.configure()  # doctest: +SKIP
     >>> form.experiment.training.epochs  # doctest: +SKIP
     50
     """
-    if isinstance(experiment, str | Path):
-        given = Path(experiment).expanduser()
-        named = given.suffix in FILES or given.is_file()
-        experiment = Experiment.load(given) if named else attach(experiment, runs=runs)
-    if isinstance(experiment, Run):
-        runs = runs or experiment.path.parent
-        experiment = experiment.experiment
-    if experiment is None:
-        experiment = Experiment()
-    elif not isinstance(experiment, Experiment):
-        experiment = Experiment.from_dict(experiment)
-    return Configurator(experiment, runs)
+    source = resolve_run_or_experiment(experiment, runs=runs)
+    if isinstance(source, Run):
+        return Configurator(source.experiment, runs or source.path.parent)
+    return Configurator(source, runs)
 
 
 class Configurator(W.VBox):
     """A form for an experiment.
 
     Attributes:
-        experiment: the configuration as it stands; while something is wrong, the last one that was right. It can be
-            set, and observed.
-        problems: what is wrong, a sentence each.
+        experiment: the current experiment; while a field is invalid, the last valid one. It can be set and observed.
+        problems: the validation errors, one sentence each.
         run: the run that was started last.
         swept: the sweep that was started last.
     """
@@ -149,14 +84,15 @@ class Configurator(W.VBox):
     def __init__(self, experiment: Experiment, runs: str | Path | None = None) -> None:
         self._runs = runs
         self._source = Source(runs)
-        self._target = W.Combobox(placeholder="the column to predict", style={"description_width": LABEL_WIDTH})
+        self._target = E.Combobox(placeholder="the column to predict")
         self._data: preview.Preview | None = None
         self._data_key: object = None
         self._split_key: object = None
         self._reading = False
-        self._refusal: LmkitError | None = None
-        self._shown = experiment
-        self._redraw = Later(self._refresh, WAIT)
+        self._values: dict[str, Any] = {}
+        self._data_error: LmkitError | None = None
+        self._previewed = experiment
+        self._redraw = Debounced(self._refresh, DEBOUNCE_SECONDS)
         self.form = Form(
             Experiment.model_json_schema(),
             hints=HINTS,
@@ -164,39 +100,41 @@ class Configurator(W.VBox):
             changed=self._changed,
         )
         self._preset = Preset(self.form)
-        self._preview, self._picture = W.HTML(), W.HTML()
-        self._plan = Planned(self._draw_model)
+        self._preview, self._picture = E.HTML(), E.HTML()
+        self._plan = PlanView(self._draw_model)
         self._code = Code()
         self._actions = Actions(self)
         self._sweep = SweepForm(self)
-        self.output = W.Output()
-        parts = [*self._sections(), self._sweep.widget, self._actions.widget]
-        super().__init__([style.sheet("configurator"), *parts, self.output])
-        self.add_class("lmkit-configurator")
+        parts = [*self._sections(), self._sweep.widget, self._actions.trust.widget, self._actions.widget]
+        super().__init__()
+        self._view: E.FormView | None = None
         self.show(experiment)
+        self.root = E.Box(parts)
+        self.output: W.Output | None = None
+        self._view = E.FormView(self.root, "form of an experiment")
+        self.children = [self._view]
 
-    def _sections(self) -> list[W.Widget]:
-        """One a part of the experiment; what is no part comes first."""
+    def _sections(self) -> list[E.Element]:
+        """One section per part of the experiment, after a first section for the fields outside of all parts."""
         nodes = self.form.root.nodes
         parts = {name: node for name, node in nodes.items() if not isinstance(node, Field | Constant)}
         self._preview.add_class("lkc-preview")
         self._picture.add_class("lkc-model")
-        beside: dict[str, list[W.Widget]] = {
+        side: dict[str, list[E.Element]] = {
             "data": [self._preview],
             "model": [self._picture, self._plan.widget],
             "training": [self._code.widget],
         }
-        above = {"model": [self._preset.row.widget]}
-        intro = W.HTML(
-            '<span class="lkc-soft">What a field means shows while you point at it or type in it. Everything that is '
-            "set here stands below as code, to be copied.</span>"
+        top = {"model": [self._preset.row.widget]}
+        intro = E.HTML(
+            '<span class="lkc-soft">Hover over or focus a field for help. Your settings appear as code below.</span>'
         )
-        inside = {id(w) for part in parts.values() for w in part.widgets}
-        first = Section("Experiment", [w for w in self.form.root.widgets if id(w) not in inside], [intro])
+        in_parts = {id(w) for part in parts.values() for w in part.widgets}
+        first = Section("Experiment", [w for w in self.form.root.widgets if id(w) not in in_parts], [intro])
         first.widget.add_class("lkc-first")
         sections = [first]
         for name, part in parts.items():
-            section = Section(name.capitalize(), [*above.get(name, []), *part.widgets], beside.get(name, []))
+            section = Section(name.capitalize(), [*top.get(name, []), *part.widgets], side.get(name, []))
             if isinstance(part, Group):
                 part.row = section
             sections.append(section)
@@ -205,305 +143,255 @@ class Configurator(W.VBox):
     # -- from the form to the experiment ----------------------------------------------------------
 
     @T.observe("experiment")
-    def _given(self, change: Any) -> None:
-        """An experiment was set: the form shows it."""
-        if change["new"] != self._from_form():
+    def _experiment_set(self, change: Any) -> None:
+        """Show an experiment that was assigned."""
+        if change["new"] != self.current_experiment():
             self.show(change["new"])
 
     def show(self, experiment: Experiment) -> None:
-        """Fills the form with ``experiment``, whatever it held."""
+        """Fill the form with ``experiment``, replacing its values."""
         values = experiment.to_dict()
         if values["name"] == made_name(values["data"], values["model"]):
             values["name"] = ""
         self.form.value = values
+        self._values = self.form.value
         self._update()
+        self._actions.saved = self.current_experiment()
         self._refresh()
 
-    def _from_form(self) -> Experiment | None:
+    def current_experiment(self) -> Experiment | None:
+        """The experiment that the form's values make; None while they are invalid."""
         try:
             return Experiment(**self.form.value)
         except ConfigError:
             return None
 
+    def _is_invalid(self) -> bool:
+        """Whether the form's values make no experiment, and ``experiment`` is an earlier one."""
+        return bool(self.problems) and self.current_experiment() is None
+
     def _changed(self) -> None:
-        """Somebody typed."""
+        """Handle a change by the user: defaults that depend on the data and the model follow them."""
+        values = update_defaults(self.form.value, self._values)
+        if values != self.form.value:
+            self.form.value = values
+        self._values = values
         self._update()
         self._redraw()
 
     def _update(self) -> None:
-        """Takes up what the form holds; says beside the fields what is wrong."""
-        bundled = self._source.value in BUNDLED or is_text(self._source.value)
-        self.form.field("data.target").row.visible = not bundled
+        """Validate the form's values, and show problems next to their fields."""
+        has_target = self._source.value in BUNDLED or is_text(self._source.value)
+        self.form.field("data.target").row.visible = not has_target  # hidden first: a hidden field has no value
         values = self.form.value
         problems: tuple[str, ...] = ()
         try:
-            self._shown = experiment = Experiment(**values)
+            self._previewed = experiment = Experiment(**values)
         except ConfigError as error:
             problems = error.problems
-            self._shown = self._nearest(values, problems)
+            self._previewed = self._nearest_valid(values, problems)
         else:
             self.experiment = experiment
-        self.problems = (*problems, *(p for p in self._obstacles() if p not in problems))
-        self.form.tell(self.problems)
+        self._hide_unused(values["data"])
+        invalid = {split_problem(problem)[0].partition(".")[0] for problem in problems}
+        self.problems = (*problems, *(p for p in self._obstacles(invalid) if p not in problems))
+        self.form.show_problems(self.problems)
         self.form.field("name").control.placeholder = made_name(values["data"], values["model"])
         self._preset.show(values["model"])
         self._actions.show()
         self._sweep.changed()
 
-    def _nearest(self, values: Mapping[str, Any], problems: Iterable[str]) -> Experiment:
-        """What is shown while something is wrong: the parts that are right as they are typed, the others as before."""
-        before = self._shown.to_dict()
-        wrong = {split_problem(problem)[0].partition(".")[0] for problem in problems}
-        try:
-            return Experiment(**{**values, **{k: v for k, v in before.items() if k in wrong}})
-        except ConfigError:
-            return self._shown
+    def _hide_unused(self, values: Mapping[str, Any]) -> None:
+        """Hide the fields of the data that have no effect on its kind, unless they are set."""
+        spec = self._previewed.data
+        unused = get_kind(spec).unused
+        for name in DataSpec.model_fields:
+            node = self.form["data"].inner(name)
+            if isinstance(node, Field) and name != "target":
+                node.row.visible = name not in unused or values[name] != node.default
 
-    def _obstacles(self) -> list[str]:
-        """What keeps a right configuration from being trained: the framework, the data."""
-        spec = self._shown.data
-        found = []
+    def _nearest_valid(self, values: Mapping[str, Any], problems: Iterable[str]) -> Experiment:
+        """The experiment to preview while a field is invalid: invalid parts keep their previous values."""
+        previous = self._previewed.to_dict()
+        invalid = {split_problem(problem)[0].partition(".")[0] for problem in problems}
         try:
-            require(self._shown.framework)
+            return Experiment(**{**values, **{k: v for k, v in previous.items() if k in invalid}})
+        except ConfigError:
+            return self._previewed
+
+    def _obstacles(self, invalid: Collection[str]) -> list[str]:
+        """Problems with the framework or the data that prevent a valid experiment from being trained.
+
+        Args:
+            invalid: names of the invalid parts; nothing is checked against their previous values.
+        """
+        spec = self._previewed.data
+        obstacles = []
+        try:
+            require(self._previewed.framework)
         except MissingPackage as error:
-            found.append(f"framework: {error}")
-        known = self._known()
+            obstacles.append(f"framework: {error}")
+        if "data" in invalid:
+            return obstacles
+        info = self._data_info()
         try:
-            if known:
-                if spec.kind != "text":  # its parts are whole documents, and were looked at
-                    check_sizes(spec, known.rows)
-                resolve_loss(self._shown.training.loss, known.signature.task)
-                self._shown.model.check(spec.signature or known.signature)
-            elif self._refusal and self._data_key == self._key() and not isinstance(self._refusal, preview.TooLarge):
-                found.append(str(self._refusal))
+            if info:
+                if get_kind(spec).has_row_split:  # splits of a text are checked when it is read
+                    check_sizes(spec, info.rows)
+                experiment = self._previewed
+                if "training" not in invalid:
+                    custom = experiment.model.is_custom
+                    resolve_loss(experiment.training.loss, info.signature.task, custom_model=custom)
+                if "model" not in invalid:
+                    experiment.model.check(spec.signature or info.signature)
+            elif self._data_error and self._data_key == self._key() and not self._is_too_large():
+                obstacles.append(str(self._data_error))
         except ConfigError as error:
-            found += error.problems
+            obstacles += error.problems
         except DataError as error:
-            found.append(str(error))
-        return found
+            obstacles.append(str(error))
+        return obstacles
+
+    def _is_too_large(self) -> bool:
+        """Whether the data was not previewed because of its size."""
+        return isinstance(self._data_error, preview.TooLarge)
 
     def _key(self) -> object:
-        """What decides what the data looks like."""
-        spec = self._shown.data
+        """The settings and file times that determine the data."""
+        spec = self._previewed.data
         try:
             files = [spec.source] if spec.is_file else []
             files += [spec.graph.edges] if spec.graph else []
             stamp = tuple(Path(file).expanduser().stat().st_mtime_ns for file in files)
         except (OSError, ValueError, RuntimeError):
-            stamp = ()  # no such file, or no such name of a file
+            stamp = ()  # no such file, or an invalid file name
         return spec.model_copy(update={"batch_size": 1, "validation": 0.0, "test": 0.0, "scale": "none"}), stamp
 
     def _split(self) -> object:
-        """What decides which rows are in which part."""
-        return self._shown.seed, self._shown.data.validation, self._shown.data.test
+        """The settings that determine the split."""
+        return self._previewed.seed, self._previewed.data.validation, self._previewed.data.test
 
-    def _known(self) -> Any:
-        """Rows, task, inputs and outputs of the data, as far as they are known already."""
+    def _data_info(self) -> Any:
+        """Rows, task, inputs and outputs of the data; None until they are available."""
         if self._data and self._data_key == self._key():
             return self._data
-        spec = self._shown.data
+        spec = self._previewed.data
         return None if spec.drop or spec.categorical else spec.bundled
 
-    # -- beside the form --------------------------------------------------------------------------
+    # -- preview, drawing, code -------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        """Draws anew what stands beside the form."""
-        self._code.show(self.experiment)
+        """Redraw the preview, the model and the code."""
+        self._code.show(self.experiment, is_current=not self._is_invalid())
         self._draw_model()
         self._read_data()
 
     def _draw_model(self) -> None:
-        known, spec = self._known(), self._shown
-        if known is None:
-            wait = "The model is drawn as soon as the data is known, for its size decides the shapes."
-            self._picture.value = preview.notice_html(wait)
-            self._plan.clear()
+        info, spec = self._data_info(), self._previewed
+        if info is None:
+            self._show_no_model("The model is drawn once the data has been read; its shapes depend on the data.")
             return
-        signature = spec.data.signature or known.signature
+        signature = spec.data.signature or info.signature
         if spec.model.family == "own":
-            self._picture.value = preview.notice_html("A model of your own is known once it is built.")
-            self._plan.clear()
+            self._show_no_model("The layers of a custom model are available once it is built.")
             return
         try:
-            self._plan.show(spec, signature, known.rows)
+            self._plan.show(spec, signature, info.rows)
         except ConfigError as error:
-            self._picture.value = preview.notice_html(error.problems[0], wrong=True)
-            self._plan.clear()
+            self._show_no_model(error.problems[0], is_error=True)
             return
         self._picture.value = drawing.model_svg(signature.shape, spec.model.layers(signature))
 
+    def _show_no_model(self, text: str, is_error: bool = False) -> None:
+        self._picture.value = preview.notice_html(text, is_error)
+        self._plan.clear()
+
     def _read_data(self) -> None:
-        """Has the data read, unless it was; meanwhile the form stays quick."""
-        key, split, spec = self._key(), self._split(), self._shown.data
+        """Read the data in the background, unless that was done for the current settings."""
+        key, split, spec = self._key(), self._split(), self._previewed.data
         self._target.options = preview.columns(spec, self._runs)
-        found, seed = self._data, self._shown.seed
+        data, seed = self._data, self._previewed.seed
         if key == self._data_key:
             self._draw_data()
-            if found and split != self._split_key and not self._reading:
+            if data and split != self._split_key and not self._reading:
                 self._reading = True
-                in_background(lambda: preview.split(found, spec, seed), lambda found: self._seen(key, split, found))
+                in_background(lambda: preview.split(data, spec, seed), lambda new: self._data_read(key, split, new))
             return
         if self._reading:
-            return  # what is read now is old; when it is done, it is looked at again
+            return  # the data being read is outdated; _data_read starts again
         self._reading = True
         if self._data is None:
-            self._preview.value = preview.notice_html("The data is being read …")
+            self._preview.value = preview.notice_html("Reading the data…")
         self._preview.add_class("lkc-stale")
-        in_background(lambda: self._look(spec, seed), lambda found: self._seen(key, split, found))
+        work = partial(preview.try_preview, spec, self._runs, seed)
+        in_background(work, lambda result: self._data_read(key, split, result))
 
-    def _look(self, spec: DataSpec, seed: int) -> preview.Preview | LmkitError:
-        if not spec.source:
-            return DataError(f"data.source: type the path of a file that ends in {', '.join((*DATA_FILES, *TEXTS))}")
-        try:
-            return preview.look(spec, self._runs, seed)
-        except LmkitError as error:
-            return error
-        except Exception as error:  # a file can hold anything; the form goes on
-            return DataError(f"data.source: cannot be read: {type(error).__name__}: {error}")
-
-    def _seen(self, key: object, split: object, found: preview.Preview | LmkitError) -> None:
-        """The data has been read, or refused."""
+    def _data_read(self, key: object, split: object, result: preview.Preview | LmkitError) -> None:
+        """Take up the data that was read in the background, or the error."""
         self._reading = False
         self._data_key, self._split_key = key, split
-        self._data = found if isinstance(found, preview.Preview) else None
-        self._refusal = found if isinstance(found, LmkitError) else None
+        self._data = result if isinstance(result, preview.Preview) else None
+        self._data_error = result if isinstance(result, LmkitError) else None
         self._update()
         self._draw_model()
         self._read_data()
+        if self._view is not None and self._view.is_displayed and not self.problems:
+            prepare(self.experiment.framework)  # a person who opens a form is likely to train
 
     def _draw_data(self) -> None:
         self._preview.remove_class("lkc-stale")
         if self._data:
-            self._preview.value = preview.preview_html(self._data, self._shown.data)
+            self._preview.value = preview.preview_html(self._data, self._previewed.data)
         else:
-            _, sentence = split_problem(str(self._refusal))
-            self._preview.value = preview.notice_html(sentence, not isinstance(self._refusal, preview.TooLarge))
+            _, sentence = split_problem(str(self._data_error))
+            self._preview.value = preview.notice_html(sentence, not self._is_too_large())
 
-    # -- what is done -----------------------------------------------------------------------------
+    # -- actions ----------------------------------------------------------------------------------
 
-    def train(self) -> Run | None:
-        """Starts a run, and shows it below; None where that cannot be, and the reason beside the button."""
+    def train(self, *, trust: bool = False) -> Run | None:
+        """Start a run and show it below. On an error, show it next to the button and return None.
+
+        Args:
+            trust: allow the code that the experiment names to run, now and later.
+        """
         try:
-            self.run = train(self.experiment, runs=self._runs)
-        except LmkitError as error:
-            self._actions.say(str(error), wrong=True)
+            self.run = train(self.experiment, trust=trust, runs=self._runs)
+        except UntrustedCode as error:
+            self._actions.offer_trust(str(error))
             return None
-        self._actions.say(f"{self.run.name} has begun.")
+        except LmkitError as error:
+            self._actions.show_message(str(error), is_error=True)
+            return None
+        self._actions.show_message(f"Started {self.run.name}.")
         self._display(self.run)
         return self.run
 
     def sweep(self) -> Sweep | None:
-        """Starts the sweep, and shows it below; None where that cannot be, and the reason beside its button."""
+        """Start the sweep and show it below. On an error, show it next to the button and return None."""
         if self._sweep.arguments is None:
             return None
         try:
             self.swept = sweep(self.experiment, **self._sweep.arguments, runs=self._runs)
         except LmkitError as error:
-            self._sweep.say(str(error), wrong=True)
+            self._sweep.show_message(str(error), is_error=True)
             return None
-        self._sweep.say(f"{self.swept.name} has begun.")
+        self._sweep.show_message(f"Started {self.swept.name}.")
         self._display(self.swept)
         return self.swept
 
-    def _display(self, shown: Run | Sweep) -> None:
+    def _display(self, result: Run | Sweep) -> None:
         from IPython.display import display
 
+        if self.output is None:
+            self.output = W.Output()
+            self.children = [*self.children, self.output]
         self.output.clear_output(wait=True)
         with self.output:
-            display(shown)
+            display(result)
 
     def __repr__(self) -> str:
         return f"<Configurator of {self.experiment.name}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The form; where there are no widgets, the code."""
-        return {**super()._repr_mimebundle_(**kwargs), "text/plain": snippets.python(self.experiment)}
-
-
-class Actions:
-    """Train, Save, Load, and what became of them."""
-
-    def __init__(self, owner: Configurator) -> None:
-        self.owner = owner
-        self.button = W.Button(description="Train", tooltip="Start a run with this configuration")
-        self.button.add_class("lkc-train")
-        self.path = W.Text(
-            "experiment.yaml",
-            placeholder="experiment.yaml",
-            tooltip="The file to save to or load from (.yaml or .json)",
-        )
-        save = W.Button(description="Save", tooltip="Write the configuration to the file")
-        load = W.Button(description="Load", tooltip="Fill the form from the file")
-        self.status = W.HTML()
-        self.status.add_class("lkc-status")
-        file = W.HBox([self.path, save, load])
-        file.add_class("lkc-file")
-        self.widget = W.HBox([self.button, self.status, file])
-        self.widget.add_class("lkc-actions")
-        self._started = 0.0
-        self._replace = ""
-        self.button.on_click(self._train)
-        save.on_click(self._save)
-        load.on_click(self._load)
-
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Shows a sentence beside the buttons."""
-        kind = "lkc-problem" if wrong else "lkc-soft"
-        self.status.value = f'<span class="{kind}" role="status">{html.escape(text)}</span>'
-
-    def show(self) -> None:
-        """Shows whether the configuration can be trained."""
-        problems = self.owner.problems
-        self.button.disabled = bool(problems)
-        if not problems:
-            self.say("Ready to train.")
-            return
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        self.say(f"{problems[0]}{more}", wrong=True)
-
-    def _train(self, _: Any) -> None:
-        if time.monotonic() - self._started < 1.0:
-            return  # a second click of the same hand
-        if not self.owner.problems:
-            self.owner.train()
-        self._started = time.monotonic()
-
-    def _path(self) -> Path | None:
-        text = self.path.value.strip()
-        if not text.endswith(FILES):
-            self.say(f"Given {text!r}, expected a file that ends in {', '.join(FILES)}.", wrong=True)
-            return None
-        return Path(text)
-
-    def _save(self, _: Any) -> None:
-        path = self._path()
-        if path is None:
-            return
-        if self.owner.problems and self.owner._from_form() is None:
-            self.say(f"Not saved: {self.owner.problems[0]}", wrong=True)
-            return
-        try:
-            if path.exists() and self._replace != str(path):
-                self._replace = str(path)
-                self.say(f"{path} exists already; Save once more replaces it.", wrong=True)
-                return
-            self.owner.experiment.save(path)
-        except OSError as error:
-            self.say(f"{path} cannot be written: {error.strerror}", wrong=True)
-            return
-        self._replace = str(path)
-        self.say(f"Saved to {path}.")
-
-    def _load(self, _: Any) -> None:
-        path = self._path()
-        if path is None:
-            return
-        try:
-            experiment = Experiment.load(path)
-        except (ConfigError, OSError) as error:
-            self.say("; ".join(getattr(error, "problems", [str(error)])), wrong=True)
-            return
-        self.owner.show(experiment)
-        self._replace = str(path)
-        if not self.owner.problems:
-            self.say(f"Loaded from {path}.")
+        """The form; where widgets are not supported, the code."""
+        return {**super()._repr_mimebundle_(**kwargs), "text/plain": experiment_code.python(self.experiment)}

@@ -1,4 +1,4 @@
-"""How runs show themselves in a notebook: live where widgets are, as lines where none are, as a picture once ended."""
+"""The display of runs, comparisons and sweeps in a notebook: live widgets, printed lines, or static outputs."""
 
 from __future__ import annotations
 
@@ -7,62 +7,77 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmkit.errors import RunFailed, RunNotFound
-from lmkit.progress import INTERACTIVE as INTERACTIVE
-from lmkit.progress import has_widgets as has_widgets
-from lmkit.run import Run, Runs, attach
+from lmkit.errors import LmkitError, RunFailed, RunNotFound
+from lmkit.run.attach import attach
+from lmkit.run.run import Run
+from lmkit.run.runs import Runs
+from lmkit.system.environment import INTERACTIVE as INTERACTIVE
+from lmkit.system.environment import has_widgets as has_widgets
+from lmkit.system.reading import open_file
 
 if TYPE_CHECKING:
-    from lmkit.deploy.comparison import Comparison
+    from lmkit.analysis.curve import LearningCurve
+    from lmkit.analysis.errors import Errors
+    from lmkit.deploy.compare.comparison import Comparison
+    from lmkit.explanations.explanation import Explanation
     from lmkit.sweeping.sweep import Sweep
     from lmkit.widgets.comparison import LiveComparison
+    from lmkit.widgets.explanation import ExplanationView
     from lmkit.widgets.monitor import Monitor
 
 
 def monitor(*runs: Run | str | Path | Sequence[Run | str | Path], root: str | Path | None = None) -> Monitor:
-    """Runs watched live, laid over each other, with the controls to steer them.
+    """Show runs live in shared charts, with controls to pause, stop and change them.
 
     Args:
-        runs: runs or their names, or a sequence of them; none: the last one started.
-        root: where runs are kept (default: $LMKIT_RUNS or ./runs).
+        runs: runs or their names, or a sequence of them; none: the run started last.
+        root: the folder of the runs (default: $LMKIT_RUNS or ./runs).
 
     Raises:
-        RunNotFound: there is no such run.
+        RunNotFound: no such run exists.
 
     >>> import lmkit as lk
     >>> lk.monitor("first", "second")  # doctest: +SKIP
     """
     from lmkit.widgets.monitor import Monitor
 
-    named = [r for given in runs for r in ([given] if isinstance(given, Run | str | Path) else given)]
-    if runs and not named:
+    handles = [r for item in runs for r in ([item] if isinstance(item, Run | str | Path) else item)]
+    if runs and not handles:
         raise RunNotFound("given an empty sequence of runs, expected at least one")
-    return Monitor([r if isinstance(r, Run) else attach(r, runs=root) for r in named or ["last"]])
+    return Monitor([r if isinstance(r, Run) else attach(r, runs=root) for r in handles or ["last"]])
 
 
-def explore(compared: Comparison | Run | str | Path, *, runs: str | Path | None = None) -> LiveComparison:
-    """A comparison as a live table and chart, to sort, filter and question, until it is closed in the page.
+def explore(
+    compared: Comparison | Explanation | Run | str | Path, *, runs: str | Path | None = None
+) -> LiveComparison | ExplanationView:
+    """Show a comparison as a live table and chart that can be sorted and filtered, until closed in the page.
+
+    An explanation is shown with a menu of its methods and rows.
 
     Args:
-        compared: what ``lk.compare`` returned; or a run or its name: then what was measured of it before.
-        runs: where runs are kept (default: $LMKIT_RUNS or ./runs).
+        compared: the result of ``lk.compare`` or ``lk.explain``; or a run or its name, for its stored measurements.
+        runs: the folder of the runs (default: $LMKIT_RUNS or ./runs).
 
     Raises:
-        RunNotFound: there is no such run.
-        DataError: nothing was measured of it yet.
+        RunNotFound: no such run exists.
+        DataError: the run has no measurements yet.
 
     >>> import lmkit as lk
     >>> lk.explore(lk.compare(run))  # doctest: +SKIP
     """
-    from lmkit.deploy.comparison import Comparison, comparison
+    from lmkit.deploy.compare.comparison import Comparison, comparison
+    from lmkit.explanations.explanation import Explanation
     from lmkit.widgets.comparison import LiveComparison
+    from lmkit.widgets.explanation import ExplanationView
 
-    found = compared if isinstance(compared, Comparison) else comparison(compared, runs=runs)
-    return LiveComparison(found, stay=has_widgets())
+    if isinstance(compared, Explanation):
+        return ExplanationView(compared)
+    measured = compared if isinstance(compared, Comparison) else comparison(compared, runs=runs)
+    return LiveComparison(measured, stay=has_widgets())
 
 
 def show_comparison(compared: Comparison) -> None:
-    """Displays a comparison as the output of a cell; what IPython calls for one at a cell's end."""
+    """Display a comparison as the output of a cell; IPython calls it at the end of a cell."""
     from IPython.display import display
 
     if compared.state == "running" and has_widgets():
@@ -76,8 +91,19 @@ def show_comparison(compared: Comparison) -> None:
         display(data, metadata=metadata, raw=True)
 
 
+def show_explanation(explanation: Explanation) -> None:
+    """Display an explanation as the output of a cell; IPython calls it at the end of a cell."""
+    from IPython.display import display
+
+    from lmkit.widgets.output import explanation_outputs
+
+    for data, metadata in explanation_outputs(explanation):
+        if any(data.values()):
+            display(data, metadata=metadata, raw=True)
+
+
 def show_sweep(sweep: Sweep) -> None:
-    """Displays a sweep as the output of a cell; what IPython calls for one at a cell's end."""
+    """Display a sweep as the output of a cell; IPython calls it at the end of a cell."""
     from IPython.display import display
 
     if sweep.folder.driver() is not None:
@@ -94,28 +120,62 @@ def show_sweep(sweep: Sweep) -> None:
             display(data, metadata=metadata, raw=True)
 
 
+def show_learning_curve(curve: LearningCurve) -> None:
+    """Display a learning curve as the output of a cell: its sweep while that is running, then its chart."""
+    from IPython.display import display
+
+    if curve.sweep.folder.driver() is not None:
+        if has_widgets():
+            from lmkit.widgets.sweep import LiveSweep
+
+            display(LiveSweep(curve.sweep))
+            return
+        _follow(curve.sweep)
+    try:
+        display(curve.chart())
+    except LmkitError as error:  # too few trials have completed
+        display({"text/plain": str(error)}, raw=True)
+
+
+def show_errors(errors: Errors) -> None:
+    """Display the errors of a run as the output of a cell: the advice, the chart and the tables.
+
+    They are separate outputs because HTML in the same output hides the picture where scripts do not run.
+    """
+    from IPython.display import display
+
+    display({"text/plain": errors.advice}, raw=True)
+    display(errors.chart())
+    for table in errors.tables:
+        display(table)
+
+
 def _follow(sweep: Sweep) -> None:
-    """Prints what its driver tells, a line a trial, until it has ended."""
+    """Print the driver's log, one line per trial, until the sweep has ended."""
     log, offset = sweep.folder.log, sweep.folder.log.stat().st_size if sweep.folder.log.exists() else 0
-    driven = True
-    while driven:
-        driven = sweep.folder.driver() is not None  # asked first: what is read then is all there is
+    running = True
+    while running:
+        running = sweep.folder.driver() is not None  # checked first, so that the last read is complete
         if log.exists():
-            with log.open("rb") as file:
+            with open_file(log) as file:
                 file.seek(offset)
-                new = file.read()
-            whole = new[: new.rfind(b"\n") + 1]
-            offset += len(whole)
-            print(whole.decode(errors="replace"), end="")
-        if driven:
+                data = file.read()
+            lines = data[: data.rfind(b"\n") + 1]
+            offset += len(lines)
+            print(lines.decode(errors="replace"), end="")
+        if running:
             time.sleep(0.2)
 
 
-def show(shown: Run | Runs) -> None:
-    """Displays runs as the output of a cell; what IPython calls for a run at a cell's end."""
+def show(run_or_runs: Run | Runs) -> None:
+    """Display runs as the output of a cell; IPython calls it at the end of a cell."""
     from IPython.display import display
 
-    runs = (shown,) if isinstance(shown, Run) else shown
+    runs = (run_or_runs,) if isinstance(run_or_runs, Run) else run_or_runs
+    if isinstance(run_or_runs, Run) and run_or_runs.request:
+        print(run_or_runs.request)
+        run_or_runs.request = ""
+        return
     live = [run for run in runs if run.status.live]
     if live and has_widgets():
         from lmkit.widgets.monitor import Monitor
@@ -124,10 +184,17 @@ def show(shown: Run | Runs) -> None:
         return
     for run in live:
         try:
-            run.watch(until=("paused",))  # nobody is there who could wake it
-        except RunFailed as error:  # whoever asks for its results is refused; here it is only looked at
+            run.watch(until=("paused",))  # without widgets it cannot be resumed here
+        except RunFailed as error:  # displaying a failed run is not an error
             print(error)
-    from lmkit.widgets.output import static_output
+    from lmkit.widgets.output import run_outputs
 
-    data, metadata = static_output(runs)
-    display(data, metadata=metadata, raw=True)
+    for data, metadata in run_outputs(runs):
+        if any(data.values()):
+            display(data, metadata=metadata, raw=True)
+    if has_widgets():
+        from lmkit.widgets.elements import FormView
+        from lmkit.widgets.trust import run_trust_button
+
+        for button in filter(None, map(run_trust_button, runs)):
+            display(FormView(button.widget, "code of a run"))

@@ -1,4 +1,4 @@
-"""Parts of the configurator: its sections, where data comes from, ready-made models, the code."""
+"""Parts of the configurator: sections, the data source, model presets, the code."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as W
 import traitlets as T
 
-from lmkit.data.store import FOLDER
-from lmkit.experiment import Experiment
-from lmkit.runfolder import runs_root
+from lmkit.data.tables.memory import FOLDER
+from lmkit.experiment.experiment import Experiment
+from lmkit.runfolder.folder import runs_root
 from lmkit.specs.data import BUNDLED, FILES, PYTHON_DOCS, STORED, TEXTS
-from lmkit.specs.models import PRESETS
-from lmkit.widgets import snippets
-from lmkit.widgets.fields import LABEL_WIDTH, Row
+from lmkit.specs.models import PRESETS, preset_of
+from lmkit.widgets import elements as E
+from lmkit.widgets import experiment_code
 from lmkit.widgets.form import Form
+from lmkit.widgets.rows import Row
 
-FILE = "a file …"
-OWN = "own values"
+FILE = "file…"
+CUSTOM = "custom"
 
 
 class Section:
-    """A heading, the fields under it, and what stands beside them. Takes the place of a row for problems of a whole."""
+    """A heading with fields below it and widgets at their side; displays the problems of a part."""
 
-    def __init__(self, title: str, fields: list[W.Widget], beside: list[W.Widget]) -> None:
+    def __init__(self, title: str, fields: list[E.Element], side: list[E.Element]) -> None:
         self.title, self._problem = title, ""
-        self.heading = W.HTML()
-        side = W.VBox(beside)
-        side.add_class("lkc-side")
-        self.widget = W.VBox([W.VBox([self.heading, *fields]), side])
+        self.heading = E.HTML()
+        column = E.Box(side)
+        column.add_class("lkc-side")
+        self.widget = E.Box([E.Box([self.heading, *fields]), column])
         self.widget.add_class("lkc-section")
         self._draw()
 
     @property
     def problem(self) -> str:
-        """What is wrong with the whole of it."""
+        """The problem of the part; empty for none."""
         return self._problem
 
     @problem.setter
@@ -47,37 +47,39 @@ class Section:
         self._draw()
 
     def _draw(self) -> None:
-        wrong = f'<span class="lkc-problem" role="alert">{html.escape(self._problem)}</span>' if self._problem else ""
-        self.heading.value = f'<div class="lkc-title">{html.escape(self.title)}{wrong}</div>'
+        problem = f'<span class="lkc-problem" role="alert">{html.escape(self._problem)}</span>' if self._problem else ""
+        self.heading.value = f'<div class="lkc-title">{html.escape(self.title)}{problem}</div>'
 
 
-class Source(W.VBox):
-    """Where data comes from: a menu of what lies at hand, and a path where it is a file."""
+class Source(E.Box):
+    """The data source: a dropdown of datasets, and a text box for the path of a file."""
 
     value = T.Unicode()
     about = T.Unicode()
 
     def __init__(self, runs: str | Path | None) -> None:
-        self._kept = runs_root(runs) / FOLDER
-        look = {"description_width": LABEL_WIDTH}
-        self.menu = W.Dropdown(description="source", style=look)
-        self.path = W.Combobox(description="file", placeholder="data.csv, .parquet, .npz, .txt or .jsonl", style=look)
+        self._stored = runs_root(runs) / FOLDER
+        self.menu = E.Dropdown(description="source")
+        self.path = E.Combobox(description="file", placeholder="data.csv, .parquet, .npz, .txt or .jsonl")
         super().__init__([self.menu])
-        self._menu("")
-        self.menu.observe(self._chosen, "value")
-        self.path.observe(self._chosen, "value")
+        self._fill_menu("")
+        self.menu.observe(self._select, "value")
+        self.path.observe(self._select, "value")
         self.observe(self._set, "value")
         self.observe(self._explain, "about")
 
-    def _menu(self, also: str) -> None:
-        known = {f"{name} ({b.rows} × {b.signature.features}, {b.task})": name for name, b in BUNDLED.items()}
-        known[f"{PYTHON_DOCS} (a text)"] = PYTHON_DOCS
-        kept = sorted(self._kept.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
-        stored = dict.fromkeys([*([also] if also else []), *(STORED + p.stem for p in kept[:10])])
-        known |= {f"kept beside the runs: {s.removeprefix(STORED)[:8]}": s for s in stored}
-        self.menu.options = [*known.items(), (FILE, FILE)]
+    def _fill_menu(self, also: str) -> None:
+        options = {
+            f"{name} ({dataset.rows} × {dataset.signature.features}, {dataset.task})": name
+            for name, dataset in BUNDLED.items()
+        }
+        options[f"{PYTHON_DOCS} (a text)"] = PYTHON_DOCS
+        stored_files = sorted(self._stored.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
+        stored_sources = dict.fromkeys([*([also] if also else []), *(STORED + p.stem for p in stored_files[:10])])
+        options |= {f"stored with the runs: {source.removeprefix(STORED)[:8]}": source for source in stored_sources}
+        self.menu.options = [*options.items(), (FILE, FILE)]
 
-    def _chosen(self, _: Any = None) -> None:
+    def _select(self, _: Any = None) -> None:
         file = self.menu.value == FILE
         if file and not self.path.options:
             endings = (*FILES, *TEXTS)
@@ -86,12 +88,12 @@ class Source(W.VBox):
         self.value = self.path.value.strip() if file else self.menu.value
 
     def _set(self, change: Any) -> None:
-        """Shows a source that was set."""
+        """Show a source that was assigned."""
         value = change["new"]
         if value == (self.path.value.strip() if self.menu.value == FILE else self.menu.value):
             return
         if value.startswith(STORED) and value not in dict(self.menu.options).values():
-            self._menu(value)
+            self._fill_menu(value)
         if value in dict(self.menu.options).values():
             self.menu.value = value
         else:
@@ -103,82 +105,77 @@ class Source(W.VBox):
 
 
 class Preset:
-    """The menu of ready-made models."""
+    """The dropdown of model presets."""
 
     def __init__(self, form: Form) -> None:
         self.form = form
-        self.menu = form.make(W.Dropdown, description="preset", options=[OWN, *PRESETS])
-        self.row = Row(self.menu, "", "A ready-made shape; every field can be changed afterwards.")
+        self.menu = E.Dropdown([CUSTOM, *PRESETS], description="preset")
+        self.row = Row(self.menu, "", "A predefined model. Every field can be changed afterwards.")
         self.menu.tooltip = self.row.text
-        self.menu.observe(self._chosen, "value")
+        self.menu.observe(self._select, "value")
 
-    def _chosen(self, change: Any) -> None:
-        if change["new"] in PRESETS and change["new"] != self._matching(self.form["model"].get()):
+    def _select(self, change: Any) -> None:
+        if change["new"] in PRESETS and change["new"] != preset_of(self.form["model"].get()):
             with self.form.quiet():
                 self.form["model"].set(PRESETS[change["new"]])
             self.form.changed()
 
-    def _matching(self, model: Mapping[str, Any]) -> str:
-        """The preset that the model is."""
-        for name, preset in PRESETS.items():
-            if all(model.get(k) == v for k, v in preset.items()):
-                return name
-        return OWN
-
     def show(self, model: Mapping[str, Any]) -> None:
-        """Shows which preset the model is."""
-        self.menu.value = self._matching(model)
+        """Select the preset that equals the model."""
+        self.menu.value = preset_of(model) or CUSTOM
 
 
-FORMS: Mapping[str, Callable[[Experiment], str]] = {
-    "Python": snippets.python,
-    "YAML": snippets.as_yaml,
-    "Magic": snippets.magic,
+FORMATS: Mapping[str, Callable[[Experiment], str]] = {
+    "Python": experiment_code.python,
+    "YAML": experiment_code.as_yaml,
+    "Magic": experiment_code.magic,
 }
-"""An experiment as code."""
+"""Format → function that writes an experiment as code."""
 
-PLACES = ("A cell of a notebook", "A file, for lmkit train FILE.yaml", "A cell, after %load_ext lmkit")
+USES = ("Run in a notebook cell", "Save as a file for lmkit train FILE.yaml", "Run in a cell after %load_ext lmkit")
 
 
 class Code:
-    """What the form holds as code, in tabs, to be copied.
+    """Tabs of code with a copy button.
 
     Args:
-        forms: a tab's name → what writes its code.
-        places: where each is used.
-        of: what it is the code of.
+        formats: the name of a tab → the function that writes its code.
+        uses: where each format is used, as tooltips.
+        subject: what the code describes.
     """
 
     def __init__(
         self,
-        forms: Mapping[str, Callable[..., str]] = FORMS,
-        places: Sequence[str] = PLACES,
-        of: str = "experiment",
+        formats: Mapping[str, Callable[..., str]] = FORMATS,
+        uses: Sequence[str] = USES,
+        subject: str = "experiment",
     ) -> None:
-        self.forms, self.of = forms, of
-        self.tabs = W.ToggleButtons(options=list(forms), tooltips=list(places))
-        self.tabs.add_class("lkc-tabs")
-        self.texts = {name: W.HTML() for name in forms}
-        self.stack = W.Stack(list(self.texts.values()), selected_index=0)
-        self.stack.add_class("lkc-stack")
-        W.jslink((self.tabs, "index"), (self.stack, "selected_index"))  # in the browser: no wait for the kernel
-        self.widget = W.VBox([self.tabs, self.stack])
+        self.formats, self.subject = formats, subject
+        self.texts = {name: E.HTML() for name in formats}
+        self.widget = E.Tabs(list(self.texts.values()), titles=tuple(formats), tooltips=tuple(uses))
 
-    def show(self, *what: Any) -> None:
-        """Shows the code of ``what``."""
-        for name, write in self.forms.items():
-            text = write(*what)
+    def show(self, *values: Any, is_current: bool = True) -> None:
+        """Show the code of ``values``.
+
+        Args:
+            values: what the functions of ``formats`` take.
+            is_current: whether this is what the form says; otherwise the code is dimmed and cannot be copied.
+        """
+        note = '<span class="lkc-outdated" role="status">As before the errors in the form</span>'
+        css_class = "" if is_current else ' class="lkc-stale"'
+        for name, write in self.formats.items():
+            copy = f'<button type="button" aria-label="Copy the {name} code" onclick="{_COPY}">Copy</button>'
             self.texts[name].value = (
-                f'<div class="lkc-code"><button type="button" aria-label="Copy the {name} code" onclick="{_COPY}">Copy'
-                f'</button><pre tabindex="0" aria-label="The {self.of} as {name} code">{highlight(text)}</pre></div>'
+                f'<div class="lkc-code">{copy if is_current else note}<pre{css_class} tabindex="0" '
+                f'aria-label="The {self.subject} as {name} code">{highlight(write(*values))}</pre></div>'
             )
 
 
-# Selecting and copying works where navigator.clipboard does not, as in a page that is not served over https.
+# navigator.clipboard needs https; selecting and copying works on any page.
 _COPY = (
-    "const text = this.nextElementSibling, range = document.createRange(), chosen = getSelection();"
-    "range.selectNodeContents(text); chosen.removeAllRanges(); chosen.addRange(range);"
-    "document.execCommand('copy'); chosen.removeAllRanges();"
+    "const text = this.nextElementSibling, range = document.createRange(), selection = getSelection();"
+    "range.selectNodeContents(text); selection.removeAllRanges(); selection.addRange(range);"
+    "document.execCommand('copy'); selection.removeAllRanges();"
     "this.textContent = 'Copied'; setTimeout(() => this.textContent = 'Copy', 1500)"
 )
 
@@ -189,10 +186,10 @@ _TOKENS = re.compile(
 
 
 def highlight(text: str) -> str:
-    """Python or YAML with its words, texts and numbers marked."""
+    """Return Python or YAML as HTML with keywords, strings, numbers and comments marked."""
     marked, end = [], 0
-    for found in _TOKENS.finditer(text):
-        marked.append(html.escape(text[end : found.start()], quote=False))
-        marked.append(f'<span class="{found.lastgroup}">{html.escape(found[0], quote=False)}</span>')
-        end = found.end()
+    for match in _TOKENS.finditer(text):
+        marked.append(html.escape(text[end : match.start()], quote=False))
+        marked.append(f'<span class="{match.lastgroup}">{html.escape(match[0], quote=False)}</span>')
+        end = match.end()
     return "".join([*marked, html.escape(text[end:], quote=False)])

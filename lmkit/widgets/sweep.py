@@ -1,11 +1,11 @@
-"""The live sweep: a table of trials and charts that fill while it goes on, and a button that ends it.
+"""The live sweep: a table of trials and charts that update while it runs, and buttons to cancel and resume.
 
-    sweep's folder ──> LiveSweep ──(what changed)──> sweep.js ──> plotly
+    sweep's folder ──> LiveSweep ──(changes)──> sweep.js ──> plotly
                            ▲                            │
-                           └──────────── cancel ────────┘
+                           └──────── cancel, resume ────┘
 
-Once it has ended its output is replaced by the table without scripts, and the charts as figures and pictures, which a
-saved notebook shows anywhere. Somebody who uses it by then keeps it until it is closed.
+When the sweep has ended, the table without scripts and the charts as figures and pictures replace the output, which a
+saved notebook shows everywhere. A widget that is in use stays until it is closed.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ import anywidget
 import traitlets
 
 from lmkit import charts
+from lmkit.display.table import FormattedNumber
+from lmkit.display.units import estimate_remaining, format_duration
 from lmkit.errors import LmkitError
-from lmkit.progress import seconds_left, time_text
-from lmkit.run import Run
-from lmkit.runfolder import RunFolder
-from lmkit.sweeping.folder import Trial, TrialFolder
+from lmkit.run.run import Run
+from lmkit.runfolder.folder import RunFolder
+from lmkit.sweeping.folder import TrialFolder
+from lmkit.sweeping.records import FINISHED, Trial
+from lmkit.sweeping.start import is_resumable, resume
 from lmkit.sweeping.sweep import Sweep
-from lmkit.table import Written
-from lmkit.widgets.live import Live, Output, cell
-from lmkit.widgets.mirroring import TRACKERS, mirror_aside
-from lmkit.widgets.monitor import watcher
-from lmkit.widgets.output import SWEEP_CHARTS, sweep_outputs
+from lmkit.widgets.live_table import Live, cell
+from lmkit.widgets.output import SWEEP_CHARTS, Output, sweep_outputs
 from lmkit.widgets.style import css, script
+from lmkit.widgets.tracking import TRACKERS, start_logging
+from lmkit.widgets.watcher import watcher
 
-LOOK_SECONDS = 0.7
-"""How often the folder is looked at, at most."""
+POLL_SECONDS = 0.7
+"""Minimum seconds between two polls of the folder."""
 
-PATIENCE, LONGEST = 10, 15.0
-"""Looking, and drawing, may take one part in so many of the kernel's time; but nothing waits longer, in seconds."""
+DUTY_FACTOR, MAX_WAIT = 10, 15.0
+"""Polling and drawing take at most one part in ``DUTY_FACTOR`` of the time, but wait at most ``MAX_WAIT`` seconds."""
 
 
 class SweepView(anywidget.AnyWidget):
-    """The page's side."""
+    """The widget of a live sweep."""
 
     _esm = script("live", "sweep")
     _css = css("live", "sweep")
@@ -54,22 +56,22 @@ class SweepView(anywidget.AnyWidget):
 
 
 class LiveSweep(Live):
-    """A sweep watched and steered from a notebook; what ``lk.sweep(...)`` and ``lk.attach_sweep(...)`` show.
+    """A live sweep in a notebook; the display of ``lk.sweep(...)`` and ``lk.attach_sweep(...)``.
 
     Args:
-        sweep: what to show.
-        stay: whether it stays when all trials have ended, until it is closed in the page.
+        sweep: the sweep to display.
+        stay: keep the widget after the end, until it is closed in the page.
 
     Attributes:
-        widget: the widget, to be put into another one.
-        done: whether there is nothing more to look for.
+        widget: the widget, for use in other widgets.
+        done: whether no more updates follow.
     """
 
-    places = 1 + len(SWEEP_CHARTS)
-    asked = (*Live.asked, "cancel", "mirror")
+    n_outputs = 1 + len(SWEEP_CHARTS)
+    messages = (*Live.messages, "cancel", "resume", "mirror")
 
     def __init__(self, sweep: Sweep, *, stay: bool = False) -> None:
-        self.sweep = _Remembering(sweep.folder)
+        self.sweep = _CachingSweep(sweep.folder)
         self.done = False
         self._next = 0.0
         self._drawn: tuple[Any, dict[str, Any]] = (None, {})
@@ -77,138 +79,148 @@ class LiveSweep(Live):
         super().__init__(SweepView(title=sweep.name), stay=stay)
         watcher.add(self)
 
-    # -- what the page is told --------------------------------------------------------------------
+    # -- kernel to page ---------------------------------------------------------------------------
 
-    def look(self) -> bool:
-        """Tells the page what is new, and ends as a static output once nobody drives it any more."""
+    def poll(self) -> bool:
+        """Send changes to the page; replace the widget once the sweep has ended."""
         began = time.monotonic()
-        running = self.running()  # asked first: what is told then is all there will be
+        running = self.running()  # checked first, so that the last update is complete
         if began < self._next and running:
             return False
         with self._lock:
-            self._tell()
+            self._send_changes()
             if not running:
                 self.done = True
-                if not self.used:
+                if not self.keep:
                     self.close()
-        self._next = began + max(LOOK_SECONDS, min(LONGEST, PATIENCE * (time.monotonic() - began)))
+        self._next = began + max(POLL_SECONDS, min(MAX_WAIT, DUTY_FACTOR * (time.monotonic() - began)))
         return False
 
-    def news(self) -> dict[str, Any]:
-        """How it goes, the table and the charts."""
+    def state(self) -> dict[str, Any]:
+        """Progress, table and charts."""
         trials = self.sweep.trials
-        return {**told(self.sweep, trials), "charts": self._charts(trials)}
+        return {**sweep_state(self.sweep, trials), "charts": self._charts(trials)}
 
     def outputs(self) -> list[Output]:
         """The table, and each chart."""
         return sweep_outputs(self.sweep)
 
     def running(self) -> bool:
-        """Whether anybody drives it."""
+        """Whether the sweep is running."""
         return self.sweep.folder.driver() is not None
 
     def _charts(self, trials: Sequence[Trial]) -> dict[str, Any]:
-        """The charts as plotly's figures; drawn again once more trials have ended, and enough time has passed."""
+        """The charts as plotly figures; redrawn when more trials have finished and enough time has passed."""
         key = tuple(t.number for t in trials if t.done)
         began = time.monotonic()
         if key == self._drawn[0] or (began < self._draw_after and self.running()):
             return self._drawn[1]
         figures: dict[str, Any] = {}
         for name in SWEEP_CHARTS:
-            with suppress(LmkitError):  # too few trials for it yet
+            with suppress(LmkitError):  # too few trials
                 figures[name] = json.loads(getattr(charts, name)(self.sweep).figure.to_json())
         self._drawn = key, figures
-        self._draw_after = began + min(LONGEST, PATIENCE * (time.monotonic() - began))
+        self._draw_after = began + min(MAX_WAIT, DUTY_FACTOR * (time.monotonic() - began))
         return figures
 
-    # -- what the page asks -----------------------------------------------------------------------
+    # -- page to kernel ---------------------------------------------------------------------------
 
     def _on_cancel(self, _: Mapping[str, Any]) -> None:
-        self.used = True  # whoever cancels may want to see where it stands
+        self.keep = True  # keep the widget after a cancel
         self.sweep.stop()
 
+    def _on_resume(self, _: Mapping[str, Any]) -> None:
+        self._run_in_background(self._resume)
+
+    def _resume(self) -> None:
+        resume(self.sweep.folder)
+        self._next, self.done = 0.0, False
+        watcher.add(self)
+
     def _on_mirror(self, message: Mapping[str, Any]) -> None:
-        mirror_aside([self.sweep], message["to"], self._say)
+        start_logging([self.sweep], message["to"], self._show_message)
 
     def __repr__(self) -> str:
         return repr(self.sweep)
 
 
-class _Remembering(Sweep):
-    """A sweep that reads those trials once that ended as they should: they never change."""
+class _CachingSweep(Sweep):
+    """A sweep that reads successfully finished trials only once."""
 
     def __init__(self, folder: Any) -> None:
         super().__init__(folder)
-        self._known: dict[Path, Trial] = {}
+        self._finished: dict[Path, Trial] = {}
 
     @property
     def trials(self) -> list[Trial]:
-        """Its trials, as they were begun."""
-        driven = self.folder.driver() is not None
-        found = []
-        for each in self.folder.trial_folders():
-            trial = self._known.get(each.path) or TrialFolder(each.path).read(driven)
+        """Its trials, in order of their start."""
+        running = self.folder.driver() is not None
+        trials = []
+        for folder in self.folder.trial_folders():
+            trial = self._finished.get(folder.path) or TrialFolder(folder.path).read(running)
             if trial.good:
-                self._known[each.path] = trial
-            found.append(trial)
-        return found
+                self._finished[folder.path] = trial
+            trials.append(trial)
+        return trials
 
 
-def told(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
-    """A sweep as plain values: how it goes, and its table."""
-    varied = [*sweep.spec["grid"], *sweep.spec["search"]]
+def sweep_state(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
+    """A sweep as plain values: its progress and its table."""
+    parameters = list(sweep.space.domains)
     names = [o.name for o in sweep.objectives if o.name != "seconds"]
     best = sweep.leader(trials)
-    state = sweep._state(trials)
+    state = sweep.state_of(trials)
     return {
         "status": {
             "state": state,
             "done": sum(t.done for t in trials),
-            "total": max(sweep.wanted, len(trials)),
-            "doing": _counted(trials),
-            "left": _left(trials, sweep) if state == "running" else None,
-            "best": "" if best is None else _best_words(sweep, best),
+            "total": max(sweep.trial_count, len(trials)),
+            "activity": _count_states(trials),
+            "seconds_left": _seconds_left(trials, sweep) if state == "running" else None,
+            "best": "" if best is None else _describe_best(sweep, best),
+            "resumable": state == "interrupted" and is_resumable(sweep.folder),
         },
-        "columns": ["trial", "state", *(v.rpartition(".")[2] for v in varied), *names, "time", "run"],
-        "rows": [_row(t, varied, names, best) for t in trials],
+        "columns": ["trial", "state", *(v.rpartition(".")[2] for v in parameters), *names, "time", "run"],
+        "rows": [_row(t, parameters, names, best) for t in trials],
     }
 
 
-def _row(trial: Trial, varied: Sequence[str], names: Sequence[str], best: Trial | None) -> dict[str, Any]:
-    state, values, seconds = trial.state, trial.values, trial.seconds
+def _row(trial: Trial, parameters: Sequence[str], names: Sequence[str], best: Trial | None) -> dict[str, Any]:
+    state: str = trial.state
+    values, seconds = trial.values, trial.seconds
     if state == "running" and trial.run:
-        state, values, seconds = _so_far(trial)
+        state, values, seconds = _progress(trial)
     return {
         "name": str(trial.number),
         "state": trial.state,
         "best": best is not None and trial.number == best.number,
-        "error": trial.error,
+        "error": "" if trial.state == "interrupted" else trial.error,  # that was asked for
         "run": trial.run.name if trial.run else "",
         "notebook": str(trial.notebook or ""),
-        "given": {name: str(trial.parameters.get(name)) for name in varied},
+        "parameters": {name: str(trial.parameters.get(name)) for name in parameters},
         "cells": [
             cell(trial.number),
             cell(state),
-            *(cell(_plain(trial.parameters.get(name))) for name in varied),
+            *(cell(_plain(trial.parameters.get(name))) for name in parameters),
             *(cell(_finite(values.get(name))) for name in names),
-            cell(Written(seconds, time_text(seconds)) if seconds else None),
+            cell(FormattedNumber(seconds, format_duration(seconds)) if seconds else None),
             cell(trial.run.name.rsplit("-", 1)[-1] if trial.run else None),
         ],
     }
 
 
-def _so_far(trial: Trial) -> tuple[str, dict[str, Any], float]:
-    """Where a trial that runs stands: in words, its last numbers, its seconds."""
+def _progress(trial: Trial) -> tuple[str, dict[str, Any], float]:
+    """The progress of a running trial as text, its last metrics, its seconds."""
     assert trial.run is not None
     try:
         run = Run(RunFolder(trial.run))
         status, history = run.status, run.history
-    except (LmkitError, OSError):  # it is only just being made
+    except (LmkitError, OSError):  # the run folder is being created
         return trial.state, {}, trial.seconds
     values = dict(history.iloc[-1]) if len(history) else {}
-    words = f"epoch {status.epoch} of {status.epochs}" if status.epochs and status.live else trial.state
+    text = f"epoch {status.epoch} of {status.epochs}" if status.epochs and status.live else trial.state
     return (
-        words,
+        text,
         {str(k): float(v) for k, v in values.items() if isinstance(v, int | float)},
         trial.seconds + status.seconds,
     )
@@ -221,22 +233,22 @@ def _plain(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """A number as such, or as a text where the page could not be told it."""
+    """A number, or text for a number that JSON does not have."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else _plain(value)
 
 
-def _counted(trials: Sequence[Trial]) -> str:
-    counts = {s: sum(t.state == s for t in trials) for s in ("running", "completed", "pruned", "failed", "interrupted")}
+def _count_states(trials: Sequence[Trial]) -> str:
+    counts = {s: sum(t.state == s for t in trials) for s in ("running", *FINISHED, "interrupted")}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n)
 
 
-def _left(trials: Sequence[Trial], sweep: Sweep) -> float | None:
-    """Seconds until its end, as trials have taken so far."""
-    took = [t.seconds for t in trials if t.done]
-    left = seconds_left(took, max(0, sweep.wanted - len(took)), sweep.folder.settings.get("workers") or 1)
-    return left and round(left, 1)
+def _seconds_left(trials: Sequence[Trial], sweep: Sweep) -> float | None:
+    """Seconds until the end, from the durations of the finished trials."""
+    durations = [t.seconds for t in trials if t.done]
+    seconds = estimate_remaining(durations, max(0, sweep.trial_count - len(durations)), sweep.folder.settings.workers)
+    return seconds and round(seconds, 1)
 
 
-def _best_words(sweep: Sweep, best: Trial) -> str:
+def _describe_best(sweep: Sweep, best: Trial) -> str:
     values = ", ".join(f"{o.name} {best.values[o.name]:.4g}" for o in sweep.objectives if o.name in best.values)
     return f"best: trial {best.number}, {values}"

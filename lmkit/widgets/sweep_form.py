@@ -1,6 +1,6 @@
-"""The part of the configurator that makes a sweep of its experiment: which fields vary, and how they are gone through.
+"""The part of the configurator that sets up a sweep: the parameters to vary, and how to search them.
 
-rows (path, values) + settings ──> checked as lk.sweep does ──> what it makes, in words and as code
+rows (path, values) + settings ──> validated as by lk.sweep ──> summary and code
                                                           └──> Sweep
 """
 
@@ -9,198 +9,212 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-import ipywidgets as W
-
-from lmkit.batch.templates import full_path
 from lmkit.errors import LmkitError
-from lmkit.experiment import Experiment, paths
-from lmkit.placeholders import escape
-from lmkit.sweeping.beginning import set_course
-from lmkit.sweeping.methods import METHODS
-from lmkit.sweeping.pruning import RULES
-from lmkit.sweeping.setting import experiment_of, refuse_twice, setting
-from lmkit.sweeping.space import Choice, Space, checked, read_space
-from lmkit.widgets import snippets
-from lmkit.widgets.fields import Fold, set_class
-from lmkit.widgets.form import Form, Hint, split_problem
-from lmkit.widgets.later import Later
+from lmkit.experiment.experiment import Experiment
+from lmkit.experiment.paths import paths
+from lmkit.experiment.placeholders import escape
+from lmkit.experiment.schema import full_path
+from lmkit.sweeping.pruners import PRUNERS
+from lmkit.sweeping.samplers import METHODS
+from lmkit.sweeping.search_space import Choice, Space, check_space, read_space
+from lmkit.sweeping.start import plan_search
+from lmkit.sweeping.target import resolve_target
+from lmkit.widgets import elements as E
+from lmkit.widgets import experiment_code
+from lmkit.widgets.debounce import Debounced
+from lmkit.widgets.fields import Hint
+from lmkit.widgets.form import Form, split_problem
 from lmkit.widgets.parts import Code, Section
-
-if TYPE_CHECKING:
-    from lmkit.widgets.configurator import Configurator
+from lmkit.widgets.rows import Fold, set_class
 
 GRID, SEARCH = "grid", "search"
-WAYS = {"each of": GRID, "drawn from": SEARCH}
-"""What becomes of the values of a row."""
+MODES = {"grid": GRID, "search (sampled)": SEARCH}
+"""Label → how the values of a row are used."""
 
-WAIT = 0.25
-"""Seconds without a keystroke after which the sweep is checked."""
+DEBOUNCE_SECONDS = 0.25
+"""Seconds after the last keystroke until the sweep is checked."""
 
 
-def _maybe(kind: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _optional(kind: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {"anyOf": [kind, {"type": "null"}], "default": None, "description": text}
 
 
 SETTINGS: Mapping[str, Any] = {
     "properties": {
-        "trials": _maybe({"type": "integer"}, "How many; where there is a grid alone, as many as it has combinations."),
+        "trials": _optional({"type": "integer"}, "Number of trials. For a grid without a search: all combinations."),
         "objective": {
             "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}],
             "default": None,
-            "description": "What to compare trials by, such as val_accuracy, or several; maximize f1 says which way.",
+            "description": "Metrics to optimize, such as val_accuracy. Write maximize f1 to set the direction.",
         },
-        "method": _maybe({"enum": list(METHODS)}, "How parameters are chosen."),
-        "prune": _maybe({"enum": list(RULES)}, "Gives up weak trials before their end."),
-        "workers": _maybe({"type": "integer"}, "Trials at a time; each has an equal share of the cores."),
-        "name": _maybe({"type": "string"}, "Of the sweep's folder; the same sweep again goes on with it."),
-        "seed": {"type": "integer", "default": 0, "description": "Decides what is drawn."},
-        "engine": {"type": "string", "default": "threads", "description": "threads, or a cluster's address."},
-        "time_limit": _maybe({"type": "number"}, "Ends a trial after so long."),
-        "retry_failed": {"type": "boolean", "default": False, "description": "Tries those again that failed for good."},
+        "method": _optional({"enum": list(METHODS)}, "The search method."),
+        "prune": _optional({"enum": list(PRUNERS)}, "Stop weak trials early."),
+        "workers": _optional({"type": "integer"}, "Number of parallel trials. Each gets an equal share of the cores."),
+        "name": _optional(
+            {"type": "string"}, "The name of the sweep's folder. Start the same sweep again to continue it."
+        ),
+        "seed": {"type": "integer", "default": 0, "description": "Random seed of the search."},
+        "engine": {
+            "type": "string",
+            "default": "threads",
+            "description": "threads, or the address of a cluster (dask://…, ray://…).",
+        },
+        "time_limit": _optional({"type": "number"}, "Stop a trial after this time."),
+        "retry_failed": {"type": "boolean", "default": False, "description": "Retry trials that failed permanently."},
     }
 }
-"""The arguments of ``lk.sweep`` that say how, as a form is made of them."""
+"""The schema of the settings of ``lk.sweep``, for a form."""
 
 HINTS = {
     "objective": Hint(empty="val_loss", rare=False),
     "trials": Hint(empty="all combinations", rare=False),
-    "method": Hint(empty="as suits", rare=False),
+    "method": Hint(empty="automatic", rare=False),
     "prune": Hint(rare=False),
-    "workers": Hint(unit="at a time", empty="as fit", rare=False),
-    "name": Hint(label="sweep name", empty="by time", rare=False),
-    "seed": Hint(label="drawing seed", rare=True),
+    "workers": Hint(unit="parallel trials", empty="automatic", rare=False),
+    "name": Hint(label="sweep name", empty="automatic", rare=False),
+    "seed": Hint(label="search seed", rare=True),
     "engine": Hint(rare=True),
-    "time_limit": Hint(unit="seconds a trial", rare=True),
+    "time_limit": Hint(unit="seconds per trial", rare=True),
     "retry_failed": Hint(rare=True),
 }
 
 
-class Varied:
-    """A field that varies: its path, what becomes of its values, and they, as on the command line."""
+class Owner(Protocol):
+    """The part of the configurator that the sweep's form uses."""
+
+    experiment: Any
+    problems: Any
+
+    def sweep(self) -> Any:
+        """Start the sweep."""
+
+
+class ParameterRow:
+    """A parameter of the sweep: its path, how its values are used, and its values as on the command line."""
 
     def __init__(self, form: SweepForm) -> None:
-        self.path = W.Combobox(placeholder="a field, such as lr", tooltip="The field that varies")
-        self.way = W.Dropdown(options=WAYS, tooltip="Whether each value is tried, or some are drawn")
-        self.values = W.Text(placeholder="0.1,0.01 or 1e-4..1e-1:log", tooltip="Its values, or a range of them")
-        self.note = W.HTML()
-        line = W.HBox([self.path, self.way, self.values])
-        self.widget = W.VBox([line, self.note])
+        self.path = E.Combobox(placeholder="a field, e.g. lr", tooltip="The field to vary")
+        self.mode = E.Dropdown(list(MODES.items()), tooltip="Try all values (grid), or sample from them (search)")
+        self.values = E.Text(placeholder="0.1,0.01 or 1e-4..1e-1:log", tooltip="Values, or a range of values")
+        self.note = E.HTML()
+        line = E.Row([self.path, self.mode, self.values])
+        self.widget = E.Box([line, self.note])
         line.add_class("lkc-line")
         self.widget.add_class("lkc-varied")
-        self.values.observe(self._ranged, "value")
-        for control in (self.path, self.way, self.values):
+        self.values.observe(self._select_mode, "value")
+        for control in (self.path, self.mode, self.values):
             control.observe(form.changed, "value")
 
-    def _ranged(self, change: Any) -> None:
-        """A range is drawn from; a list is taken whole, unless somebody says otherwise."""
-        ranged = [".." in str(text) for text in (change["old"], change["new"])]
-        if ranged[0] != ranged[1]:
-            self.way.value = SEARCH if ranged[1] else GRID
+    def _select_mode(self, change: Any) -> None:
+        """Select search for a range and grid for a list, unless the user selects otherwise."""
+        is_range = [".." in str(text) for text in (change["old"], change["new"])]
+        if is_range[0] != is_range[1]:
+            self.mode.value = SEARCH if is_range[1] else GRID
 
     @property
     def name(self) -> str:
-        """Its path, as it was typed."""
+        """The path as typed."""
         return str(self.path.value).strip()
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is typed in it."""
+        """Whether path and values are empty."""
         return not self.name and not self.values.value.strip()
 
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Shows a sentence under it."""
-        set_class(self.widget, "lkc-bad", wrong)
-        role = ' class="lkc-problem" role="alert"' if wrong else ' class="lkc-soft"'
+    def show_note(self, text: str, is_error: bool = False) -> None:
+        """Show a note below the row."""
+        set_class(self.widget, "lkc-bad", is_error)
+        role = ' class="lkc-problem" role="alert"' if is_error else ' class="lkc-soft"'
         self.note.value = f"<span{role}>{html.escape(text)}</span>"
 
 
 class SweepForm:
-    """Rows of fields that vary, and settings; made when it is opened first.
+    """Rows of parameters, and settings; created when first opened.
 
     Attributes:
-        rows: the fields that vary; the last is always empty.
-        arguments: what ``lk.sweep`` is called with, besides the experiment; None while something is wrong.
-        problem: what is wrong, in a sentence.
+        rows: the parameters of the sweep; the last is always empty.
+        arguments: the arguments of ``lk.sweep`` other than the experiment; None while invalid.
+        problem: the validation error; empty for none.
     """
 
-    def __init__(self, owner: Configurator) -> None:
+    def __init__(self, owner: Owner) -> None:
         self.owner = owner
-        self.rows: list[Varied] = []
+        self.rows: list[ParameterRow] = []
         self.arguments: dict[str, Any] | None = None
         self.problem = ""
-        self._later = Later(self.check, WAIT)
-        self.button = W.Button(description="Sweep", tooltip="Start a sweep: a run for each set of values")
+        self._check_later = Debounced(self.check, DEBOUNCE_SECONDS)
+        self.button = E.Button(description="Sweep", tooltip="Start a sweep: one run per set of values")
         self.button.add_class("lkc-train")
         self.button.on_click(lambda _: self.owner.sweep())
-        self.status = W.HTML()
+        self.status = E.HTML()
         self.status.add_class("lkc-status")
-        self.code = Code({"Python": python, "Magic": magic, "Command": command}, PLACES, "sweep")
-        self.code.widget.add_class("lkc-hidden")
-        self.lines = W.VBox()
-        self.fold = Fold(["vary fields over many trials"], [])
+        self.code = Code({"Python": python, "Magic": magic, "Command": command}, USES, "sweep")
+        self.code.widget.visible = False
+        self.lines = E.Box()
+        self.fold = Fold([], "Set up a sweep", "Hide the sweep")
         self.fold.button.observe(self._opened, "value")
         self.widget = Section("Sweep", self.fold.widgets, [self.code.widget]).widget
 
     def _opened(self, _: Any) -> None:
         if not self.rows:
             self.form = Form(SETTINGS, hints=HINTS, changed=self.changed)
-            foot = W.HBox([self.button, self.status])
+            foot = E.Row([self.button, self.status])
             foot.add_class("lkc-foot")
             self.fold.box.children = [self.lines, *self.form.root.widgets, foot]
-            self._grow()
-        set_class(self.code.widget, "lkc-hidden", not self.fold.open)
+            self._append_empty_row()
+        self.code.widget.visible = self.fold.is_open
         self.check()
 
-    def _grow(self) -> None:
-        """Sees to it that the last row is an empty one."""
+    def _append_empty_row(self) -> None:
+        """Append an empty row unless the last one is empty."""
         if not self.rows or not self.rows[-1].empty:
-            self.rows.append(Varied(self))
+            self.rows.append(ParameterRow(self))
             self.lines.children = [row.widget for row in self.rows]
 
     def changed(self, _: Any = None) -> None:
-        """Somebody typed, here or in the experiment's form."""
+        """Handle a change here or in the experiment's form."""
         if self.rows:
-            self._grow()
-            self._later()
+            self._append_empty_row()
+            self._check_later()
 
     def check(self) -> None:
-        """Says at each row what is wrong with it, and of the whole what it makes."""
+        """Validate the sweep: show problems at their rows, and a summary next to the button."""
         settings = {name: value for name, value in self.form.value.items() if value not in (SETTING_DEFAULTS[name], [])}
-        used = [row for row in self.rows if not row.empty]
+        rows = [row for row in self.rows if not row.empty]
         self.arguments, self.problem = None, ""
         experiment = self.owner.experiment
-        known, now = list(paths(experiment)), experiment.settings()
+        field_paths, current = list(paths(experiment)), experiment.settings()
         for row in self.rows:
-            row.path.options = known
-        refused = _refused(experiment, used)
+            row.path.options = field_paths
+        row_problems = _row_problems(experiment, rows)
         for row in self.rows:
-            if row in refused:
-                row.say(refused[row], wrong=True)
+            if row in row_problems:
+                row.show_note(row_problems[row], is_error=True)
             else:
-                holds = now.get(full_path(row.name), "")
-                row.say("" if row.empty else f"now {holds}" if holds != "" else "")
-        told = ""
+                value = current.get(full_path(row.name), "")
+                row.show_note(f"current value: {value}" if value != "" and not row.empty else "")
+        message = ""
         try:
-            if refused:
-                raise LmkitError(next(iter(refused.values())))
+            if row_problems:
+                raise LmkitError(next(iter(row_problems.values())))
             if self.owner.problems:
                 raise LmkitError(self.owner.problems[0])
-            told = _made(experiment, used, settings)
-            self.arguments = {**_space(used), **settings}
-            self.form.tell(())
+            message = _describe_sweep(experiment, rows, settings)
+            self.arguments = {**_space_arguments(rows), **settings}
+            self.form.show_problems(())
         except LmkitError as error:
             self.problem = str(error)
-            homeless = self.form.tell([] if refused else [self.problem])
-            told = self.problem if homeless or refused else split_problem(self.problem)[1]
+            unplaced = self.form.show_problems([] if row_problems else [self.problem])
+            message = self.problem if unplaced or row_problems else split_problem(self.problem)[1]
         self.button.disabled = bool(self.problem)
-        self.say(told, bool(self.problem) and bool(used))
-        self.code.show(experiment, self.arguments or _space(used))
+        self.show_message(message, bool(self.problem) and bool(rows))
+        self.code.show(experiment, self.arguments or _space_arguments(rows), is_current=not self.problem)
 
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Shows a sentence beside the button."""
-        kind = "lkc-problem" if wrong else "lkc-soft"
+    def show_message(self, text: str, is_error: bool = False) -> None:
+        """Show a message next to the button."""
+        kind = "lkc-problem" if is_error else "lkc-soft"
         self.status.value = f'<span class="{kind}" role="status">{html.escape(text)}</span>'
 
 
@@ -210,110 +224,120 @@ SETTING_DEFAULTS = {name: schema["default"] for name, schema in SETTINGS["proper
 # -- checking -------------------------------------------------------------------------------------
 
 
-def _space(rows: Sequence[Varied]) -> dict[str, dict[str, str]]:
-    found = {way: {r.name: r.values.value.strip() for r in rows if r.way.value == way} for way in (GRID, SEARCH)}
-    return {way: values for way, values in found.items() if values}
+def _space_arguments(rows: Sequence[ParameterRow]) -> dict[str, dict[str, str]]:
+    arguments = {
+        mode: {r.name: r.values.value.strip() for r in rows if r.mode.value == mode} for mode in (GRID, SEARCH)
+    }
+    return {mode: values for mode, values in arguments.items() if values}
 
 
-def _checked(experiment: Experiment, rows: Sequence[Varied]) -> Space:
-    """What the rows make; refused as ``lk.sweep`` would."""
-    template, common = setting(experiment, None, None)
+def _checked_space(experiment: Experiment, rows: Sequence[ParameterRow]) -> Space:
+    """Return the search space of the rows, validated as by ``lk.sweep``."""
+    target = resolve_target(experiment, None, None)
     if not rows:
-        raise LmkitError("Say which field varies, and its values.")
-    given = _space(rows)
-    space = read_space(given.get(GRID), given.get(SEARCH))
-    refuse_twice(common, [*space.grid, *space.search])
-    return checked(space, lambda varied: experiment_of(template, common, varied))
+        raise LmkitError("Enter a field to vary and its values.")
+    arguments = _space_arguments(rows)
+    space = read_space(arguments.get(GRID), arguments.get(SEARCH))
+    target.check_overlap(list(space.domains))
+    return check_space(space, target.experiment)
 
 
-def _refused(experiment: Experiment, rows: Sequence[Varied]) -> dict[Varied, str]:
-    """What is wrong with each row, beside those that are right."""
-    found: dict[Varied, str] = {}
-    right: list[Varied] = []
+def _row_problems(experiment: Experiment, rows: Sequence[ParameterRow]) -> dict[ParameterRow, str]:
+    """Return the problem of each invalid row."""
+    problems: dict[ParameterRow, str] = {}
+    valid: list[ParameterRow] = []
     if not rows:
-        return found
+        return problems
     for row in rows:
         if not row.name or not row.values.value.strip():
-            found[row] = "expected its values, such as 0.1,0.01" if row.name else "expected the field that varies"
-        elif row.name in {r.name for r in right}:
-            found[row] = f"{row.name} varies already; give all its values in one row"
+            problems[row] = "enter its values, e.g. 0.1,0.01" if row.name else "enter the field to vary"
+        elif row.name in {r.name for r in valid}:
+            problems[row] = f"{row.name} is already in use; enter all its values in one row"
         else:
-            right.append(row)
-    while right:
+            valid.append(row)
+    while valid:
         try:
-            _checked(experiment, right)
-            return found
+            _checked_space(experiment, valid)
+            return problems
         except LmkitError as error:
-            wrong = next((r for i, r in enumerate(right) if not _can_be(experiment, right[: i + 1])), right[-1])
-            found[wrong] = re.sub(r"^(grid|search) [^:]*: (?=\S)", "", str(error))
-            right.remove(wrong)
-    return found
+            first_invalid = next(
+                (r for i, r in enumerate(valid) if not _is_valid(experiment, valid[: i + 1])), valid[-1]
+            )
+            problems[first_invalid] = re.sub(r"^(grid|search) [^:]*: (?=\S)", "", str(error))
+            valid.remove(first_invalid)
+    return problems
 
 
-def _can_be(experiment: Experiment, rows: Sequence[Varied]) -> bool:
+def _is_valid(experiment: Experiment, rows: Sequence[ParameterRow]) -> bool:
     try:
-        _checked(experiment, rows)
+        _checked_space(experiment, rows)
     except LmkitError:
         return False
     return True
 
 
-def _made(experiment: Experiment, rows: Sequence[Varied], settings: Mapping[str, Any]) -> str:
-    """What comes of it, in words.
+def _describe_sweep(experiment: Experiment, rows: Sequence[ParameterRow], settings: Mapping[str, Any]) -> str:
+    """Describe the number of trials, the method and the objectives.
 
     Raises:
-        LmkitError: it cannot be.
+        LmkitError: the sweep is invalid.
     """
-    space = _checked(experiment, rows)
-    how = {name: settings.get(name) for name in ("trials", "method", "objective", "prune")}
-    course, trials = set_course(space, experiment, **how), settings.get("trials")
+    space = _checked_space(experiment, rows)
+    search = {name: settings.get(name) for name in ("trials", "method", "objective", "prune")}
+    plan, trials = plan_search(space, experiment, **search), settings.get("trials")
     sizes = " × ".join(str(len(c.values)) for c in space.grid.values())
-    aim = f", to {' and '.join(map(str, course.objectives))}."
+    objectives = f", to {' and '.join(map(str, plan.objectives))}."
     if not space.search and trials is None:
-        made = f"{sizes} = {space.combinations}" if len(space.grid) > 1 else sizes
-        return f"{made} trial{'s'[: space.combinations != 1]}{aim}"
-    gone = f", through {sizes} combinations" if sizes else ""
-    return f"{trials} trial{'s'[: trials != 1]}{gone}, by {course.method}{aim}"
+        size = f"{sizes} = {space.combinations}" if len(space.grid) > 1 else sizes
+        return f"{size} trial{'s'[: space.combinations != 1]}{objectives}"
+    combinations = f", through {sizes} combinations" if sizes else ""
+    return f"{trials} trial{'s'[: trials != 1]}{combinations}, method {plan.method}{objectives}"
 
 
 # -- as code --------------------------------------------------------------------------------------
 
 FILE = "experiment.yaml"
-PLACES = ("A cell of a notebook", "A cell, after %load_ext lmkit and the experiment's Save", "A terminal, after Save")
+USES = (
+    "Run in a notebook cell",
+    "Save the experiment, then run in a cell after %load_ext lmkit",
+    "Save the experiment, then run in a terminal",
+)
 
 
 def python(experiment: Experiment, arguments: Mapping[str, Any]) -> str:
-    """The cell that begins the sweep."""
-    made = snippets.python(experiment).rpartition("\nrun = ")[0]
-    lines = (f"    {n}={snippets._literal(_plain(v), 4, len(n) + 2)},\n" for n, v in arguments.items())
-    return f"{made}\nsweep = lk.sweep(\n    experiment,\n{''.join(lines)})\nsweep"
+    """Return the cell that starts the sweep."""
+    experiment_cell = experiment_code.python(experiment).rpartition("\nrun = ")[0]
+    lines = (
+        f"    {n}={experiment_code.python_literal(_parsed_values(v), 4, len(n) + 2)},\n" for n, v in arguments.items()
+    )
+    return f"{experiment_cell}\nsweep = lk.sweep(\n    experiment,\n{''.join(lines)})\nsweep"
 
 
-def _plain(value: Any) -> Any:
-    """The values of a grid as they are, and not as typed."""
+def _parsed_values(value: Any) -> Any:
+    """Return the values of a grid as Python values instead of text."""
     if not isinstance(value, Mapping):
         return value
-    return {n: list(c.values) if isinstance(c, Choice) else value[n] for n, c in _read_each(value).items()}
+    return {n: list(c.values) if isinstance(c, Choice) else value[n] for n, c in _parse_each(value).items()}
 
 
-def _read_each(given: Mapping[str, str]) -> dict[str, Any]:
-    """What each text of a row means; itself where it cannot be read."""
-    found: dict[str, Any] = {}
-    for name, text in given.items():
+def _parse_each(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Parse the text of each row; text that cannot be parsed is returned unchanged."""
+    parsed: dict[str, Any] = {}
+    for name, text in texts.items():
         try:
-            found |= read_space(None, {name: text}).search
+            parsed |= read_space(None, {name: text}).search
         except LmkitError:
-            found[name] = text
-    return {n: found[n] for n in given}
+            parsed[name] = text
+    return {n: parsed[n] for n in texts}
 
 
-def command(experiment: Experiment, arguments: Mapping[str, Any]) -> str:
-    """The line for a terminal; the experiment lies in a file."""
+def command(_: Experiment, arguments: Mapping[str, Any]) -> str:
+    """Return the command line, with the experiment in a file."""
     return f"lmkit sweep {FILE}{_options(arguments)}"
 
 
-def magic(experiment: Experiment, arguments: Mapping[str, Any]) -> str:
-    """The same as a magic."""
+def magic(_: Experiment, arguments: Mapping[str, Any]) -> str:
+    """Return the magic, with the experiment in a file."""
     return f"%lmkit sweep {FILE}{escape(_options(arguments, ' '))}"
 
 

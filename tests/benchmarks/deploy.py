@@ -33,12 +33,13 @@ os.environ["LMKIT_WIDGETS"] = "off"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import lmkit as lk
-from lmkit.deploy.baselines import Baselines
-from lmkit.deploy.comparison import Comparison
-from lmkit.deploy.maker import Maker
-from lmkit.deploy.process import Process
-from lmkit.deploy.recommendation import bytes_text, main_metric, seconds_text
-from lmkit.deploy.timing import latency
+from lmkit.deploy.compare.builder import Builder
+from lmkit.deploy.compare.comparison import Comparison
+from lmkit.deploy.compare.constraint import main_metric
+from lmkit.deploy.measure.baselines import Baselines
+from lmkit.deploy.measure.timing import measure_latency
+from lmkit.display.units import format_bytes, format_latency
+from lmkit.system.rpc import Process
 
 FRAMEWORKS, MODELS = ("torch", "tensorflow"), ("mlp", "cnn", "nano")
 FASTER, SMALLER, SECONDS, HELD = 1.5, 3.5, 90.0, 19
@@ -46,9 +47,13 @@ WITHIN = {"mlp": "within 1 point of accuracy", "cnn": "within 1 point of accurac
 
 QUANTIZED = ["onnx", "onnx-int8-dynamic", "onnx-int8-static"]
 COMMON = [
-    *QUANTIZED, "prune-30+onnx", "prune-50+onnx", "prune-50+onnx-int8-dynamic", "prune-50+onnx-int8-static",
+    *QUANTIZED,
+    "prune-30+onnx",
+    "prune-50+onnx",
+    "prune-50+onnx-int8-dynamic",
+    "prune-50+onnx-int8-static",
     "distil+onnx-int8-dynamic",
-]  # fmt: skip
+]
 EXTRA = {
     "torch": [],
     "tensorflow": [
@@ -59,11 +64,27 @@ EXTRA = {
     ],
 }
 EIGHT = {
-    "torch": ["onnx", "onnx-int8-dynamic", "onnx-int8-static", "torch-export", "prune-50", "prune-50+onnx",
-              "prune-50+onnx-int8-static", "distil+onnx"],
-    "tensorflow": ["onnx", "saved-model", "litert", "compile", "prune-50", "prune-50+litert", "prune-50+onnx",
-                   "distil+onnx"],
-}  # fmt: skip
+    "torch": [
+        "onnx",
+        "onnx-int8-dynamic",
+        "onnx-int8-static",
+        "torch-export",
+        "prune-50",
+        "prune-50+onnx",
+        "prune-50+onnx-int8-static",
+        "distil+onnx",
+    ],
+    "tensorflow": [
+        "onnx",
+        "saved-model",
+        "litert",
+        "compile",
+        "prune-50",
+        "prune-50+litert",
+        "prune-50+onnx",
+        "distil+onnx",
+    ],
+}
 
 
 def trained(framework: str, model: str, root: Path, steps: int = 200) -> lk.Run:
@@ -116,7 +137,7 @@ def variants(frameworks: list[str], models: list[str], names: list[str], rounds:
                     rows.append(
                         f"{model:5} {framework:11} {aim:9} {best.technique:28} {speed:6.2f}x "
                         f"[{1 / best.latency[0].ratio.high:.2f}, {1 / best.latency[0].ratio.low:.2f}] "
-                        f"{eager / best.latency[0].p50.value:7.2f}x {size:6.2f}x  {bytes_text(best.size_bytes):>8}  "
+                        f"{eager / best.latency[0].p50.value:7.2f}x {size:6.2f}x  {format_bytes(best.size_bytes):>8}  "
                         f"{metric} {base.metrics[metric]:.4g} -> {best.metrics[metric]:.4g}  "
                         f"{'met' if goal else 'MISSED'}"
                     )
@@ -130,9 +151,9 @@ def _eager(run: lk.Run, compared: Comparison) -> float:
     """Seconds of ``model(x)`` with one row, the shortest median of ten blocks."""
     import numpy as np
 
-    maker = Maker(str(run.path))
-    X: Any = np.asarray(maker.subject.data.test.X[:1])
-    model = maker.subject.model
+    maker = Builder(str(run.path))
+    X: Any = np.asarray(maker.trained.data.test.X[:1])
+    model = maker.trained.model
     if run.experiment.framework == "torch":
         import torch
 
@@ -153,7 +174,8 @@ def _eager(run: lk.Run, compared: Comparison) -> float:
 
     blocks = []
     for _ in range(11):
-        times, end = [], time.perf_counter() + 0.1
+        times: list[float] = []
+        end = time.perf_counter() + 0.1
         while time.perf_counter() < end or len(times) < 3:
             began = time.perf_counter()
             call()
@@ -168,11 +190,11 @@ def control(frameworks: list[str], pairs: int = 20) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         for framework in frameworks:
             run = trained(framework, "mlp", Path(folder))
-            maker, place, rows = Maker(str(run.path)), run.path / "variants" / "baseline", Path(folder) / "rows.npy"
+            maker, place, rows = Builder(str(run.path)), run.path / "variants" / "baseline", Path(folder) / "rows.npy"
             place.parent.mkdir()
             maker.make("baseline", str(place))
             maker.rows(str(rows))
-            bench = ("lmkit.deploy.bench", place, 1, rows)
+            bench = ("lmkit.deploy.measure.server", place, 1, rows)
             held, widths, inside = 0, [], 0
             with Baselines(lambda bench=bench: Process(*bench)) as baselines:  # type: ignore[misc]
                 for pair in range(pairs):
@@ -180,7 +202,7 @@ def control(frameworks: list[str], pairs: int = 20) -> bool:
                     baselines.prepare()
                     with Process(*bench) as third:
                         third.ask("load")
-                        found = latency(third, one, other, 1, baselines.spreads[1], same=not pair)
+                        found = measure_latency(third, one, other, 1, baselines.spreads[1], same=not pair)
                     held += found.control.low <= 1 <= found.control.high
                     inside += found.ratio.low <= 1 <= found.ratio.high
                     widths.append((found.control.high - found.control.low) / 2)
@@ -220,7 +242,8 @@ def clock(frameworks: list[str]) -> bool:
             print(
                 f"{framework}: {len(compared.measured)} of {len(compared)} variants in {taken:.1f} s ({told}; of "
                 f"loading, imports and models of the variants themselves {imported:.1f}); "
-                f"one call {seconds_text(compared[0].latency[0].p50.value)}; {'met' if taken <= SECONDS else 'MISSED'}",
+                f"one call {format_latency(compared[0].latency[0].p50.value)}; "
+                f"{'met' if taken <= SECONDS else 'MISSED'}",
                 flush=True,
             )
             os.environ["LMKIT_CACHE"] = str(Path(folder) / f"cache-{framework}")

@@ -28,11 +28,12 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
-from training import Contender, Train, interval
+from training import Contender, Train, interval  # type: ignore[import-not-found]  # a script of this folder
 
 from lmkit import Experiment
 from lmkit.backends import get_backend
-from lmkit.data.preparation import Dataset, Part
+from lmkit.data.batches import Part
+from lmkit.data.dataset import Dataset
 from lmkit.specs.signature import Signature
 
 BATCH, BATCHES, LENGTH, VOCABULARY = 16, 4, 128, 256
@@ -53,14 +54,18 @@ def lmkit(framework: str, compiled: str) -> Train:
         framework=framework,
         data={"source": "digits", "batch_size": BATCH},
         model={"family": "transformer", "depth": DEPTH, "width": WIDTH, "heads": HEADS},
-        training={"compile": compiled, "clip_norm": None, "schedule": "constant",
-                  "optimizer": {"name": "adamw", "lr": RATE, "beta2": BETA2, "weight_decay": DECAY}},
-    )  # fmt: skip
+        training={
+            "compile": compiled,
+            "clip_norm": None,
+            "schedule": "constant",
+            "optimizer": {"name": "adamw", "lr": RATE, "beta2": BETA2, "weight_decay": DECAY},
+        },
+    )
     backend, signature = get_backend(framework), Signature((LENGTH,), VOCABULARY, "language", VOCABULARY)
     model = backend.build(experiment.model, signature, "float32")
     backend.set_weights(model, experiment.model.initial_weights(signature, 0))
-    parts = [Part(*texts())] * 3
-    trainer = backend.trainer(model, experiment, Dataset(*parts, preprocessing=None), "categorical_crossentropy")
+    part = Part(*texts())
+    trainer = backend.trainer(model, experiment, Dataset(part, part, part, None), "categorical_crossentropy")
     rates = np.full(BATCHES, RATE)
 
     def train(epochs: int) -> None:

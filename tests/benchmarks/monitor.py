@@ -8,6 +8,7 @@ update is what a quarter of a second brings at 4,000 steps a second. Messages ar
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import tempfile
@@ -21,9 +22,10 @@ import numpy as np
 from comm.base_comm import BaseComm
 
 import lmkit as lk
-from lmkit.run import Run
-from lmkit.runfolder import RunFolder
+from lmkit.run.run import Run
+from lmkit.runfolder.folder import RunFolder
 from lmkit.widgets import monitor as monitor_module
+from lmkit.widgets.watcher import watcher
 
 STEPS = 1000
 UPDATES = 30
@@ -56,14 +58,14 @@ def lmkit_monitor(n: int) -> tuple[float, float]:
             folder.metrics.append({"step": first, "loss": some.astype(np.float32).tolist(), "lr": 0.1})
         folder.write_status(replace(folder.status(), state="running", step=n, steps=2 * n))
         monitor = monitor_module.Monitor([Run(folder)])
-        while monitor.look():
+        while monitor.poll():
             pass
         blocks = [draw.uniform(size=STEPS).astype(np.float32).tolist() for _ in range(UPDATES)]
         sizes, times = [], []
         for i, block in enumerate(blocks):
             folder.metrics.append({"step": n + 1 + i * STEPS, "loss": block, "lr": 0.1})
             folder.write_status(replace(folder.status(), step=n + 1 + i * STEPS, steps_per_second=4000.0 + i))
-            size, took = measure(monitor.look)
+            size, took = measure(monitor.poll)
             sizes.append(size)
             times.append(took)
         return statistics.median(sizes), statistics.median(times)
@@ -80,7 +82,7 @@ def figure_widget(n: int, as_array: bool) -> tuple[float, float]:
     for i in range(UPDATES if n < 100_000 else 5):
         values = losses[: n + i * STEPS]
         given = values if as_array else values.tolist()
-        size, took = measure(lambda given=given: figure.data[0].update(y=given))
+        size, took = measure(functools.partial(figure.data[0].update, y=given))
         sizes.append(size)
         times.append(took)
     return statistics.median(sizes), statistics.median(times)
@@ -89,7 +91,7 @@ def figure_widget(n: int, as_array: bool) -> tuple[float, float]:
 def main() -> None:
     """Prints the table."""
     comm.create_comm = CountingComm
-    monitor_module.watcher.add = lambda monitor: None  # nobody looks but we
+    watcher.add = lambda monitor: None  # type: ignore[method-assign]  # nobody looks but we
     print(f"{'steps so far':>12}  {'lmkit':>18}  {'FigureWidget, array':>22}  {'FigureWidget, list':>22}")
     for n in (100, 10_000, 100_000, 1_000_000):
         cells = [lmkit_monitor(n), figure_widget(n, True), figure_widget(n, False)]

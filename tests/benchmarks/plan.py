@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import lmkit as lk
-from lmkit.planning.measured import measured, plan_of
+from lmkit.planning.measured_usage import measure_usage, plan_of
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from flop_counters import tensorflow_flops, torch_flops
 
@@ -65,7 +65,8 @@ def work(spec: lk.Experiment) -> float:
     """
     n = max(3, (spec.training.steps or 0) // 8)
     code = (
-        "import sys, time\nfrom lmkit.loop import train\nfrom lmkit.runfolder import RunFolder\nimport lmkit as lk\n"
+        "import sys, time\nfrom lmkit.training.train import train\n"
+        "from lmkit.runfolder.folder import RunFolder\nimport lmkit as lk\n"
         "spec, root, n = lk.Experiment.load(sys.argv[1]), sys.argv[2], int(sys.argv[3])\ntook = []\n"
         "for steps in (n, n, 3 * n):\n"
         "    folder = RunFolder.create(spec.override({'steps': steps, 'validation': 0, 'test': 0}), root)\n"
@@ -94,6 +95,7 @@ def main() -> None:
                 {
                     "optimizer": "adam",
                     "epochs": 1000,
+                    "early_stopping": None,
                     "steps": steps,
                     "clip_norm": None,
                     "schedule": "constant",
@@ -106,7 +108,7 @@ def main() -> None:
                     print(name, run.status.reason)
                     continue
                 lk.plan(spec, calibrate=True, runs=root)
-                plan, found = plan_of(run), measured(run)
+                plan, found = plan_of(run), measure_usage(run)
             counter = {"torch": torch_flops, "tensorflow": tensorflow_flops}[framework]
             counted = counter(spec.model, plan.signature, spec.data.batch_size)
             print(f"{framework}: {name}")

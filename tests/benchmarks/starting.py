@@ -85,7 +85,9 @@ def second_start(root: Path, framework: str, rounds: int) -> None:
         wall, cpu = [], []
         for _ in range(rounds):
             began = time.perf_counter()
-            run = lk.train(data="digits", framework=framework, epochs=10**4, runs=root, compile=compiled)
+            run = lk.train(
+                data="digits", framework=framework, epochs=10**4, early_stopping=None, runs=root, compile=compiled
+            )
             first_step(run)
             wall.append(time.perf_counter() - began)
             used = psutil.Process(run.status.pid).cpu_times()
@@ -103,7 +105,7 @@ def pauses(root: Path, framework: str, rounds: int) -> None:
         ("small steps", {"data": "digits"}),
         ("long steps", {"data": wide, "hidden": [2048, 2048], "batch_size": 2048}),
     ):
-        run = lk.train(framework=framework, epochs=10**4, runs=root, **options)
+        run = lk.train(framework=framework, epochs=10**4, early_stopping=None, runs=root, **options)
         first_step(run)
         wall = []
         for i in range(rounds):

@@ -17,17 +17,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
 import lmkit as lk
-from lmkit.runfolder import RunFolder
+from lmkit.runfolder.folder import RunFolder
 from lmkit.specs.plain import dump_yaml
-from lmkit.sweeping.folder import VERSION, SweepFolder
+from lmkit.sweeping.folder import SweepFolder
+from lmkit.sweeping.records import VERSION, SweepSettings, TrialOutcome
 
 WORK = "import time\nt = time.process_time()\nwhile time.process_time() - t < 2:\n    pass\n"
-TRAIN = "import lmkit as lk, sys\nlk.train(data='digits', epochs=20, runs=sys.argv[1], wait=True)"
+TRAIN = "import lmkit as lk, sys\nlk.train(data='digits', epochs=20, early_stopping=None, runs=sys.argv[1], wait=True)"
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -52,7 +54,7 @@ def bare(code: str, *arguments: str) -> None:
 def one(folder: Path) -> None:
     """One template beside the bare training."""
     script = min(seconds(lambda: bare(TRAIN, str(folder / "bare"))) for _ in range(3))
-    command = [sys.executable, "-m", "lmkit.cli", "run", "train", "-p", "data", "digits", "-p", "epochs", "20"]
+    command = [sys.executable, "-m", "lmkit.commands.cli", "run", "train", "-p", "data", "digits", "-p", "epochs", "20"]
     call = [*command, "--runs", str(folder / "runs")]
     run = min(seconds(lambda: subprocess.run(call, check=True, capture_output=True)) for _ in range(3))
     print(f"import and training in a script {script:.1f} s, lmkit run {run:.1f} s: {run - script:+.1f} s (goal: ≤ 3)")
@@ -79,23 +81,31 @@ def many(folder: Path, trials: int = 500) -> None:
     """A sweep of many recorded runs, opened."""
     sweep = SweepFolder(folder / "sweeps" / "many")
     space = {"grid": {"lr": [float(i) for i in range(trials)]}, "search": {}}
-    whole = {"version": VERSION, "template": "train.ipynb", "parameters": {}, "experiment": None, **space}
+    whole: dict[str, Any] = {
+        "version": VERSION,
+        "template": "train.ipynb",
+        "parameters": {},
+        "experiment": None,
+        **space,
+    }
     whole |= {"method": "grid", "objectives": [["val_loss", "minimize"]], "prune": None, "seed": 0}
     sweep.path.mkdir(parents=True)
     (sweep.path / "sweep.yaml").write_text(dump_yaml(whole))
-    sweep.settings = {"trials": trials}
+    sweep.settings = SweepSettings(trials=trials)
     experiment = lk.Experiment(data="wine")
     for i in range(trials):
         run = RunFolder.create(experiment, folder / "many")
         trial = sweep.new_trial(i + 1, {"lr": float(i)}, {})
         trial.new_attempt()
         trial.finish(
-            {"state": "completed", "values": {"val_loss": 1.0 / (i + 1)}, "run": str(run.path), "seconds": 1.0}
+            TrialOutcome("completed", values={"val_loss": 1.0 / (i + 1)}, run=str(run.path), attempt="a", seconds=1.0)
         )
     import pandas  # noqa: F401  (what opens it first would pay for it)
 
     found = lk.attach_sweep(sweep.path)
-    print(f"{trials} trials as a table {seconds(lambda: found.table):.2f} s, shown {seconds(found.shown):.2f} s (≤ 1)")
+    print(
+        f"{trials} trials as a frame {seconds(lambda: found.table):.2f} s, drawn {seconds(found.to_table):.2f} s (≤ 1)"
+    )
     print(f"{trials} runs listed {seconds(lambda: lk.runs(folder / 'many')):.2f} s (≤ 1)")
 
 

@@ -1,12 +1,12 @@
 """What lmkit's trainers cost beside loops written by hand: ``python tests/benchmarks/training.py [--framework torch]``.
 
-What is compared: training steps. lmkit takes them as a worker does, through ``lmkit.loop.Loop`` on a real run folder:
-the seeded order of each epoch, the look at the control file, every step's loss and rate recorded and flushed, the
-status written, all of it on the clock. The loops written by hand shuffle each epoch too, and record nothing. What
-follows an epoch's last step (metrics of the training part, the epoch's line in the log) has no part in a loop of steps
-and is left out, but shown once, as "lmkit, whole epochs", measured against lmkit's own steps. The two loops by hand in
-PyTorch are the plain one, and one with every trick that lmkit knows but no recording. The step's matrix products alone
-are shown because a ratio of whole steps cannot fall below their share.
+What is compared: training steps. lmkit takes them as a worker does, by ``lmkit.training.fit.Fit`` on a real run
+folder: the seeded order of each epoch, the look at the control file, every step's loss and rate recorded and flushed,
+the status written, all of it on the clock. The loops written by hand shuffle each epoch too, and record nothing. What
+follows an epoch's last step (metrics of the training part, the epoch's line in the log) has no part in a loop of
+steps and is left out, but shown once, as "lmkit, whole epochs", measured against lmkit's own steps. The two loops by
+hand in PyTorch are the plain one, and one with every trick that lmkit knows but no recording. The step's matrix
+products alone are shown because a ratio of whole steps cannot fall below their share.
 
 How: all contenders of a workload live in one process with one thread. In each round every one of them, in a new random
 order, trains the same number of epochs for about ``--seconds`` of CPU time; its share of a round is CPU time a step. A
@@ -37,10 +37,15 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from lmkit.data.store import keep
-from lmkit.experiment import Experiment
-from lmkit.loop import Loop
-from lmkit.runfolder import RunFolder
+from lmkit.data.memory import store_data
+from lmkit.experiment.experiment import Experiment
+from lmkit.runfolder.folder import RunFolder
+from lmkit.training.callbacks import Checkpoints, Validation
+from lmkit.training.control import Signals
+from lmkit.training.fit import Callback, Fit
+from lmkit.training.recorder import Recorder
+from lmkit.training.setup import build_components
+from lmkit.training.train import build_fit
 
 
 class Workload(NamedTuple):
@@ -71,31 +76,40 @@ class Contender(NamedTuple):
     goal: float | None
 
 
-class Steps(Loop):
-    """lmkit's loop on a real run folder, without what follows an epoch's last step unless ``whole``."""
+class LmkitSteps:
+    """lmkit's training on a real run folder, without what follows an epoch's last step unless ``whole``."""
 
     def __init__(self, folder: RunFolder, whole: bool = False) -> None:
-        super().__init__(folder)
-        self.whole = whole
-        self._set_up()
-        self.left = time.monotonic()
+        self.recorder = Recorder(folder, folder.experiment)
+        self.components = build_components(folder, folder.experiment, contextlib.ExitStack())
+        self.fit = build_fit(self.recorder, self.components, Signals())
+        self.checkpoints = next(c for c in self.fit.callbacks if isinstance(c, Checkpoints))
+        if not whole:
+            validation = next(c for c in self.fit.callbacks if isinstance(c, Validation))
+            self.fit.callbacks[self.fit.callbacks.index(validation)] = Unmeasured()
+        self.paused = time.monotonic()
+
+    @property
+    def trainer(self) -> Any:
+        return self.components.trainer
 
     def __call__(self, epochs: int) -> None:
-        """Trains so many epochs and writes down all of them."""
-        away = time.monotonic() - self.left  # while others trained, this run's own clocks stood still
-        self.saved, self.record.flushed, self.record.shown = (
-            clock + away for clock in (self.saved, self.record.flushed, self.record.shown)
-        )
+        """Trains so many epochs and writes all of them."""
+        away = time.monotonic() - self.paused  # while others trained, this run's own clocks stood still
+        self.checkpoints.saved += away
+        self.recorder.flushed += away
+        self.recorder.status_written += away
         for _ in range(epochs):
-            self._epoch()
-        self.record.flush()
-        self.left = time.monotonic()
+            self.fit.run_epoch()
+        self.recorder.flush()
+        self.paused = time.monotonic()
 
-    def _validate(self, epoch: float) -> None:
-        if self.whole:
-            super()._validate(epoch)
-        else:
-            self.at.loss_sum, self.at.rows_seen = 0.0, 0
+
+class Unmeasured(Callback):
+    """Takes the place of the validation."""
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        fit.progress.loss_sum, fit.progress.rows_seen = 0.0, 0
 
 
 def experiment(work: Workload, framework: str, root: Path, compiled: str = "auto") -> Experiment:
@@ -107,10 +121,11 @@ def experiment(work: Workload, framework: str, root: Path, compiled: str = "auto
         {
             "name": "benchmark",
             "framework": framework,
-            "data": {**keep((X, y), root), "validation": 0.0, "test": 0.0, "batch_size": work.batch},
+            "data": {**store_data((X, y), root), "validation": 0.0, "test": 0.0, "batch_size": work.batch},
             "model": {"family": "mlp", "hidden": list(work.widths[1:-1])},
             "training": {
                 "epochs": 10**6,
+                "early_stopping": None,
                 "optimizer": {"name": work.optimizer, "lr": work.rate},
                 "compile": compiled,
             },
@@ -139,7 +154,7 @@ def products(work: Workload) -> Train:
 # -- PyTorch ------------------------------------------------------------------------------------------
 
 
-def torch_contenders(work: Workload, lmkit: Steps) -> Iterator[Contender]:
+def torch_contenders(work: Workload, lmkit: LmkitSteps) -> Iterator[Contender]:
     """Loops in PyTorch."""
     import torch
     from torch.nn import functional as F
@@ -147,7 +162,7 @@ def torch_contenders(work: Workload, lmkit: Steps) -> Iterator[Contender]:
     from torch.optim.sgd import sgd
     from torch.utils.data import DataLoader, TensorDataset
 
-    X, Y = (torch.as_tensor(a) for a in lmkit.data.training)
+    X, Y = (torch.as_tensor(a) for a in lmkit.components.data.training)
     loss_of = F.binary_cross_entropy_with_logits if work.widths[-1] == 1 else F.cross_entropy
 
     def setting(**options: bool) -> tuple[Any, list[Any], Any]:
@@ -226,12 +241,12 @@ def torch_contenders(work: Workload, lmkit: Steps) -> Iterator[Contender]:
 # -- TensorFlow ---------------------------------------------------------------------------------------
 
 
-def tensorflow_contenders(work: Workload, lmkit: Steps) -> Iterator[Contender]:
+def tensorflow_contenders(work: Workload, lmkit: LmkitSteps) -> Iterator[Contender]:
     """Loops in TensorFlow, compiled by XLA where lmkit's own is."""
     import keras
     import tensorflow as tf
 
-    X, Y = lmkit.data.training
+    X, Y = lmkit.components.data.training
     compiled, binary = lmkit.trainer.compiled, work.widths[-1] == 1
 
     def setting() -> tuple[Any, Any]:
@@ -325,7 +340,7 @@ def measure(framework: str, compiled: str, work: Workload, rounds: int, seconds:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         spec = experiment(work, framework, root, compiled)
-        lmkit, whole = (Steps(RunFolder.create(spec, root), whole) for whole in (False, True))
+        lmkit, whole = (LmkitSteps(RunFolder.create(spec, root), whole) for whole in (False, True))
         rivals = {"torch": torch_contenders, "tensorflow": tensorflow_contenders}[framework](work, lmkit)
         contenders = [
             Contender("lmkit", lmkit, None),

@@ -10,18 +10,29 @@ import pytest
 
 import lmkit as lk
 from lmkit import Experiment
-from lmkit.runfolder import RunFolder, run_folders
+from lmkit.runfolder.find import run_folders
+from lmkit.runfolder.folder import RunFolder
 
 OPEN = "import lmkit as lk\nform = lk.configure()\nform"
 WIDE = {"width": 1600, "height": 1300}
 
 
-def opened(notebook: Any, *cells: str, **size: int) -> Any:
-    """A notebook whose first cell shows a form that has read its data."""
-    page = notebook(OPEN, *cells, **(size or WIDE))
-    page.run(0)
-    page.wait_for("341 to train on")
-    return page
+IMPORTED = "import json, sys\nprint(json.dumps([m for m in ('torch', 'tensorflow') if m in sys.modules]))"
+PROBLEMS = "import json\nprint(json.dumps([form.experiment.training.optimizer.lr, list(form.problems)]))"
+
+
+@pytest.fixture(scope="module")
+def shared_page(lasting_notebook: Any) -> Any:
+    return lasting_notebook(OPEN, IMPORTED, PROBLEMS, **WIDE)
+
+
+@pytest.fixture
+def page(shared_page: Any) -> Any:
+    """A notebook whose first cell shows a new form that has read its data."""
+    shared_page.page.set_viewport_size(WIDE)
+    shared_page.run(0)
+    shared_page.wait_for("341 training")
+    return shared_page
 
 
 def said(notebook: Any, index: int) -> Any:
@@ -36,10 +47,7 @@ def problem(form: Any, label: str) -> Any:
 
 
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
-def test_fill_the_form_and_train(notebook: Any, framework: str) -> None:
-    page = opened(
-        notebook, "import json, sys\nprint(json.dumps([m for m in ('torch', 'tensorflow') if m in sys.modules]))"
-    )
+def test_fill_the_form_and_train(page: Any, framework: str) -> None:
     known = {f.path for f in run_folders(page.runs)}
     form = page.output(0)
     form.get_by_role("button", name=framework, exact=True).click()
@@ -49,9 +57,9 @@ def test_fill_the_form_and_train(notebook: Any, framework: str) -> None:
     form.get_by_label("optimizer").select_option("adam")
     form.get_by_label("momentum").wait_for(state="detached")
     form.get_by_label("learning rate").fill("0.02")
-    page.wait_for("one of 3 classes")
+    page.wait_for("classification into 3 classes")
     page.wait_for("Ready to train.")
-    form.get_by_role("button", name="Train").click()
+    form.get_by_role("button", name="Train", exact=True).click()
 
     def mine() -> list[RunFolder]:
         return [f for f in run_folders(page.runs) if f.path not in known]
@@ -71,12 +79,11 @@ def test_fill_the_form_and_train(notebook: Any, framework: str) -> None:
 
 
 @pytest.mark.usefixtures("ended")
-def test_vary_a_field_and_sweep(notebook: Any) -> None:
-    page = opened(notebook)
+def test_vary_a_field_and_sweep(page: Any) -> None:
     form = page.output(0)
     form.get_by_label("epochs").fill("2")
-    form.get_by_role("button", name="vary fields").click()
-    path, values = form.get_by_placeholder("a field, such as lr"), form.get_by_placeholder("0.1,0.01 or")
+    form.get_by_role("button", name="Set up a sweep").click()
+    path, values = form.get_by_placeholder("a field, e.g. lr"), form.get_by_placeholder("0.1,0.01 or")
     path.first.fill("lr")
     values.first.fill("0.1,-1")
     page.wait_for("given -1, expected greater than 0")
@@ -92,11 +99,8 @@ def test_vary_a_field_and_sweep(notebook: Any) -> None:
     assert [t.parameters for t in made.trials] == [{"lr": 0.1}, {"lr": 0.01}]
 
 
-def test_errors_are_told_in_place_while_typing(notebook: Any) -> None:
-    page = opened(
-        notebook, "import json\nprint(json.dumps([form.experiment.training.optimizer.lr, list(form.problems)]))"
-    )
-    form, train = page.output(0), page.output(0).get_by_role("button", name="Train")
+def test_errors_are_told_in_place_while_typing(page: Any) -> None:
+    form, train = page.output(0), page.output(0).get_by_role("button", name="Train", exact=True)
     below = form.locator(".lkc-actions")
     place = below.bounding_box()
 
@@ -105,41 +109,44 @@ def test_errors_are_told_in_place_while_typing(notebook: Any) -> None:
     problem(form, "learning rate").get_by_text("given -0.5, expected greater than 0").wait_for()
     assert train.is_disabled()
     assert below.bounding_box() == place  # nothing has jumped
-    assert said(page, 1) == [0.01, ["training.optimizer.lr: given -0.5, expected greater than 0"]]
+    assert said(page, 2) == [0.001, ["training.optimizer.lr: given -0.5, expected greater than 0"]]
 
     form.get_by_label("learning rate").fill("0.5")
     page.wait_until(lambda: not problem(form, "learning rate").count(), "the message is gone")
     page.wait_until(train.is_enabled, "it can be trained again")
 
-    form.get_by_label("batch size").fill("1000")  # right in itself, but not for this data
-    page.wait_until(lambda: problem(form, "batch size").count(), "the message shows")
-    assert "only 341 of 569 rows are left to train on" in problem(form, "batch size").inner_text()
-    form.get_by_label("batch size").fill("32")
+    form.get_by_label("loss", exact=True).select_option("mean_squared_error")  # right in itself, but not for this data
+    page.wait_until(lambda: problem(form, "loss").count(), "the message shows")
+    assert "for a binary target" in problem(form, "loss").inner_text()
+    form.get_by_label("loss", exact=True).select_option("auto")
 
     form.get_by_label("validation").fill("0.9")
     page.wait_for("validation (0.9) and test (0.2) leave nothing to train on")
-    assert said(page, 1)[0] == 0.5
+    assert said(page, 2)[0] == 0.5
 
 
-def test_parts_appear_and_vanish_and_are_explained(notebook: Any) -> None:
-    page = opened(notebook)
+def test_parts_appear_and_vanish_and_are_explained(page: Any) -> None:
     form = page.output(0)
-    assert form.get_by_label("momentum").is_visible()
+    assert not form.get_by_label("momentum").count()
+    form.get_by_label("optimizer").select_option("sgd")
+    form.get_by_label("momentum").wait_for()
     form.get_by_label("optimizer").select_option("adamw")
     form.get_by_label("momentum").wait_for(state="detached")
     assert form.get_by_label("weight decay").is_visible()
-    assert not form.get_by_label("patience").count()
+    assert form.get_by_label("patience").is_visible()
+    form.get_by_label("early stopping").uncheck()
+    form.get_by_label("patience").wait_for(state="detached")
     form.get_by_label("early stopping").check()
     form.get_by_label("patience").wait_for()
     form.get_by_label("target", exact=True).wait_for(state="hidden")
-    form.get_by_label("source").select_option("a file …")
+    form.get_by_label("source").select_option("file…")
     form.get_by_label("target", exact=True).wait_for(state="visible")
-    page.wait_for("type the path of a file that ends in .csv")
-    form.get_by_label("file").fill("nowhere.csv")
-    page.wait_for("there is no file 'nowhere.csv'")
+    page.wait_for("enter the path of a file that ends in .csv")
+    form.get_by_label("file", exact=True).fill("nowhere.csv")
+    page.wait_for("no file 'nowhere.csv'")
 
     assert form.get_by_label("seed").is_hidden()
-    form.get_by_role("button", name="more: seed").focus()
+    form.get_by_role("button", name="More options (seed").focus()
     page.page.keyboard.press("Enter")  # the fold opens without a mouse
     form.get_by_label("seed").wait_for(state="visible")
     page.page.keyboard.press("Tab")
@@ -147,12 +154,30 @@ def test_parts_appear_and_vanish_and_are_explained(notebook: Any) -> None:
     text = page.page.get_by_text("Decides the split, the first weights and the order of the data.")
     page.wait_until(lambda: text.evaluate("e => getComputedStyle(e).opacity") == "1", "the text shows at the focus")
     form.get_by_label("epochs").hover()
-    text = page.page.get_by_text("Passes over the training part.")
+    text = page.page.get_by_text("Passes over the training part, at most")
     page.wait_until(lambda: text.evaluate("e => getComputedStyle(e).opacity") == "1", "the text shows under the mouse")
 
 
-def test_code_is_copied_and_files_are_saved_and_loaded(notebook: Any) -> None:
-    page = opened(notebook)
+def test_keys_typed_in_the_form_stay_there(page: Any) -> None:
+    form = page.output(0)
+    source = form.get_by_label("source")
+    page.page.wait_for_selector(".lmkit-configurator[data-lm-suppress-shortcuts]")
+    for control in (
+        source,
+        form.get_by_label("early stopping"),
+        form.get_by_role("button", name="tensorflow", exact=True),
+    ):
+        control.focus()
+        for key in ("a", "b", "m", "x", "d", "d"):  # shortcuts that insert, convert, cut and delete a cell
+            page.page.keyboard.press(key)
+    assert page.page.locator(".jp-Notebook .jp-Cell").count() == 3
+    assert page.page.locator(".jp-Notebook .jp-CodeCell").count() == 3
+    source.focus()
+    page.page.keyboard.type("dig")
+    page.wait_for("classification into 10 classes")
+
+
+def test_code_is_copied_and_files_are_saved_and_loaded(page: Any) -> None:
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     form = page.output(0)
     form.get_by_label("preset").select_option("mlp:small")
@@ -183,12 +208,12 @@ def test_code_is_copied_and_files_are_saved_and_loaded(notebook: Any) -> None:
     Experiment(data="digits", framework="tensorflow").save(Path(page.lab.root) / "other.yaml")
     file.fill("other.yaml")
     form.get_by_role("button", name="Load").click()
-    page.wait_for("one of 10 classes")
+    page.wait_for("classification into 10 classes")
     assert form.locator(".lkc-samples").is_visible()  # digits are shown as the pictures that they are
-    assert form.get_by_label("hidden").input_value() == "10"
+    assert form.get_by_label("hidden").input_value() == "128, 128"
     file.fill("nowhere.yaml")
     form.get_by_role("button", name="Load").click()
-    page.wait_for("there is no file 'nowhere.yaml'")
+    page.wait_for("no file 'nowhere.yaml'")
 
 
 CONTRAST = """() => {
@@ -198,7 +223,7 @@ CONTRAST = """() => {
     v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b };
   const paper = light(getComputedStyle(root).backgroundColor);
   const found = {};
-  for (const name of ['lkc-title', 'lkc-unit', 'lkc-problem', 'lkc-soft', 'widget-label', 'lkc-facts'])
+  for (const name of ['lkc-title', 'lkc-unit', 'lkc-problem', 'lkc-soft', 'lke-label', 'lkc-facts'])
     for (const e of root.querySelectorAll('.' + name)) {
       const ink = light(getComputedStyle(e).color);
       found[name] = Math.min(found[name] ?? 21, (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05));
@@ -207,8 +232,7 @@ CONTRAST = """() => {
 }"""
 
 
-def test_it_fits_and_can_be_read_in_both_themes(notebook: Any) -> None:
-    page = opened(notebook)
+def test_it_fits_and_can_be_read_in_both_themes(page: Any) -> None:
     page.command("application:toggle-left-area")
     page.output(0).get_by_label("epochs").fill("none")
     page.wait_until(lambda: problem(page.output(0), "epochs").count(), "the message shows")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,59 +15,91 @@ from typing import Any
 import pytest
 
 import lmkit as lk
-from lmkit.deploy import techniques
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.bench import Bench, told
-from lmkit.deploy.maker import Maker
-from lmkit.deploy.process import MeasurementFailed, NotApplicable
-from lmkit.deploy.techniques import Subject, find
+from lmkit.deploy.artifact import RECORD, Artifact
+from lmkit.deploy.compare.builder import Builder
+from lmkit.deploy.measure.server import VariantServer, describe_error
+from lmkit.deploy.techniques.base import TECHNIQUES, find
+from lmkit.deploy.trained_model import TrainedModel
+from lmkit.system.rpc import MeasurementFailed, NotApplicable
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "mlp": {
-        "model": {"hidden": [24, 24], "dropout": 0.2, "normalization": "layer", "residual": True}, "epochs": 6,
+        "model": {"hidden": [24, 24], "dropout": 0.2, "normalization": "layer", "residual": True},
+        "epochs": 6,
     },
     "cnn": {"model": {"family": "cnn", "channels": [8]}, "epochs": 3},
     "decoder": {
-        "data": "saying.txt", "model": {"family": "transformer", "depth": 1, "width": 16, "heads": 2},
-        "data.text.length": 16, "epochs": 2,
+        "data": "saying.txt",
+        "model": {"family": "transformer", "depth": 1, "width": 16, "heads": 2},
+        "data.text.length": 16,
+        "epochs": 2,
     },
-}  # fmt: skip
+}
 """Of digits, but for the last."""
 
 
 @pytest.fixture(scope="session")
-def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Subject]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this session, the same one in every process of pytest-xdist: what one has made, another takes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "deploy"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Lets one process at a time make what ``path`` will be."""
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def subjects(shared: Path) -> Callable[[str, str], TrainedModel]:
     """(framework, family) → a run of it, trained for a moment, once. Whoever writes into its folder takes a copy."""
-    root = tmp_path_factory.mktemp("shared")
-    (root / "saying.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    runs, text = shared / "runs", shared / "saying.txt"
+    with locked(text):
+        if not text.exists():
+            text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
 
     @cache
-    def subject(framework: str, family: str) -> Subject:
-        told = {"data": "digits", **FAMILIES[family]}
-        data = str(root / told["data"]) if family == "decoder" else told["data"]
+    def subject(framework: str, family: str) -> TrainedModel:
+        settings = {"data": "digits", **FAMILIES[family]}
+        if family == "decoder":
+            settings["data"] = str(text)
         name = f"{framework}-{family}"
-        run = lk.train(**{**told, "data": data}, framework=framework, inline=True, runs=root / "runs", name=name)
+        with locked(shared / name):
+            trained = list(runs.glob(f"*-{name}-*/status.json"))
+            run = (
+                lk.attach(trained[0].parent)
+                if trained
+                else lk.train(**settings, framework=framework, inline=True, runs=runs, name=name)
+            )
         assert run.state == "completed", run.status.reason
-        return Subject(run)
+        return TrainedModel(run)
 
     return subject
 
 
 @pytest.fixture(scope="session")
 def made(
-    subjects: Callable[[str, str], Subject], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str, str, str], tuple[Path, Artefact]]]:
+    subjects: Callable[[str, str], TrainedModel], shared: Path
+) -> Iterator[Callable[[str, str, str], tuple[Path, Artifact]]]:
     """(framework, family, technique) → the folder in which it was made, and its record; made once."""
     import torch._inductor.config
 
-    root, patch = tmp_path_factory.mktemp("made"), pytest.MonkeyPatch()
+    patch = pytest.MonkeyPatch()
     patch.setattr(torch._inductor.config, "compile_threads", 1)  # or its workers outlive the test
 
-    @cache
-    def make(framework: str, family: str, name: str) -> tuple[Path, Artefact]:
-        folder = root / f"{framework}-{family}-{name}"
-        folder.mkdir()
-        return folder, find(name).make(subjects(framework, family), folder).write(folder)
+    def make(framework: str, family: str, name: str) -> tuple[Path, Artifact]:
+        folder = shared / f"{framework}-{family}-{name}"
+        with locked(folder):
+            if not (folder / RECORD).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                find(name).make(subjects(framework, family), folder).write(folder)
+        return folder, Artifact.read(folder)
 
     yield make
     patch.undo()
@@ -76,25 +112,27 @@ class Here:
 
     def __init__(self, module: str, *arguments: object, who: str = "its", patience: float = 0) -> None:
         given = [str(argument) for argument in arguments]
-        if module.endswith("maker"):
-            self.servant: Any = Maker(*given)
+        if module.endswith("builder"):
+            self.servant: Any = Builder(*given)
         else:
-            self.servant = Bench(Path(given[0]), int(given[1]), Path(given[2]))
+            self.servant = VariantServer(Path(given[0]), int(given[1]), Path(given[2]))
 
     def ask(self, do: str, **order: Any) -> dict[str, Any]:
         """Gives an order; it and its answer are what JSON leaves of them."""
         if do == "run":
             order["seconds"] = 0.0  # one call
-        ours = dict(techniques._TECHNIQUES)
+        ours = dict(TECHNIQUES.items())
         try:
             found: dict[str, Any] = json.loads(json.dumps(getattr(self.servant, do)(**json.loads(json.dumps(order)))))
         except NotApplicable:
             raise
         except Exception as error:
-            raise MeasurementFailed(told(error), type(error).__name__) from None
+            raise MeasurementFailed(describe_error(error), type(error).__name__) from None
         finally:  # what a process learns of one's own techniques, another one does not
-            techniques._TECHNIQUES.clear()
-            techniques._TECHNIQUES.update(ours)
+            for name in TECHNIQUES.names():
+                TECHNIQUES.remove(name)
+            for name, technique in ours.items():
+                TECHNIQUES.add(name, technique)
         return found
 
     def kill(self) -> None:
@@ -112,6 +150,6 @@ class Here:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
     """Makes, measures and bundles in this process."""
-    monkeypatch.setattr("lmkit.deploy.session.Process", Here)
-    monkeypatch.setattr("lmkit.deploy.bundle.Process", Here)
+    monkeypatch.setattr("lmkit.deploy.compare.benchmark.Process", Here)
+    monkeypatch.setattr("lmkit.deploy.bundle.bundle.Process", Here)
     return Here

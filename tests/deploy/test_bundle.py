@@ -8,22 +8,26 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pandas as pd
 import pytest
+from narrowing import require_value
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import lmkit as lk
-from lmkit.deploy import bundle as module
 from lmkit.deploy import runtimes
-from lmkit.deploy.bundle import bundle
-from lmkit.deploy.loading import BundleError
-from lmkit.deploy.maker import Maker
-from lmkit.deploy.techniques import Subject
+from lmkit.deploy.bundle import bundle as module
+from lmkit.deploy.bundle.bundle import bundle
+from lmkit.deploy.bundle.verify import BundleError
+from lmkit.deploy.compare.builder import Builder
+from lmkit.deploy.trained_model import TrainedModel
 
 pytestmark = pytest.mark.usefixtures("here")  # but for what a whole module shares, which is made before
 
@@ -46,7 +50,8 @@ TABLE["kind"] = np.where(
 TABLE["price"] = 100 + 3 * TABLE["length (cm)"] + 40 * (TABLE["level"] == 2)
 HOLES = TABLE.assign(age=TABLE["age"].mask(TABLE.index % 9 == 0), town=TABLE["town"].mask(TABLE.index % 11 == 0))
 FRESH = HOLES.drop(columns=["kind", "price"]).head(30)
-MLP = {"family": "mlp", "hidden": [8]}
+MLP = {"family": "mlp", "hidden": [8], "initializer": "he"}
+SGD = {"name": "sgd", "momentum": 0.9}
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +60,13 @@ def root(tmp_path_factory):
 
 
 def trained(root, **fields):
-    return lk.train(inline=True, runs=root / "runs", epochs=2, **{"framework": "torch", "model": MLP, **fields})
+    recipe = {"framework": "torch", "model": MLP, "optimizer": SGD}
+    return lk.train(inline=True, runs=root / "runs", epochs=2, **{**recipe, **fields})
 
 
 def shipped(run, technique, out, **options):
     """A bundle of a variant that was made before, here, where the framework is loaded already."""
-    Maker(str(run.path)).make(technique, str(run.path / "variants" / technique))
+    Builder(str(run.path)).make(technique, str(run.path / "variants" / technique))
     return bundle(run, technique, out, **options)
 
 
@@ -94,6 +100,12 @@ def language(root):
 @pytest.fixture(scope="module")
 def of_language(root, language):
     return shipped(language, "onnx", root / "saying")
+
+
+@pytest.fixture(scope="module")
+def regression(root):
+    TABLE.drop(columns="kind").to_parquet(root / "prices.parquet")
+    return trained(root, data=str(root / "prices.parquet"), **{"data.target": "price"})
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +148,12 @@ def test_one_row_and_none(bundled, classes):
 
 
 def test_many_rows_are_given_in_pieces(bundled, classes, monkeypatch):
-    monkeypatch.setattr("lmkit.deploy.loading.BATCH", 7)
+    monkeypatch.setattr("lmkit.deploy.bundle.load.BATCH", 7)
     np.testing.assert_allclose(lk.load_bundle(bundled).predict_proba(FRESH), classes.predict_proba(FRESH), atol=1e-6)
 
 
-def test_a_number_comes_in_its_own_unit(root, tmp_path):
-    TABLE.drop(columns="kind").to_parquet(root / "prices.parquet")
-    run = trained(root, data=str(root / "prices.parquet"), **{"data.target": "price"})
+def test_a_number_comes_in_its_own_unit(regression, tmp_path):
+    run = regression
     model = lk.load_bundle(shipped(run, "onnx", tmp_path / "prices"))
     given = TABLE[["length (cm)", "town", "age", "level"]].head(20)
     found = model.predict(as_mappings(given))
@@ -151,8 +162,9 @@ def test_a_number_comes_in_its_own_unit(root, tmp_path):
     assert model.signature["outputs"] == {"name": "price", "type": "number", "unit": None}
     with pytest.raises(lk.DataError, match="a regression has no classes"):
         model.predict_proba(given)
-    with pytest.raises(lk.DataError, match="column 'age' misses 1 values, and training had no rule for them"):
-        model.predict(given.assign(age=[None, *given["age"][1:]]))
+    ages: list[float | None] = [None, *given["age"][1:]]
+    with pytest.raises(lk.DataError, match="column 'age' has 1 missing values, and the training data had none"):
+        model.predict(given.assign(age=pd.Series(ages, index=given.index)))
 
 
 def test_images_in_every_shape(images, tmp_path):
@@ -202,7 +214,7 @@ def test_nodes_are_asked_for_by_name(root, tmp_path):
     assert "| node | node |  | 0, 1, 2, 3, 4, 5, 6, 7, … |" in (folder / "README.md").read_text()
     told = model.example()
     assert told["predictions"] == run.predict(told["rows"]).tolist()
-    with pytest.raises(lk.DataError, match="there is no node 34 among the 34 of the graph"):
+    with pytest.raises(lk.DataError, match="no node 34 among the 34 nodes of the graph"):
         model.predict([34])
     code = f"import sys, lmkit as lk; lk.load_bundle({str(folder)!r}).predict([0, 33]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -220,18 +232,18 @@ def test_a_model_of_ones_own_is_bundled_without_its_code(root, tmp_path):
     y = (X[:, 0] > 0).astype(int)
     parts = {"training": (X[:60], y[:60]), "validation": (X[60:70], y[60:70]), "test": (X[70:], y[70:])}
     run = trained(root, data=parts, model=own_net)
-    maker = Maker.__new__(Maker)  # what was handed over inline is known to this process alone
-    maker.subject = Subject(run)
+    maker = Builder.__new__(Builder)  # what was handed over inline is known to this process alone
+    maker.trained = TrainedModel(run)
     for technique in ("onnx", "baseline"):
         maker.make(technique, str(run.path / "variants" / technique))
     folder = bundle(run, "onnx", tmp_path / "own")
     model = lk.load_bundle(folder)
     np.testing.assert_allclose(model.predict_proba(X), run.predict_proba(X), atol=1e-6)
-    assert model.signature["inputs"] == [{"name": "rows", "type": "array", "shape": [None, 5], "unit": None}]
+    assert [(i["name"], i["type"]) for i in model.signature["inputs"]] == [(f"x{n}", "number") for n in range(5)]
     code = f"import sys, lmkit as lk; lk.load_bundle({str(folder)!r}).predict([[1.0] * 5]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(FORBIDDEN) & set(done.stdout.split())
-    with pytest.raises(BundleError, match=r"a bundle carries no program; .*: onnx or torch-export"):
+    with pytest.raises(BundleError, match=r"a bundle may hold no code; .*: onnx or torch-export"):
         bundle(run, "baseline", tmp_path / "code")
 
 
@@ -275,15 +287,25 @@ def test_the_card_tells_scores_with_intervals(bundled, classes):
     right = (classes.predictions["target"] == classes.predictions["prediction"]).to_numpy()
     n, share = len(right), right.mean()
     value, low, high = (
-        float(v) for v in re.search(r"\| accuracy \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text).groups()
+        float(v) for v in require_value(re.search(r"\| accuracy \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text)).groups()
     )
     assert value == pytest.approx(share, abs=1e-4)
     spread = 1.96 * np.sqrt(share * (1 - share) / n)  # of a binomial, nearly normal
     assert (low, high) == pytest.approx((share - spread, share + spread), abs=0.03)
-    assert f"Of the artefact itself, in its own runtime, on {n} rows" in text
-    for said in (f"onnxruntime=={version('onnxruntime')}", "`kinds.csv`", "training 240",
-                 "| length (cm) | number | cm |",
-                 "| town | category |  | Bern, Genf, Uri |", classes.name, '"hidden": [8]', "| torch |"):  # fmt: skip
+    assert f"Scores of the artifact in its runtime, on {n} rows" in text
+    for said in (
+        f"onnxruntime=={version('onnxruntime')}",
+        "`kinds.csv`",
+        "training 240",
+        "| length (cm) | number | cm |",
+        "| town | category |  | Bern, Genf, Uri |",
+        classes.name,
+        '"hidden": [8]',
+        "| torch |",
+        "## What the model looks at",
+        "Permutation importance of the trained model: what",
+        "| `length (cm)` |",
+    ):
         assert said in text
     assert str(Path(classes.experiment.data.source).parent) not in text  # no path of the machine that made it
 
@@ -291,7 +313,7 @@ def test_the_card_tells_scores_with_intervals(bundled, classes):
 def test_the_cards_code_runs(bundled, monkeypatch):
     monkeypatch.chdir(bundled)
     (code,) = re.findall(r"```python\n(.*?)```", (bundled / "README.md").read_text(), re.DOTALL)
-    namespace = {}
+    namespace: dict[str, Any] = {}
     exec(code.replace("model.predict", "found = model.predict"), namespace)
     assert namespace["found"].tolist() == namespace["model"].example()["predictions"][:1]
 
@@ -333,9 +355,9 @@ def test_what_is_no_bundle(tmp_path):
         ([as_mappings(FRESH)[0], {"age": 3}], "row 1 has no column length (cm), town, level"),
         (FRESH.drop(columns="age"), "the rows have no column age; expected length (cm), town, age, level"),
         (np.zeros((2, 3)), "given rows of shape (2, 3), expected (rows, 4): length (cm), town, age, level"),
-        ([[1, "Uri", 3, 1], [1]], "given rows that are not equally long, expected (rows, 4)"),
-        (FRESH.assign(age="old"), "column 'age' holds text, expected numbers"),
-        ([{**as_mappings(FRESH)[0], "age": "old"}], "column 'age' holds text, expected numbers"),
+        ([[1, "Uri", 3, 1], [1]], "given rows of different lengths, expected (rows, 4)"),
+        (FRESH.assign(age="old"), "column 'age' contains text, expected numbers"),
+        ([{**as_mappings(FRESH)[0], "age": "old"}], "column 'age' contains text, expected numbers"),
         ("Uri", "given rows of shape (1, 1), expected (rows, 4)"),
     ],
 )
@@ -346,29 +368,31 @@ def test_rows_that_are_none(bundled, rows, said):
 
 def test_a_runtime_that_is_not_installed(bundled, monkeypatch):
     monkeypatch.setattr(runtimes.find("onnxruntime"), "LIBRARIES", ("onnxruntime_that_is_not_there",))
-    with pytest.raises(lk.MissingPackage, match="this bundle runs on onnxruntime: pip install onnxruntime"):
+    with pytest.raises(
+        lk.MissingPackage, match=r"this bundle needs onnxruntime, .*: python -m pip install onnxruntime"
+    ):
         lk.load_bundle(bundled).predict(FRESH)
 
 
 def test_nothing_is_overwritten(classes, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(BundleError, match="is not empty, and nothing is overwritten; name another folder"):
+    with pytest.raises(BundleError, match="is not empty; use another folder"):
         bundle(classes, "onnx", tmp_path)
-    with pytest.raises(BundleError, match="is a file, and nothing is overwritten"):
+    with pytest.raises(BundleError, match="is a file; use another folder"):
         bundle(classes, "onnx", tmp_path / "note.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_a_folder_that_cannot_be_written(classes, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(BundleError, match=r"cannot be written to .*: Not a directory; name another folder"):
+    with pytest.raises(BundleError, match=r"cannot be written to .*: Not a directory; use another folder"):
         bundle(classes, "onnx", tmp_path / "file" / "out")
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.shutil, "copyfile", full)
-    with pytest.raises(BundleError, match="No space left on device; name another folder"):
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(BundleError, match="No space left on device; use another folder"):
         bundle(classes, "onnx", tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -378,9 +402,9 @@ def test_words_that_name_nothing(classes, tmp_path):
         bundle(classes, "onx", tmp_path / "out")
     with pytest.raises(BundleError, match="layout: given 'tritn', did you mean 'triton'"):
         bundle(classes, "onnx", tmp_path / "out", layout="tritn")
-    with pytest.raises(BundleError, match="layout: triton takes ONNX: take technique onnx, or write layout='plain'"):
+    with pytest.raises(BundleError, match="layout: triton needs ONNX: use technique onnx, or layout='plain'"):
         shipped(classes, "baseline", tmp_path / "out", layout="triton")
-    with pytest.raises(BundleError, match="layout: tensorflow-serving takes a SavedModel: take saved-model"):
+    with pytest.raises(BundleError, match="layout: tensorflow-serving needs a SavedModel: use saved-model"):
         bundle(classes, "onnx", tmp_path / "out", layout="tensorflow-serving")
     assert not list(tmp_path.iterdir())
 
@@ -390,7 +414,7 @@ def test_a_variant_whose_file_changed_is_not_shipped(bundled, classes, tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     try:
-        with pytest.raises(BundleError, match=r"model\.onnx is not the file that was made; delete .*onnx' and bundle"):
+        with pytest.raises(BundleError, match=r"model\.onnx has changed since it was built; delete .*onnx' and bundle"):
             bundle(classes, "onnx", tmp_path / "second")
     finally:
         file.write_bytes(whole)
@@ -461,6 +485,46 @@ def test_a_model_repository_of_triton(images, tmp_path):
     assert len(list(out.rglob("*.onnx"))) == 1
 
 
+def test_the_example_holds_what_the_served_files_take_and_return(images, in_tensorflow, regression, tmp_path):
+    import tensorflow as tf
+
+    def by_onnxruntime(folder, tensors, X):
+        session = onnxruntime.InferenceSession(folder / "1/model.onnx", providers=["CPUExecutionProvider"])
+        return session.run([tensors["output"]["name"]], {tensors["input"]["name"]: X})[0]
+
+    def by_tensorflow(folder, tensors, X):
+        served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
+        return served(**{tensors["input"]["name"]: tf.constant(X)})[tensors["output"]["name"]].numpy()
+
+    for run, technique, layout, serve in (
+        (images, "onnx", "triton", by_onnxruntime),
+        (regression, "onnx", "triton", by_onnxruntime),
+        (in_tensorflow, "saved-model", "tensorflow-serving", by_tensorflow),
+    ):
+        out = shipped(run, technique, tmp_path / run.name, layout=layout)
+        model = lk.load_bundle(out)
+        tensors, example = model.signature["tensors"], model.example()
+        X = np.array(example["tensors"]["input"], tensors["input"]["dtype"])
+        np.testing.assert_array_equal(model.prepare(example["rows"]), X)
+        assert [n or len(X) for n in tensors["input"]["shape"]] == list(X.shape)
+        (folder,) = (p for p in out.iterdir() if p.is_dir())
+        outputs = serve(next(folder.iterdir()), tensors, X)
+        assert [n or len(X) for n in tensors["output"]["shape"]] == list(outputs.shape)
+        assert outputs.dtype == tensors["output"]["dtype"]
+        np.testing.assert_allclose(outputs, example["tensors"]["output"], rtol=1e-5, atol=1e-5)
+        assert model.decode(outputs).tolist() == pytest.approx(example["predictions"])
+        assert model.decode(outputs).tolist() == pytest.approx(run.predict(example["rows"]).tolist())
+        text = (out / "README.md").read_text()
+        assert "prepared rows in, raw outputs out" in text
+        for tensor in tensors.values():
+            assert f"`{tensor['name']}` | {tensor['dtype']}" in text
+        request = require_value(re.search(r"curl \S+ -d '(.*)'", text))[1]
+        sent = json.loads(request)["inputs"]
+        name, data = (sent[0]["name"], sent[0]["data"]) if layout == "triton" else next(iter(sent.items()))
+        assert name == tensors["input"]["name"]
+        assert data in (example["tensors"]["input"][:1], [["…"]])
+
+
 def test_triton_is_told_a_fixed_batch():
     tensors = {"input": {"name": "x", "shape": [8, None], "dtype": "int64"}}
     told = parsed(module.triton_config("m", tensors | {"output": {"name": "y", "shape": [8], "dtype": "float16"}}))
@@ -508,20 +572,49 @@ print(json.dumps({
 """
 
 
+def distributions_of(*names):
+    """These distributions and those that they require, as they are installed here."""
+    found, left = set(), list(names)
+    while left:
+        name = canonicalize_name(left.pop())
+        if name not in found:
+            found.add(name)
+            required = map(Requirement, distribution(name).requires or ())
+            left += [r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return sorted(found)
+
+
+def link_distribution(name, site):
+    """Link the files of an installed distribution into another environment; returns their bytes."""
+    installed = distribution(name)
+    files = [
+        f
+        for f in require_value(installed.files)
+        if f.parts[0] not in ("..", "__pycache__") and "__pycache__" not in f.parts
+    ]
+    for top in {f.parts[0] for f in files}:
+        if not (site / top).exists():
+            (site / top).symlink_to(installed.locate_file(top))
+    return sum(Path(str(installed.locate_file(f))).stat().st_size for f in files)
+
+
 def test_a_new_environment_needs_numpy_and_the_runtime_alone(bundled, classes, of_language, tmp_path):
     home, alone = Path(lk.__file__).parents[1], tmp_path / "alone"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(alone)], check=True, timeout=120)
     python = alone / ("Scripts" if os.name == "nt" else "bin") / "python"
-    wanted = [f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")]
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-compile", "-q", *wanted]
-    subprocess.run(pip, check=True, timeout=240)
-    size = sum(p.lstat().st_size for p in alone.rglob("*") if not p.is_symlink())
+    site = next(alone.rglob("site-packages"))
+    size = sum(link_distribution(name, site) for name in distributions_of("numpy", "onnxruntime"))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"PYTHONDONTWRITEBYTECODE": "1"}
-    (next(alone.rglob("site-packages")) / "lmkit").symlink_to(home / "lmkit")  # by path, without what it depends on
+    (site / "lmkit").symlink_to(home / "lmkit")  # by path, without what it depends on
     run = subprocess.run(
         [str(python), "-c", ALONE, str(bundled), str(of_language)],
-        input=json.dumps(as_mappings(FRESH)), capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment
-    )  # fmt: skip
+        input=json.dumps(as_mappings(FRESH)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=environment,
+    )
     assert run.returncode == 0, run.stderr
     told = json.loads(run.stdout)
     print(f"an environment of {size / 1e6:.0f} MB predicts: {', '.join(told['installed'])}")

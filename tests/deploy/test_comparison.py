@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from narrowing import require_value
 from sklearn.datasets import load_digits
 
 import lmkit as lk
-from lmkit import cli
-from lmkit.deploy import comparison as comparing
+from lmkit.commands import cli
+from lmkit.commands.output import DONE, REFUSED
 from lmkit.deploy import techniques
-from lmkit.deploy.artefact import Artefact, StaleArtefact
+from lmkit.deploy.artifact import Artifact, StaleArtifact
+from lmkit.deploy.compare import comparison as comparing
+from lmkit.deploy.techniques.base import TECHNIQUES
 
 NAMES = ["onnx", "onnx-int8-static", "saved-model"]
 ROUNDS = 3
@@ -32,7 +35,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> lk.Run:
 def compared(run: lk.Run) -> comparing.Comparison:
     told: list[str] = []
     found = lk.compare(run, NAMES, batches=(1, 8), rounds=ROUNDS, tell=lambda _, doing: told.append(doing))
-    assert told[-2].endswith("saved-model") and told[-1] == ""
+    assert told[-2].endswith("saved-model")
+    assert told[-1] == ""
     return found
 
 
@@ -70,9 +74,9 @@ def _test_part() -> tuple[np.ndarray, np.ndarray]:
 def test_what_should_be_faithful_is(compared: comparing.Comparison) -> None:
     by_name = {v.technique: v for v in compared}
     assert by_name["baseline"].divergence == 0
-    assert 0 < by_name["onnx"].divergence < 1e-5
-    assert 1e-4 < by_name["onnx-int8-static"].divergence < 0.3
-    assert by_name["onnx-int8-static"].agreement > 0.9
+    assert require_value(by_name["onnx"].divergence) < 1e-5
+    assert 1e-4 < require_value(by_name["onnx-int8-static"].divergence) < 0.3
+    assert require_value(by_name["onnx-int8-static"].agreement) > 0.9
     assert all(not v.flags for v in compared.measured)
 
 
@@ -111,7 +115,7 @@ def test_what_was_measured_is_not_measured_again(
     def refused(*_: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("lmkit.deploy.session.Process", refused)
+    monkeypatch.setattr("lmkit.deploy.compare.benchmark.Process", refused)
     again = lk.compare(run, NAMES[:2], batches=(1, 8), rounds=ROUNDS)
     assert list(again) == list(compared)[:3]
 
@@ -120,10 +124,10 @@ def test_a_file_that_was_changed_is_not_scored_as_the_one_that_was_made(
     compared: comparing.Comparison, run: lk.Run, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(run.path / "variants" / "onnx", tmp_path / "onnx")
-    assert Artefact.read(folder).entry == "model.onnx"
+    assert Artifact.read(folder).entry == "model.onnx"
     (folder / "model.onnx").write_bytes(b"something else")
-    with pytest.raises(StaleArtefact, match="not the file that was made"):
-        Artefact.read(folder)
+    with pytest.raises(StaleArtifact, match="has changed since it was built"):
+        Artifact.read(folder)
 
 
 def test_it_is_told_as_plain_values(compared: comparing.Comparison) -> None:
@@ -138,7 +142,7 @@ def test_it_is_told_as_plain_values(compared: comparing.Comparison) -> None:
 
 
 def test_it_is_a_table_and_a_chart(compared: comparing.Comparison) -> None:
-    from lmkit.charts import comparison
+    from lmkit.charts.variants import comparison
 
     text = compared.table.text
     assert all(name in text for name in NAMES)
@@ -154,11 +158,11 @@ def test_it_is_asked_for_in_a_terminal(
 ) -> None:
     words = ["compare", str(run.path), "-t", "onnx", "-t", "onnx-int8-static", "--batch", "1", "--batch", "8"]
     words += ["--rounds", str(ROUNDS)]
-    assert cli.main([*words, "--for", "smallest", "--json"]) == cli.DONE
+    assert cli.main([*words, "--for", "smallest", "--json"]) == DONE
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [v["technique"] for v in told["variants"]] == ["baseline", "onnx", "onnx-int8-static"]
     assert told["recommended"].endswith("/onnx-int8-static")
-    assert cli.main(words) == cli.DONE
+    assert cli.main(words) == DONE
     shown = capsys.readouterr().out
     assert "ratio to baseline" in shown
     assert "within 1 point of accuracy" in shown
@@ -168,18 +172,18 @@ def test_outputs_that_are_not_finite_are_none_in_json(
     run: lk.Run, tmp_path: Path, here: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     techniques.techniques()
-    monkeypatch.setattr(techniques, "_TECHNIQUES", dict(techniques._TECHNIQUES))
+    monkeypatch.setattr(TECHNIQUES, "_implementations", dict(TECHNIQUES.items()))
 
     @techniques.technique("broken", "quantize")
-    def broken(subject: Any, folder: Path) -> Artefact:
+    def broken(subject: Any, folder: Path) -> Artifact:
         """Weights that are no numbers."""
-        from lmkit.deploy.techniques.baseline import own
+        from lmkit.deploy.model_files import save_model
 
         weights = {name: np.nan * values for name, values in subject.weights.items()}
-        return own(subject.become(weights=weights), folder, {"technique": "broken", "loss": float("nan")})
+        return save_model(subject.with_model(weights=weights), folder, {"technique": "broken", "loss": float("nan")})
 
     mine = shutil.copytree(run.path, tmp_path / run.path.name, ignore=shutil.ignore_patterns("variants"))
-    assert cli.main(["compare", str(mine), "-t", "broken", "--batch", "1", "--rounds", "3", "--json"]) == cli.DONE
+    assert cli.main(["compare", str(mine), "-t", "broken", "--batch", "1", "--rounds", "3", "--json"]) == DONE
 
     def refused(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
@@ -188,7 +192,7 @@ def test_outputs_that_are_not_finite_are_none_in_json(
     base, found = told["variants"]
     assert (base["divergence"], found["divergence"], found["agreement"]) == (0.0, None, None)
     assert found["recipe"] == {"technique": "broken", "loss": None}
-    assert "gives outputs that are no finite numbers, for 360 of 360 rows" in found["flags"]
+    assert "outputs are not finite for 360 of 360 rows" in found["flags"]
 
 
 def test_a_variant_is_bundled(compared: comparing.Comparison, run: lk.Run, tmp_path: Path, here: Any) -> None:
@@ -196,9 +200,9 @@ def test_a_variant_is_bundled(compared: comparing.Comparison, run: lk.Run, tmp_p
     folder = onnx.bundle(tmp_path / "out")
     X, _ = load_digits(return_X_y=True)
     np.testing.assert_array_equal(lk.load_bundle(folder).predict(X[:200]), run.predict(X[:200]))
-    assert cli.main(["bundle", str(run.path), "onnx", str(tmp_path / "again")]) == cli.DONE
+    assert cli.main(["bundle", str(run.path), "onnx", str(tmp_path / "again")]) == DONE
     assert (tmp_path / "again" / "checksums.txt").is_file()
-    assert cli.main(["bundle", str(run.path), "onnx", str(tmp_path / "again")]) == cli.REFUSED
+    assert cli.main(["bundle", str(run.path), "onnx", str(tmp_path / "again")]) == REFUSED
 
 
 def test_an_unknown_technique_and_an_unfinished_run_are_refused(run: lk.Run, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from scipy.special import expit, log_softmax, softmax
 import lmkit as lk
 from lmkit.backends import get_backend
 from lmkit.data.batches import Part
-from lmkit.data.preparation import Dataset
-from lmkit.deploy.artefact import Artefact
+from lmkit.data.dataset import Dataset
+from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.runtimes import load
-from lmkit.deploy.techniques import NotApplicable, Subject, find
-from lmkit.deploy.techniques.distil import Taught, targets
+from lmkit.deploy.techniques import NotApplicable
+from lmkit.deploy.techniques.base import find
+from lmkit.deploy.techniques.distil import TeacherBatches, targets
+from lmkit.deploy.trained_model import TrainedModel
 from lmkit.specs.models import CNN, GCN, MLP, Transformer
 from lmkit.specs.signature import Signature
 
@@ -46,6 +48,8 @@ def test_targets_are_the_teachers_answers_mixed_with_the_truth() -> None:
 def test_trainers_take_shares_of_classes(framework: str, kind: str) -> None:
     """The loss and its gradient, held to NumPy: −Σ q log softmax(z), and Xᵀ(softmax(z) − q)/n of a linear layer."""
     backend = get_backend(framework)
+    spec: MLP | Transformer
+    X: np.ndarray
     if kind == "classes":
         spec, signature = MLP(hidden=()), Signature((5,), 3)
         X, q = draw.normal(size=(8, 5)), draw.dirichlet(np.ones(3), 8)
@@ -61,7 +65,7 @@ def test_trainers_take_shares_of_classes(framework: str, kind: str) -> None:
     z = trainer.outputs("test")
     expected = -(q * log_softmax(z, axis=-1)).sum(axis=-1)
     np.testing.assert_allclose(
-        trainer.losses("test"), expected if kind == "classes" else expected.mean(axis=1), rtol=1e-10
+        trainer.losses("test").values, expected if kind == "classes" else expected.mean(axis=1), rtol=1e-10
     )
     if kind == "classes":
         gradient = trainer.gradients(np.arange(8))["dense_0.kernel"]
@@ -80,7 +84,7 @@ def test_a_teacher_sees_the_rows_that_its_student_sees() -> None:
         def take(self, first: int) -> list[Part]:
             return [Part(np.full((3, 1), 10 * self.number + b), np.zeros(3)) for b in range(first, 2)]
 
-    taught = Taught(Changed(), lambda part: Part(part.X, 2 * part.X))  # type: ignore[arg-type]
+    taught = TeacherBatches(Changed(), lambda part: Part(part.X, 2 * part.X))  # type: ignore[arg-type]
     taught.epoch(4, np.arange(6))
     assert (taught.rows, taught.count) == (6, 2)
     assert [(int(x[0, 0]), int(y[0, 0])) for x, y in taught.take(1)] == [(41, 82)]
@@ -96,11 +100,13 @@ def test_students_of_each_family() -> None:
     assert GCN().smaller(Signature((4,), 2)) == GCN(hidden=(8,))
 
 
+SGD = {"name": "sgd", "momentum": 0.9}
+
 # -- of a run -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
     """Trained runs, one a framework, task and kind of data."""
     runs = tmp_path_factory.mktemp("runs")
     X = draw.normal(size=(200, 4))
@@ -109,21 +115,21 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
         "torch digits": {"framework": "torch", "data": "digits", "model": "mlp:small"},
         "tensorflow digits": {"framework": "tensorflow", "data": "digits", "model": "mlp:small"},
         "binary": {"data": (X, line > 0), "model": {"hidden": [16]}},
-        "regression": {"data": (X, line), "model": {"hidden": [16]}},
+        "regression": {"data": (X, line), "model": {"hidden": [16]}, "optimizer": SGD},
         "augmented": {"data": "digits", "model": "mlp:small", "data.augment": {"noise": 0.1}},
     }
     made = {}
     for name, given in asked.items():
         run = lk.train(**given, epochs=15, runs=runs, inline=True)  # type: ignore[arg-type]
         assert run.state == "completed", run.status.reason
-        made[name] = Subject(run)
+        made[name] = TrainedModel(run)
     return made
 
 
 @pytest.mark.parametrize("name", ["torch digits", "tensorflow digits", "augmented"])
-def test_a_student_is_smaller_and_has_learnt(name: str, subjects: dict[str, Subject]) -> None:
+def test_a_student_is_smaller_and_has_learnt(name: str, subjects: dict[str, TrainedModel]) -> None:
     subject = subjects[name]
-    student = subject.after(find("distil"))
+    student = subject.then(find("distil"))
     assert student.spec == MLP(hidden=(32, 32))
     X, y = subject.data.test
 
@@ -141,9 +147,9 @@ def test_a_student_is_smaller_and_has_learnt(name: str, subjects: dict[str, Subj
     assert told["parameters_removed"] == pytest.approx(removed, abs=1e-4)
 
 
-def test_a_student_is_as_sure_as_it_should_be(subjects: dict[str, Subject]) -> None:
+def test_a_student_is_as_sure_as_it_should_be(subjects: dict[str, TrainedModel]) -> None:
     """What was learnt at a temperature is scaled to the validation part: no other scale fits that better."""
-    student = subjects["torch digits"].after(find("distil"))
+    student = subjects["torch digits"].then(find("distil"))
     X, y = student.data.validation
     z = student.backend.predict(student.model, X).astype(np.float64)
     losses = {s: -log_softmax(s * z, axis=1)[np.arange(len(y)), y].mean() for s in (0.8, 0.95, 1.0, 1.05, 1.25)}
@@ -151,9 +157,9 @@ def test_a_student_is_as_sure_as_it_should_be(subjects: dict[str, Subject]) -> N
 
 
 @pytest.mark.parametrize("name", ["binary", "regression"])
-def test_other_tasks(name: str, subjects: dict[str, Subject]) -> None:
+def test_other_tasks(name: str, subjects: dict[str, TrainedModel]) -> None:
     subject = subjects[name]
-    student = subject.after(find("distil"))
+    student = subject.then(find("distil"))
     X, y = subject.data.test
     z = student.backend.predict(student.model, X)
     assert student.spec == MLP(hidden=(8,))
@@ -166,15 +172,15 @@ def test_other_tasks(name: str, subjects: dict[str, Subject]) -> None:
 
 def test_why_it_cannot_be_taught() -> None:
     run = lk.train(data=(draw.normal(size=(60, 3)), np.arange(60) % 2), model={"hidden": []}, epochs=1, inline=True)
-    with pytest.raises(NotApplicable, match="there is no smaller model of this mlp to be taught"):
-        Subject(run).after(find("distil"))
+    with pytest.raises(NotApplicable, match="this mlp has no smaller version"):
+        TrainedModel(run).then(find("distil"))
 
 
 # -- both ways ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_other_framework_answers_alike(framework: str, subjects: dict[str, Subject], tmp_path: Path) -> None:
+def test_the_other_framework_answers_alike(framework: str, subjects: dict[str, TrainedModel], tmp_path: Path) -> None:
     subject = subjects[f"{framework} digits"]
     (other,) = {*FRAMEWORKS} - {framework}
     X = subject.data.test.X
@@ -186,16 +192,16 @@ def test_the_other_framework_answers_alike(framework: str, subjects: dict[str, S
         assert technique.group == "both ways"
         made = technique.make(subject, tmp_path / name).write(tmp_path / name)
         assert made.runtime == ("onnxruntime" if name.endswith("onnx") else other)
-        logits = load(tmp_path / name, Artefact.read(tmp_path / name), 1).predict(X)
+        logits = load(tmp_path / name, Artifact.read(tmp_path / name), 1).predict(X)
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert made.recipe["of"] == {"technique": "other-framework", "converted_from": framework}
     assert find("other-framework+onnx-int8-static").group == "quantize"
 
 
-def test_changes_can_follow_each_other(subjects: dict[str, Subject], tmp_path: Path) -> None:
+def test_changes_can_follow_each_other(subjects: dict[str, TrainedModel], tmp_path: Path) -> None:
     subject = subjects["torch digits"]
     made = find("other-framework+prune-70+onnx").make(subject, tmp_path)
-    pruned = subject.after(find("other-framework")).after(find("prune-70"))
+    pruned = subject.then(find("other-framework")).then(find("prune-70"))
     assert pruned.framework == "tensorflow"
     assert pruned.recipe["of"]["technique"] == "other-framework"
     assert made.recipe["technique"] == "other-framework+prune-70+onnx"

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.runtimes import load
-from lmkit.deploy.techniques import NotApplicable, Subject, find
+from lmkit.deploy.techniques import NotApplicable
+from lmkit.deploy.techniques.base import find
+from lmkit.deploy.trained_model import TrainedModel
 
-Made = Callable[[str, str, str], tuple[Path, Artefact]]
-Subjects = Callable[[str, str], Subject]
+Made = Callable[[str, str, str], tuple[Path, Artifact]]
+Subjects = Callable[[str, str], TrainedModel]
 KERNELS = 64 * 24 + 24 * 24 + 24 * 10
 
 
-def expected(subject: Subject, X: np.ndarray) -> np.ndarray:
+def expected(subject: TrainedModel, X: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         found: np.ndarray = subject.model.eval()(torch.from_numpy(X)).numpy()
     return found
@@ -28,13 +30,13 @@ def expected(subject: Subject, X: np.ndarray) -> np.ndarray:
 def test_rows_beyond_what_a_program_takes_are_given_in_pieces(made: Made, subjects: Subjects) -> None:
     from executorch.runtime import Runtime
 
-    folder, artefact = made("torch", "mlp", "executorch")
+    folder, artifact = made("torch", "mlp", "executorch")
     subject = subjects("torch", "mlp")
-    assert artefact.recipe["most_rows"] == 64
-    assert artefact.size(folder) == (folder / "model.pte").stat().st_size
+    assert artifact.recipe["most_rows"] == 64
+    assert artifact.size(folder) == (folder / "model.pte").stat().st_size
     X = np.asarray(subject.data.test.X[:150])
     wanted = expected(subject, X)
-    loaded = load(folder, artefact, 1)
+    loaded = load(folder, artifact, 1)
     for n in (1, 3, 64, 65, 150):
         np.testing.assert_allclose(loaded.predict(X[:n]), wanted[:n], rtol=1e-4, atol=1e-5)
     method = Runtime.get().load_program(folder / "model.pte").load_method("forward")
@@ -48,10 +50,10 @@ def test_rows_beyond_what_a_program_takes_are_given_in_pieces(made: Made, subjec
 
 
 def test_eight_bits_are_computed_and_kept(made: Made, subjects: Subjects) -> None:
-    folder, artefact = made("torch", "mlp", "executorch-int8-static")
+    folder, artifact = made("torch", "mlp", "executorch-int8-static")
     subject = subjects("torch", "mlp")
     X = np.asarray(subject.data.test.X[:100])
-    loaded = load(folder, artefact, 1)
+    loaded = load(folder, artifact, 1)
     wanted, found = expected(subject, X), loaded.predict(X)
     assert 1e-4 < np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)) < 0.3
     np.testing.assert_allclose(loaded.predict(X[:3]), found[:3], rtol=1e-4, atol=1e-5)
@@ -60,11 +62,11 @@ def test_eight_bits_are_computed_and_kept(made: Made, subjects: Subjects) -> Non
 
 
 def test_a_program_whose_lowering_fixes_the_rows_takes_one(made: Made, subjects: Subjects) -> None:
-    folder, artefact = made("torch", "decoder", "executorch")
+    folder, artifact = made("torch", "decoder", "executorch")
     subject = subjects("torch", "decoder")
-    assert artefact.recipe["most_rows"] == 1
+    assert artifact.recipe["most_rows"] == 1
     X = np.asarray(subject.data.test.X[:5])
-    loaded = load(folder, artefact, 1)
+    loaded = load(folder, artifact, 1)
     for n in (1, 3, 5):
         wanted = expected(subject, X[:n])
         np.testing.assert_allclose(loaded.predict(X[:n]), wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
@@ -75,5 +77,7 @@ def test_a_program_whose_lowering_fixes_the_rows_takes_one(made: Made, subjects:
 def test_what_is_not_installed_is_named(subjects: Subjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "executorch" else found(name, *a))
-    with pytest.raises(NotApplicable, match=r"executorch is not installed; .*pip install 'lmkit\[executorch\]'"):
+    with pytest.raises(
+        NotApplicable, match=r"executorch is not installed; .*pip install 'jupyter-lmkit\[executorch\]'"
+    ):
         find("executorch").make(subjects("torch", "mlp"), tmp_path)

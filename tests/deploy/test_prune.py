@@ -12,14 +12,16 @@ from torch import nn
 
 import lmkit as lk
 from lmkit.backends import get_backend
-from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.runtimes import load
-from lmkit.deploy.techniques import NotApplicable, Subject, find
+from lmkit.deploy.techniques import NotApplicable
+from lmkit.deploy.techniques.base import find
 from lmkit.deploy.techniques.prune import compressed_bytes, magnitude_mask
+from lmkit.deploy.trained_model import TrainedModel
 from lmkit.errors import LmkitError
 from lmkit.specs.models import CNN, GCN, MLP, ModelSpec, Transformer, Weights
-from lmkit.specs.models.base import Units
-from lmkit.specs.models.narrowing import importance, kept_widths, narrowed, resized
+from lmkit.specs.models.base import Units, pruned_widths, resized
+from lmkit.specs.models.pruning import importance, prune_units
 from lmkit.specs.signature import Graph, Signature
 
 TABLE, IMAGE, SEQUENCE = Signature((7,), 3), Signature((6, 4, 3), 3), Signature((8, 2), 1, "binary")
@@ -74,10 +76,10 @@ def outputs(framework: str, spec: ModelSpec, signature: Signature, weights: Weig
 def silenced(weights: Weights, units: Units, removed: np.ndarray) -> Weights:
     """Weights of the same shapes where nothing reads the removed units, attention to neighbours neither."""
     found = {name: values.copy() for name, values in weights.items()}
-    for piece in units.made:
+    for piece in units.producers:
         if piece.weight.endswith((".sender", ".receiver")):
             found[piece.weight].reshape(-1)[removed] = 0
-    for name, axis, rounds, size in units.used:
+    for name, axis, rounds, size in units.consumers:
         assert axis is not None
         whole = np.moveaxis(found[name], axis, 0)
         for r in range(rounds):
@@ -92,7 +94,7 @@ def silenced(weights: Weights, units: Units, removed: np.ndarray) -> Weights:
 def test_what_is_left_answers_like_the_whole_with_its_units_silenced(case: str, framework: str) -> None:
     spec, signature = CASES[case]
     weights = some_weights(spec, signature)
-    found = narrowed(spec, signature, weights, 0.5)
+    found = prune_units(spec, signature, weights, 0.5)
     whole = weights
     for units, removed in zip(spec.units(signature), found.removed, strict=True):
         assert 0 < len(removed) < units.width
@@ -109,7 +111,7 @@ def test_what_matters_least_goes() -> None:
     """By hand: the product of the norms of a unit's column, with its bias, and of its row in the next layer."""
     spec = MLP(hidden=(6, 4))
     weights = some_weights(spec, TABLE)
-    found = narrowed(spec, TABLE, weights, 0.5)
+    found = prune_units(spec, TABLE, weights, 0.5)
     into = np.vstack([weights["dense_0.kernel"], weights["dense_0.bias"]])
     score = np.linalg.norm(into, axis=0) * np.linalg.norm(weights["dense_1.kernel"], axis=1)
     np.testing.assert_allclose(importance(spec.units(TABLE)[0], weights), score, rtol=1e-12)
@@ -137,8 +139,8 @@ def test_a_relu_unit_that_is_rescaled_matters_as_much() -> None:
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 def test_the_groups_of_a_normalization_lose_equally_many(share: float) -> None:
     spec = CNN(channels=(8, 8, 16), convolutions=2, residual=True, normalization="group", groups=4, pooling="none")
-    found = narrowed(spec, IMAGE, some_weights(spec, IMAGE), share)
-    kept = {0.3: (4, 4, 12), 0.5: (4, 4, 8), 0.7: (4, 4, 8)}[share]
+    found = prune_units(spec, IMAGE, some_weights(spec, IMAGE), share)
+    kept: tuple[int, ...] = {0.3: (4, 4, 12), 0.5: (4, 4, 8), 0.7: (4, 4, 8)}[share]
     kept = tuple(4 * max(1, round((1 - share) * width / 4)) for width in (8, 8, 16))
     assert isinstance(found.spec, CNN)
     if kept[0] != kept[2]:
@@ -151,7 +153,7 @@ def test_the_groups_of_a_normalization_lose_equally_many(share: float) -> None:
 
 def test_skips_and_shortcuts_neither_come_nor_go() -> None:
     def kept(spec: ModelSpec, signature: Signature, share: float) -> ModelSpec:
-        return resized(spec, kept_widths(spec, signature, spec.units(signature), share))
+        return resized(spec, pruned_widths(spec, signature, spec.units(signature), share))
 
     near = MLP(hidden=(10, 9, 9, 10), residual=True)
     assert kept(near, TABLE, 0.5) == MLP(hidden=(5, 4, 4, 5), residual=True)
@@ -187,27 +189,27 @@ def test_the_smaller_half_of_all_weights_is_masked() -> None:
 
 
 @pytest.fixture(scope="module")
-def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
     """Trained runs, one a framework and family."""
     runs = tmp_path_factory.mktemp("runs")
     made = {}
     for framework, model in (("torch", "mlp:small"), ("tensorflow", "mlp:small"), ("torch", "cnn:small")):
         run = lk.train(data="digits", model=model, framework=framework, epochs=15, runs=runs, inline=True)
         assert run.state == "completed"
-        made[f"{framework} {model}"] = Subject(run)
+        made[f"{framework} {model}"] = TrainedModel(run)
     return made
 
 
-def accuracy(subject: Subject) -> float:
+def accuracy(subject: TrainedModel) -> float:
     logits = subject.backend.predict(subject.model, subject.data.test.X)
     return float(np.mean(logits.argmax(axis=1) == subject.data.test.y))
 
 
 @pytest.mark.parametrize("name", ["torch mlp:small", "tensorflow mlp:small", "torch cnn:small"])
-def test_it_is_smaller_and_nearly_as_good(name: str, subjects: dict[str, Subject], tmp_path: Path) -> None:
+def test_it_is_smaller_and_nearly_as_good(name: str, subjects: dict[str, TrainedModel], tmp_path: Path) -> None:
     subject = subjects[name]
-    pruned = subject.after(find("prune-50"))
-    before = narrowed(subject.spec, subject.signature, subject.weights, 0.5)
+    pruned = subject.then(find("prune-50"))
+    before = prune_units(subject.spec, subject.signature, subject.weights, 0.5)
     assert pruned.spec == before.spec
     assert {n: v.shape for n, v in pruned.weights.items()} == {n: v.shape for n, v in before.weights.items()}
     assert accuracy(pruned) > accuracy(subject) - 0.04
@@ -224,7 +226,7 @@ def test_it_is_smaller_and_nearly_as_good(name: str, subjects: dict[str, Subject
         find(t).make(subject, tmp_path / t).write(tmp_path / t).size(tmp_path / t) for t in ("baseline", "prune-50")
     )
     assert small < 0.55 * whole
-    found = Artefact.read(tmp_path / "prune-50")
+    found = Artifact.read(tmp_path / "prune-50")
     assert found.recipe == {"technique": "prune-50", **pruned.recipe}
     X = subject.data.test.X
     logits = load(tmp_path / "prune-50", found, 1).predict(X)
@@ -232,9 +234,9 @@ def test_it_is_smaller_and_nearly_as_good(name: str, subjects: dict[str, Subject
 
 
 @pytest.mark.parametrize("name", ["torch mlp:small", "tensorflow mlp:small"])
-def test_the_share_of_zeros_stays_exact(name: str, subjects: dict[str, Subject]) -> None:
+def test_the_share_of_zeros_stays_exact(name: str, subjects: dict[str, TrainedModel]) -> None:
     subject = subjects[name]
-    pruned = subject.after(find("prune-unstructured-50"))
+    pruned = subject.then(find("prune-unstructured-50"))
     mask = magnitude_mask(subject.weights, 0.5)
     for weight, stays in mask.items():
         assert not pruned.weights[weight][~stays].any()
@@ -247,23 +249,23 @@ def test_the_share_of_zeros_stays_exact(name: str, subjects: dict[str, Subject])
     assert any(np.any(pruned.weights[n] != subject.weights[n] * mask[n]) for n in mask)  # it was trained on
 
 
-def test_frameworks_prune_and_train_on_alike(subjects: dict[str, Subject]) -> None:
-    one, other = (subjects[f"{framework} mlp:small"].after(find("prune-50")) for framework in FRAMEWORKS)
+def test_frameworks_prune_and_train_on_alike(subjects: dict[str, TrainedModel]) -> None:
+    one, other = (subjects[f"{framework} mlp:small"].then(find("prune-50")) for framework in FRAMEWORKS)
     assert one.recipe == other.recipe
     for name, values in one.weights.items():
         np.testing.assert_allclose(values, other.weights[name], rtol=0.02, atol=2e-3)
 
 
-def test_it_is_the_same_again(subjects: dict[str, Subject]) -> None:
+def test_it_is_the_same_again(subjects: dict[str, TrainedModel]) -> None:
     run = subjects["torch mlp:small"].run
-    one, other = (Subject(run).after(find("prune-70")) for _ in range(2))
+    one, other = (TrainedModel(run).then(find("prune-70")) for _ in range(2))
     for name, values in one.weights.items():
         np.testing.assert_array_equal(values, other.weights[name])
 
 
-def test_a_pruned_model_can_be_exported_and_quantized(subjects: dict[str, Subject], tmp_path: Path) -> None:
+def test_a_pruned_model_can_be_exported_and_quantized(subjects: dict[str, TrainedModel], tmp_path: Path) -> None:
     subject = subjects["torch mlp:small"]
-    pruned = subject.after(find("prune-50"))
+    pruned = subject.then(find("prune-50"))
     X = subject.data.test.X
     expected = pruned.backend.predict(pruned.model, X)
     for name, tolerance in (("prune-50+onnx", 1e-5), ("prune-50+onnx-int8-dynamic", 0.2)):
@@ -283,7 +285,7 @@ def test_a_pruned_model_can_be_exported_and_quantized(subjects: dict[str, Subjec
     [
         ("prun-50", r"given 'prun-50', did you mean 'prune-50'"),
         ("prune-50+onx", r"given 'onx', did you mean 'onnx'"),
-        ("onnx+prune-50", r"onnx makes no model that prune-50 could take; expected before the \+: .*prune-30"),
+        ("onnx+prune-50", r"onnx does not produce a model for prune-50; expected before the \+: .*prune-30"),
     ],
 )
 def test_a_technique_that_there_is_not(name: str, told: str) -> None:
@@ -297,7 +299,7 @@ draw = np.random.default_rng(6)
 @pytest.mark.parametrize(
     ("model", "name", "told"),
     [
-        ({"family": "mlp", "hidden": []}, "prune-50", "this mlp has no hidden layer whose units could be taken out"),
+        ({"family": "mlp", "hidden": []}, "prune-50", "this mlp has no hidden layer whose units could be removed"),
         ({"family": "mlp", "hidden": [1]}, "prune-50", r"none of hidden\.0 \(1\) can lose 50%"),
         (
             {"family": "cnn", "channels": [4], "normalization": "group", "groups": 4},
@@ -311,7 +313,7 @@ def test_why_it_cannot_be_pruned(model: dict[str, Any], name: str, told: str) ->
     run = lk.train(data=(X, np.arange(60) % 2), model=model, epochs=1, inline=True)
     assert run.state == "completed", run.status.reason
     with pytest.raises(NotApplicable, match=told):
-        Subject(run).after(find(name))
+        TrainedModel(run).then(find(name))
 
 
 class Joined(nn.Module):
@@ -353,16 +355,16 @@ class Attending(nn.Module):
         return self.last((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))
 
 
-def own_run(model: Any, framework: str = "torch") -> Subject:
+def own_run(model: Any, framework: str = "torch") -> TrainedModel:
     X = draw.normal(size=(120, 6))
-    return Subject(lk.train(data=(X, X[:, 0] > 0), model=model, framework=framework, epochs=2, inline=True))
+    return TrainedModel(lk.train(data=(X, X[:, 0] > 0), model=model, framework=framework, epochs=2, inline=True))
 
 
 @pytest.mark.parametrize("model", [Joined, Attending])
 def test_a_module_of_ones_own_loses_units_wherever_they_appear(model: Any, tmp_path: Path) -> None:
     subject = own_run(model)
-    pruned = subject.after(find("prune-50"))
-    found = pruned.model.own
+    pruned = subject.then(find("prune-50"))
+    found = pruned.model.module
     if model is Joined:
         assert (found.first.out_features, found.inside.in_features, found.last.in_features) == (6, 6, 6)
         assert len(found.norm.running_mean) == 6
@@ -376,7 +378,7 @@ def test_a_module_of_ones_own_loses_units_wherever_they_appear(model: Any, tmp_p
     for name in ("prune-50", "prune-50+prune-30", "prune-50+onnx", "prune-50+torch-export"):
         (tmp_path / name).mkdir()
         made = find(name).make(subject, tmp_path / name).write(tmp_path / name)
-        logits = load(tmp_path / name, Artefact.read(tmp_path / name), 1).predict(X)
+        logits = load(tmp_path / name, Artifact.read(tmp_path / name), 1).predict(X)
         if "30" not in name:
             np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
         assert made.size(tmp_path / name)
@@ -391,13 +393,13 @@ def keras_model(features: int, outputs: int) -> Any:
 def test_why_a_model_of_ones_own_is_not_pruned() -> None:
     fixed, of_keras = own_run(Fixed), own_run(keras_model, "tensorflow")
     with pytest.raises(NotApplicable, match="its code counts on the widths that it was built with"):
-        fixed.after(find("prune-50"))
-    with pytest.raises(NotApplicable, match="nothing for Keras follows what depends on what"):
-        of_keras.after(find("prune-50"))
-    with pytest.raises(NotApplicable, match="built in one framework, and stays there"):
-        fixed.after(find("other-framework"))
-    with pytest.raises(NotApplicable, match="for its author to say: give its builder smaller widths"):
-        fixed.after(find("distil"))
-    zeroed = of_keras.after(find("prune-unstructured-50"))
+        fixed.then(find("prune-50"))
+    with pytest.raises(NotApplicable, match="Keras does not expose which layers depend"):
+        of_keras.then(find("prune-50"))
+    with pytest.raises(NotApplicable, match="cannot be converted to the other framework"):
+        fixed.then(find("other-framework"))
+    with pytest.raises(NotApplicable, match="has no smaller version; pass smaller widths to its builder"):
+        fixed.then(find("distil"))
+    zeroed = of_keras.then(find("prune-unstructured-50"))
     kernels = [v for v in zeroed.weights.values() if v.ndim > 1]
     assert sum((v == 0).sum() for v in kernels) == sum(v.size for v in kernels) // 2

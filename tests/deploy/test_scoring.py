@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from narrowing import require_type
 
 import lmkit as lk
-from lmkit.deploy.bundle import _tensors, scores
-from lmkit.deploy.maker import Maker
+from lmkit.deploy.bundle.evaluation import describe_arrays, scores
+from lmkit.deploy.compare.builder import Builder
 from lmkit.deploy.runtimes import load
-from lmkit.deploy.scoring import scored
-from lmkit.deploy.techniques import Subject, distil, find, prune, tuning
+from lmkit.deploy.techniques import distil, prune
+from lmkit.deploy.techniques.base import find
+from lmkit.deploy.trained_model import TrainedModel
+from lmkit.specs.models import Transformer
+from lmkit.training import finetune
+from lmkit.training.scoring import score_outputs
 
 draw = np.random.default_rng(4)
 X = draw.normal(size=(120, 4))
@@ -53,14 +58,20 @@ def test_a_loss_and_metrics_of_ones_own(
     framework: str, loss: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = lk.train(
-        data=(X, Y), model={"hidden": [6]}, framework=framework, loss=loss, metrics=[off_by, squeamish], epochs=2,
-        inline=True, runs=tmp_path,
-    )  # fmt: skip
+        data=(X, Y),
+        model={"hidden": [6]},
+        framework=framework,
+        loss=loss,
+        metrics=[off_by, squeamish],
+        epochs=2,
+        inline=True,
+        runs=tmp_path,
+    )
     assert run.state == "completed", run.status.reason
-    maker = Maker.__new__(Maker)
-    maker.subject = Subject(run)
-    data, backend = maker.subject.data, maker.subject.backend
-    z = backend.predict(maker.subject.model, np.asarray(data.test.X))
+    maker = Builder.__new__(Builder)
+    maker.trained = TrainedModel(run)
+    data, backend = maker.trained.data, maker.trained.backend
+    z = backend.predict(maker.trained.model, np.asarray(data.test.X))
     for name, values in (("own", z), ("other", z[:, ::-1].copy())):
         np.save(tmp_path / f"{name}.npy", values)
     found = {n: maker.score(str(tmp_path / f"{n}.npy"), str(tmp_path / "own.npy"))["metrics"] for n in ("own", "other")}
@@ -73,16 +84,16 @@ def test_a_loss_and_metrics_of_ones_own(
     assert told["loss"]["low"] < told["loss"]["value"] < told["loss"]["high"]
     assert told["loss"]["value"] == pytest.approx(np.mean(by_hand), rel=1e-5)
     monkeypatch.setattr(squeamish, "refuses", True)
-    assert set(scored(run, z, data)) == set(run.metrics) - {"off_by", "squeamish"}
+    assert set(score_outputs(run.experiment, run.path.parent, z, data)) == set(run.metrics) - {"off_by", "squeamish"}
 
 
 def test_a_language_model_gives_logits_of_every_place(subjects: Any, made: Any) -> None:
-    """What the bundle says of an artefact in which nothing goes by name."""
+    """What the bundle says of an artifact in which nothing goes by name."""
     subject = subjects("torch", "decoder")
-    folder, artefact = made("torch", "decoder", "baseline")
+    _, artifact = made("torch", "decoder", "baseline")
     logits = subject.backend.predict(subject.model, np.asarray(subject.data.test.X[:2]))
-    (length,), vocabulary = artefact.row, subject.signature.outputs
-    told = _tensors(folder, artefact, logits)
+    (length,), vocabulary = artifact.row, subject.signature.outputs
+    told = describe_arrays(np.asarray(subject.data.test.X[:2]).astype(artifact.dtype), logits)
     assert told["input"] == {"name": None, "shape": [None, length], "dtype": "int32"}
     assert told["output"] == {"name": None, "shape": [None, length, vocabulary], "dtype": "float32"}
 
@@ -91,17 +102,17 @@ def test_smaller_language_models_are_measured_by_perplexity(
     subjects: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pruned, distilled and in eight bits: e to the mean of −log softmax, over every place of the test part."""
-    for module, name in ((tuning, "LEAST_STEPS"), (prune, "LEAST_STEPS"), (prune, "STEPS"), (distil, "STEPS")):
+    for module, name in ((finetune, "MIN_STEPS"), (prune, "MIN_STEPS"), (prune, "STEPS"), (distil, "STEPS")):
         monkeypatch.setattr(module, name, 20)
-    maker = Maker.__new__(Maker)
-    maker.subject = Subject(subjects("torch", "decoder").run)
-    X, y = (np.asarray(values) for values in maker.subject.data.test)
-    np.save(tmp_path / "base.npy", maker.subject.backend.predict(maker.subject.model, X))
+    maker = Builder.__new__(Builder)
+    maker.trained = TrainedModel(subjects("torch", "decoder").run)
+    X, y = (np.asarray(values) for values in maker.trained.data.test)
+    np.save(tmp_path / "base.npy", maker.trained.backend.predict(maker.trained.model, X))
     for technique in ("prune-50", "distil", "onnx-int8-static"):
         folder = tmp_path / technique
         folder.mkdir()
-        artefact = find(technique).make(maker.subject, folder).write(folder)
-        z = np.asarray(load(folder, artefact, 1).predict(X.astype(artefact.dtype)))
+        artifact = find(technique).make(maker.trained, folder).write(folder)
+        z = np.asarray(load(folder, artifact, 1).predict(X.astype(artifact.dtype)))
         np.save(tmp_path / "logits.npy", z)
         found = maker.score(str(tmp_path / "logits.npy"), str(tmp_path / "base.npy"))["metrics"]
         z = z.astype(np.float64)
@@ -109,4 +120,4 @@ def test_smaller_language_models_are_measured_by_perplexity(
         right = np.take_along_axis(shares, y[..., None].astype(int), -1)
         assert found["perplexity"] == pytest.approx(np.exp(-np.log(right).mean()), rel=1e-5)
         assert 1 < found["perplexity"] < z.shape[-1]
-    assert maker.subject.after(find("prune-50")).spec.heads == 1
+    assert require_type(maker.trained.then(find("prune-50")).spec, Transformer).heads == 1

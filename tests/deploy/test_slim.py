@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import lmkit as lk
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.maker import Maker
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.compare.builder import Builder
 from lmkit.deploy.runtimes import load
 from lmkit.deploy.techniques.convert import slim
-from lmkit.deploy.techniques.quantize import narrow_tables
+from lmkit.deploy.techniques.quantize import quantize_tables
 
 
 def test_a_slim_file_gives_the_same_outputs(tmp_path: Path) -> None:
@@ -24,10 +24,13 @@ def test_a_slim_file_gives_the_same_outputs(tmp_path: Path) -> None:
     entry = nodes[0].metadata_props.add()
     entry.key, entry.value = "pkg.torch.onnx.stack_trace", "where it came from " * 50
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 4))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("n", 3))], [numpy_helper.from_array(W, "w")],
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 4))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("n", 3))],
+        [numpy_helper.from_array(W, "w")],
         value_info=[helper.make_tensor_value_info("h", TensorProto.FLOAT, ("n", 3))],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     kept = model.metadata_props.add()
     kept.key, kept.value = "author", "somebody"
@@ -49,14 +52,15 @@ def test_a_table_that_is_added_whole_is_kept_in_eight_bits(tmp_path: Path) -> No
     table = (draw.standard_normal((64, 128)) * draw.uniform(0.01, 10, (64, 1))).astype("f4")
     small = draw.standard_normal((4, 128)).astype("f4")
     graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "places"], ["h"]), helper.make_node("Add", ["h", "row"], ["y"])], "g",
+        [helper.make_node("Add", ["x", "places"], ["h"]), helper.make_node("Add", ["h", "row"], ["y"])],
+        "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (64, 128))],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, (64, 128))],
         [numpy_helper.from_array(table, "places"), numpy_helper.from_array(small[:1], "row")],
-    )  # fmt: skip
+    )
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
-    narrow_tables(path)
+    quantize_tables(path)
     kept = {t.name: t.data_type for t in onnx.load(path).graph.initializer}
     assert kept["places_narrow"] == TensorProto.INT8
     assert kept["row"] == TensorProto.FLOAT
@@ -73,12 +77,12 @@ def test_a_language_model_is_scored_at_every_place(tmp_path: Path) -> None:
     model = {"family": "transformer", "depth": 1, "width": 8, "heads": 1}
     data = {"source": str(text), "text": {"length": 16}, "batch_size": 8}
     run = lk.train(data=data, model=model, steps=3, inline=True, runs=tmp_path)
-    maker = Maker(str(run.path))
+    maker = Builder(str(run.path))
     maker.make("baseline", str(tmp_path / "made"))
-    artefact = Artefact.read(tmp_path / "made")
-    X = np.asarray(maker.subject.data.test.X[:]).astype(artefact.dtype)
-    np.save(tmp_path / "logits.npy", load(tmp_path / "made", artefact, 1).predict(X))
+    artifact = Artifact.read(tmp_path / "made")
+    X = np.asarray(maker.trained.data.test.X[:]).astype(artifact.dtype)
+    np.save(tmp_path / "logits.npy", load(tmp_path / "made", artifact, 1).predict(X))
     scored = maker.score(str(tmp_path / "logits.npy"), str(tmp_path / "logits.npy"))
     assert scored["metrics"]["perplexity"] == pytest.approx(run.metrics["perplexity"], rel=1e-4)
     assert scored["metrics"]["loss"] == pytest.approx(np.log(run.metrics["perplexity"]), rel=1e-4)
-    assert artefact.made["multiplications"] > 0
+    assert artifact.provenance["multiplications"] > 0

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from lmkit.deploy import timing
-from lmkit.deploy.baselines import Baselines
-from lmkit.deploy.process import MeasurementFailed
-from lmkit.deploy.timing import Spread, beside, bootstrap, error, latency, widened
+from lmkit.deploy.measure import timing
+from lmkit.deploy.measure.baselines import Baselines
+from lmkit.deploy.measure.timing import Spread, bootstrap, log_ratios, measure_latency, standard_error, widened_interval
+from lmkit.system.rpc import MeasurementFailed
 
 
 def test_the_interval_of_a_median_covers_as_often_as_it_says() -> None:
@@ -32,7 +31,7 @@ def test_it_follows_the_seed() -> None:
 def test_the_error_of_a_median_is_that_of_the_medians_of_many_samples() -> None:
     draw = np.random.default_rng(2)
     samples = draw.normal(0, 0.02, (400, 25))
-    assert np.mean([error(s) for s in samples]) == pytest.approx(np.median(samples, axis=1).std(), rel=0.1)
+    assert np.mean([standard_error(s) for s in samples]) == pytest.approx(np.median(samples, axis=1).std(), rel=0.1)
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.012, 0.03])
@@ -46,7 +45,7 @@ def test_processes_that_differ_are_no_difference(deviation: float, monkeypatch: 
         for one, other in pairwise(processes):
             rounds = other - one + draw.normal(0, 0.015, 20)
             spread.add(float(np.exp(np.median(rounds))))
-            found = widened(rounds, spread, 2, series)
+            found = widened_interval(rounds, spread, 2, series)
             held.append(found.low <= 1 <= found.high)
             own = bootstrap(rounds, draws=300)
             alone.append(own.low <= 0 <= own.high)
@@ -56,7 +55,7 @@ def test_processes_that_differ_are_no_difference(deviation: float, monkeypatch: 
 
 
 def test_a_variant_is_held_to_both_processes_of_the_baseline() -> None:
-    np.testing.assert_allclose(beside(np.array([[2.0, 1.0, 4.0], [1.0, 1.0, 1.0]])), [0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(log_ratios(np.array([[2.0, 1.0, 4.0], [1.0, 1.0, 1.0]])), [0.0, 0.0], atol=1e-12)
 
 
 class Fake:
@@ -82,9 +81,9 @@ class Fake:
 
 def test_rounds_end_once_the_ratio_is_known_well() -> None:
     variant = Fake(0.5e-3, 1)
-    found = latency(variant, Fake(1e-3, 2), Fake(1e-3, 3), 8, Spread(), rounds=45)  # type: ignore[arg-type]
-    assert found.rounds == timing.LEAST_ROUNDS
-    assert len(variant.asked) == timing.LEAST_ROUNDS + 1  # and once to warm up
+    found = measure_latency(variant, Fake(1e-3, 2), Fake(1e-3, 3), 8, Spread(), rounds=45)  # type: ignore[arg-type]
+    assert found.rounds == timing.MIN_ROUNDS
+    assert len(variant.asked) == timing.MIN_ROUNDS + 1  # and once to warm up
     assert found.ratio.value == pytest.approx(0.5, rel=0.01)
     assert found.ratio.low < 0.5 < found.ratio.high
     assert found.control.low < 1 < found.control.high
@@ -93,16 +92,16 @@ def test_rounds_end_once_the_ratio_is_known_well() -> None:
 
 def test_the_95th_percentile_is_told_of_enough_calls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def timed(rounds: int) -> float | None:
-        return latency(Fake(1e-3), Fake(1e-3), Fake(1e-3), 1, Spread(), rounds=rounds).p95  # type: ignore[arg-type]
+        return measure_latency(Fake(1e-3), Fake(1e-3), Fake(1e-3), 1, Spread(), rounds=rounds).p95  # type: ignore[arg-type]
 
     assert timed(4) is None
-    monkeypatch.setattr(timing, "LEAST_ROUNDS", 100)
+    monkeypatch.setattr(timing, "MIN_ROUNDS", 100)
     assert timed(40) == pytest.approx(1e-3 * np.exp(1.645 * 0.003), rel=0.002)
 
 
 @pytest.fixture
-def started() -> Iterator[list[Fake]]:
-    yield []
+def started() -> list[Fake]:
+    return []
 
 
 def test_the_control_of_one_variant_is_the_baseline_of_the_next(started: list[Fake]) -> None:

@@ -12,23 +12,26 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import tensorflow as tf
 
-from lmkit.backends.base import CannotNarrow
-from lmkit.backends.tensorflow import checkpoints, export, models
-from lmkit.backends.tensorflow.losses import OwnLoss
-from lmkit.backends.tensorflow.models import own
-from lmkit.backends.tensorflow.training import TensorFlowTrainer
+from lmkit.backends.base import CannotPrune
+from lmkit.backends.tensorflow import checkpoints, export, gradients, inspection, models
+from lmkit.backends.tensorflow.losses import CustomLoss, loss_facts
+from lmkit.backends.tensorflow.models import custom
+from lmkit.backends.tensorflow.optimizers import build_optimizer
+from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
+from lmkit.backends.tensorflow.trainer import TensorFlowTrainer
 from lmkit.errors import MissingPackage
+from lmkit.system.cores import available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
 
-    from lmkit.backends.base import Removed
-    from lmkit.data.preparation import Dataset
-    from lmkit.experiment import Experiment
-    from lmkit.specs.losses import LossName
+    from lmkit.backends.base import Removed, RowLosses
+    from lmkit.data.dataset import Dataset
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.specs.losses import LossFacts, LossName
     from lmkit.specs.models import ModelSpec, Weights
     from lmkit.specs.signature import Shape, Signature
 
@@ -44,88 +47,140 @@ class TensorFlowBackend:
     name = "tensorflow"
     compiler = ""
 
+    def __init__(self, strategy: Strategy | None = None) -> None:
+        self.strategy = strategy or SingleDevice()
+
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
-        """A ``keras.Model``, its weights not yet set."""
+        """Return a ``keras.Model``, its weights not yet set."""
         return models.build(model, signature, precision)
 
     def seed(self, seed: int) -> None:
-        """Seeds what Keras draws from."""
-        own.seed(seed)
+        """Seed what Keras draws from."""
+        custom.seed(seed)
 
     def bare(self, model: Any) -> keras.Model:
-        """The model as its author knows it."""
-        return model.own if isinstance(model, own.OwnModel) else model
+        """Return a custom model as its author wrote it."""
+        return model.module if isinstance(model, custom.CustomModel) else model
 
     def weights(self, model: keras.Model) -> Weights:
-        """A copy of the weights under the shared names."""
-        return checkpoints.weights(model)
+        """Return a copy of the weights under the shared names."""
+        return checkpoints.weights(model, self.strategy)
 
     def set_weights(self, model: keras.Model, weights: Weights) -> None:
-        """Sets the weights."""
-        checkpoints.set_weights(model, weights)
+        """Set the weights."""
+        checkpoints.set_weights(model, weights, self.strategy)
 
     def trainer(
-        self, model: keras.Model, experiment: Experiment, dataset: Dataset, loss: LossName
+        self,
+        model: keras.Model,
+        experiment: Experiment,
+        dataset: Dataset,
+        loss: LossName,
+        *,
+        collect_outputs: bool = False,
     ) -> TensorFlowTrainer:
-        """A trainer for ``model``."""
-        return TensorFlowTrainer(model, experiment, dataset, loss)
+        """Return a trainer for ``model``."""
+        return TensorFlowTrainer(model, experiment, dataset, loss, self.strategy, collect_outputs=collect_outputs)
 
     def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
-        """Logits (rows, outputs) of prepared rows, dropout off."""
-        wanted = model.dtype if isinstance(model, own.OwnModel) else model.inputs[0].dtype
-        x = tf.constant(X, dtype=X.dtype if X.dtype.kind in "iu" else wanted)
-        if not x.dtype.is_integer or isinstance(model, own.OwnModel):
+        """Return outputs (rows, outputs) of prepared rows, dropout off."""
+        dtype = model.dtype if isinstance(model, custom.CustomModel) else model.inputs[0].dtype
+        x = tf.constant(X, dtype=X.dtype if X.dtype.kind in "iu" else dtype)
+        if not x.dtype.is_integer or isinstance(model, custom.CustomModel):
             return model(x, training=False).numpy()
-        # a text is written token by token, for which a graph is many times quicker; it stays with its model
+        # text is generated token by token, for which a graph is many times faster; it stays with its model
         graph = vars(model).get("lmkit_graph")
         if graph is None:
             graph = tf.function(lambda tokens: model(tokens, training=False), autograph=False, reduce_retracing=True)
             vars(model)["lmkit_graph"] = graph
         return graph(x).numpy()
 
-    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """What a loss of somebody's own says of each row (rows,)."""
-        found = OwnLoss(loss)(tf.constant(y), tf.constant(outputs))
-        return tf.broadcast_to(found, y.shape[:1]).numpy().astype("float64")
+    def continuous_inputs(self, model: Any, X: np.ndarray) -> np.ndarray:
+        """Return the numbers that a model computes with in the place of prepared rows."""
+        return gradients.continuous_inputs(model, X)
+
+    def input_gradients(
+        self, model: Any, X: np.ndarray, inputs: np.ndarray, cotangents: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs, and the gradient of Σ cotangents · outputs with respect to ``inputs``."""
+        return gradients.input_gradients(model, X, inputs, cotangents)
+
+    def hidden(self, model: Any, X: np.ndarray) -> np.ndarray:
+        """Return the inputs (rows, …) of the last layer with weights."""
+        return gradients.hidden(model, X)
+
+    def attention_calls(self, model: Any, X: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Return name, input and output of each attention layer of a transformer."""
+        return gradients.attention_calls(model, X)
+
+    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray, batch_size: int) -> RowLosses:
+        """Return the custom loss of each row."""
+        return CustomLoss(loss).row_losses(tf.constant(y), tf.constant(outputs), batch_size)
+
+    def last_operations(self, model: custom.CustomModel, X: np.ndarray) -> tuple[str, str]:
+        """Return the last operation of a custom model in training and in evaluation."""
+        return inspection.last_operations(model, X)
+
+    def loss_facts(self, loss: str) -> LossFacts | None:
+        """Return what a custom loss takes, where it is one of Keras's own."""
+        return loss_facts(loss)
+
+    def needs_several_rows(self, model: custom.CustomModel, X: np.ndarray) -> bool:  # noqa: ARG002 (part of the interface)
+        """Return whether a step of a single row has no variance to normalize by."""
+        return inspection.needs_several_rows(model.module)
 
     def cannot_export(self, kind: str, technique: str) -> str:
-        """Why the format ``kind`` cannot be written for a technique; empty where it can."""
+        """Return why the format ``kind`` cannot be written for a technique; empty where it can."""
         return export.cannot(kind, technique)
 
     def export(self, model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) -> None:
-        """Writes a model in the format ``kind``."""
+        """Write a model in the format ``kind``."""
         export.export(model, row, dtype, kind, path)
 
     def learned(self, model: keras.Model) -> set[str]:
-        """The names of the weights that training changes."""
-        return set(checkpoints.named(model))
+        """Return the names of the weights that training changes."""
+        return set(checkpoints.learned(model))
 
-    def narrow(self, model: own.OwnModel, X: np.ndarray, share: float) -> list[Removed]:
-        """Refuses: nothing tells which layers of a Keras model of somebody's own change together."""
-        raise CannotNarrow(
-            "nothing for Keras follows what depends on what in it; give its builder smaller widths and train anew, or "
-            "take prune-unstructured-50"
+    def prune_units(self, model: custom.CustomModel, X: np.ndarray, share: float) -> list[Removed]:  # noqa: ARG002 (part of the interface)
+        """Refuse: Keras does not tell which layers of a custom model depend on each other."""
+        raise CannotPrune(
+            "Keras does not expose which layers depend on each other; pass smaller widths to the builder and train "
+            "again, or use prune-unstructured-50"
         )
 
-    def remove(self, model: own.OwnModel, X: np.ndarray, what: Sequence[Removed]) -> None:
-        """Nothing was taken out."""
+    def remove(self, model: custom.CustomModel, X: np.ndarray, removed: Sequence[Removed]) -> None:
+        """Do nothing: no units were removed."""
+
+    def update_rule(self, optimizer: Any, weights: np.ndarray) -> Callable[[np.ndarray, float], np.ndarray]:
+        """Return the rule of an optimizer, on the processor."""
+        with tf.device("CPU"):
+            variable = tf.Variable(weights, dtype=tf.float64)
+            stepper = build_optimizer(optimizer, {"weights": variable})
+
+            @tf.function(input_signature=[tf.TensorSpec(weights.shape, tf.float64), tf.TensorSpec((), tf.float64)])
+            def update(gradient: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+                stepper.step([gradient], rate)
+                return variable.read_value()
+
+            traced = update.get_concrete_function()
+        return lambda gradient, rate: traced(tf.constant(gradient, tf.float64), tf.constant(rate, tf.float64)).numpy()
 
     def set_threads(self, threads: int) -> int:
-        """Sets how many threads one operation on a CPU uses, before anything is computed; returns how many it was."""
+        """Set the threads that one operation on a CPU uses, before anything is computed; return the number before."""
         before = tf.config.threading.get_intra_op_parallelism_threads()
         with contextlib.suppress(RuntimeError):  # too late
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         return int(before)
 
     def environment(self) -> dict[str, Any]:
-        """Versions, devices and thread counts."""
+        """Return versions, devices and thread counts."""
         gpus = tf.config.list_physical_devices("GPU")
         return {
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            "device": "cuda:0" if gpus else "cpu",
+            "device": self.strategy.device,
             "device_name": tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else "",
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or available_cores(),
         }
 
 

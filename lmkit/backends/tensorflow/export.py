@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,30 @@ import tensorflow as tf
 
 from lmkit.backends.quiet import quiet
 from lmkit.specs.signature import Shape
+from lmkit.system.optional import describe_missing, missing_modules
 
-NEEDS = {
-    "onnx": ("onnx", "tf2onnx", "onnxruntime"), "saved_model": (),
-    "litert": ("ai_edge_litert",), "litert_float16": ("ai_edge_litert",),
-}  # fmt: skip
-"""Format → the packages that write it, and that read it again."""
+WRITERS = {
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "saved_model": (),
+    "litert": ("ai_edge_litert",),
+    "litert_float16": ("ai_edge_litert",),
+}
+"""Format → the packages that write and read it."""
 
 
 def cannot(kind: str, technique: str) -> str:
-    """Why ``kind`` cannot be written for a technique; empty where it can."""
-    if kind not in NEEDS:
+    """Return why ``kind`` cannot be written for a technique; empty where it can."""
+    if kind not in WRITERS:
         return f"TensorFlow does not write {kind}; let PyTorch do it: other-framework+{technique}"
-    absent = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
-    return f"{absent[0]} is not installed; install it: python -m pip install 'lmkit[deploy]'" if absent else ""
+    missing = missing_modules(WRITERS[kind])
+    return describe_missing(missing[0], "deploy") if missing else ""
 
 
 def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) -> None:
-    """Writes ``model`` to ``path``, for any number of rows of shape ``row``; dropout is off."""
-    given = [tf.TensorSpec((None, *row), dtype, name="rows")]
+    """Write ``model`` to ``path``, for any number of rows of shape ``row``; dropout is off."""
+    signature = [tf.TensorSpec((None, *row), dtype, name="rows")]
 
-    @tf.function(input_signature=given, autograph=False)
+    @tf.function(input_signature=signature, autograph=False)
     def forward(rows: tf.Tensor) -> tf.Tensor:
         return model(rows, training=False)
 
@@ -42,7 +44,7 @@ def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) ->
         if kind == "saved_model":
             _save(forward, path)
         elif kind.startswith("litert"):
-            # by way of a SavedModel: from the function alone the converter leaves the weights out, and says nothing
+            # by way of a SavedModel: from the function alone the converter leaves the weights out, without a warning
             with tempfile.TemporaryDirectory() as folder:
                 _save(forward, Path(folder))
                 converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
@@ -53,20 +55,20 @@ def export(model: keras.Model, row: Shape, dtype: str, kind: str, path: Path) ->
         else:
             import tf2onnx
 
-            _teach_erfc()
-            tf2onnx.convert.from_function(forward, given, opset=18, output_path=str(path))
+            _register_erfc()
+            tf2onnx.convert.from_function(forward, signature, opset=18, output_path=str(path))
 
 
 def _save(forward: Any, path: Path) -> None:
-    """The function and the variables that it reads, each once: Keras's own archive keeps them twice."""
+    """Save the function and the variables that it reads, each once: Keras's own archive holds them twice."""
     served = tf.train.Checkpoint()
     served.variables, served.serve = list(forward.get_concrete_function().variables), forward
     tf.saved_model.save(served, str(path), signatures=forward)
 
 
 @functools.cache
-def _teach_erfc() -> None:
-    """Teaches tf2onnx what the exact GELU is made of: it knows erf alone, and writes a file that no runtime opens."""
+def _register_erfc() -> None:
+    """Register Erfc, of which the exact GELU consists, with tf2onnx: it writes a file that no runtime opens."""
     from tf2onnx.handler import tf_op
     from tf2onnx.utils import map_onnx_to_numpy_type
 

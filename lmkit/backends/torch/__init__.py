@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lmkit.backends.torch import checkpoints, export, models, pruning
-from lmkit.backends.torch.losses import OwnLoss
-from lmkit.backends.torch.models.own import OwnModel
-from lmkit.backends.torch.training import TorchTrainer, device
+from lmkit.backends.torch import checkpoints, export, gradients, inspection, models, pruning
+from lmkit.backends.torch.losses import CustomLoss, loss_facts
+from lmkit.backends.torch.models.custom import CustomModel
+from lmkit.backends.torch.optimizers import build_optimizer
+from lmkit.backends.torch.strategies import SingleDevice, Strategy
+from lmkit.backends.torch.trainer import TorchTrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
 
-    from lmkit.backends.base import Removed
-    from lmkit.data.preparation import Dataset
-    from lmkit.experiment import Experiment
-    from lmkit.specs.losses import LossName
+    from lmkit.backends.base import Removed, RowLosses
+    from lmkit.data.dataset import Dataset
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.specs.losses import LossFacts, LossName
     from lmkit.specs.models import ModelSpec, Weights
     from lmkit.specs.signature import Shape, Signature
 
@@ -31,32 +33,43 @@ class TorchBackend:
     name = "torch"
     compiler = "g++"
 
+    def __init__(self, strategy: Strategy | None = None) -> None:
+        self.strategy = strategy or SingleDevice()
+
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
-        """An ``nn.Module``, its weights not yet set."""
-        return models.build(model, signature).to(device(), getattr(torch, precision))
+        """Return an ``nn.Module``, its weights not yet set."""
+        return models.build(model, signature).to(self.strategy.device, getattr(torch, precision))
 
     def seed(self, seed: int) -> None:
-        """Seeds PyTorch's generators."""
+        """Seed PyTorch's generators."""
         torch.manual_seed(seed)
 
     def bare(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model as its author knows it."""
-        return model.own if isinstance(model, OwnModel) else model
+        """Return a custom model as its author wrote it."""
+        return model.module if isinstance(model, CustomModel) else model
 
     def weights(self, model: torch.nn.Module) -> Weights:
-        """A copy of the weights under the shared names."""
-        return checkpoints.weights(model)
+        """Return a copy of the weights under the shared names."""
+        return checkpoints.weights(model, self.strategy)
 
     def set_weights(self, model: torch.nn.Module, weights: Weights) -> None:
-        """Sets the weights."""
-        checkpoints.set_weights(model, weights)
+        """Set the weights."""
+        checkpoints.set_weights(model, weights, self.strategy)
 
-    def trainer(self, model: torch.nn.Module, experiment: Experiment, dataset: Dataset, loss: LossName) -> TorchTrainer:
-        """A trainer for ``model``."""
-        return TorchTrainer(model, experiment, dataset, loss)
+    def trainer(
+        self,
+        model: torch.nn.Module,
+        experiment: Experiment,
+        dataset: Dataset,
+        loss: LossName,
+        *,
+        collect_outputs: bool = False,
+    ) -> TorchTrainer:
+        """Return a trainer for ``model``."""
+        return TorchTrainer(model, experiment, dataset, loss, self.strategy, collect_outputs=collect_outputs)
 
     def predict(self, model: torch.nn.Module, X: np.ndarray) -> np.ndarray:
-        """Logits (rows, outputs) of prepared rows, dropout off."""
+        """Return outputs (rows, outputs) of prepared rows, dropout off."""
         reference = next(model.parameters())
         tokens = X.dtype.kind in "iu"
         training = model.training
@@ -68,45 +81,89 @@ class TorchBackend:
         finally:
             model.train(training)
 
-    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """What a loss of somebody's own says of each row (rows,)."""
+    def continuous_inputs(self, model: torch.nn.Module, X: np.ndarray) -> np.ndarray:
+        """Return the numbers that a model computes with in the place of prepared rows."""
+        return gradients.continuous_inputs(model, X)
+
+    def input_gradients(
+        self, model: torch.nn.Module, X: np.ndarray, inputs: np.ndarray, cotangents: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the outputs, and the gradient of Σ cotangents · outputs with respect to ``inputs``."""
+        return gradients.input_gradients(model, X, inputs, cotangents)
+
+    def hidden(self, model: torch.nn.Module, X: np.ndarray) -> np.ndarray:
+        """Return the inputs (rows, …) of the last layer with weights."""
+        return gradients.hidden(model, X)
+
+    def attention_calls(self, model: torch.nn.Module, X: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Return name, input and output of each attention layer of a transformer."""
+        return gradients.attention_calls(model, X)
+
+    def losses(self, loss: str, outputs: np.ndarray, y: np.ndarray, batch_size: int) -> RowLosses:
+        """Return the custom loss of each row."""
         with torch.inference_mode():
-            found = OwnLoss(loss)(torch.from_numpy(outputs), torch.from_numpy(y), "none")
-        return found.reshape(len(y), -1).mean(1).numpy().astype("float64")
+            return CustomLoss(loss).row_losses(torch.from_numpy(outputs), torch.from_numpy(y), batch_size)
+
+    def last_operations(self, model: torch.nn.Module, X: np.ndarray) -> tuple[str, str]:
+        """Return the last operation of a custom model in training and in evaluation."""
+        return inspection.last_operations(model, X)
+
+    def loss_facts(self, loss: str) -> LossFacts | None:
+        """Return what a custom loss takes, where it is one of PyTorch's own."""
+        return loss_facts(loss)
+
+    def needs_several_rows(self, model: torch.nn.Module, X: np.ndarray) -> bool:
+        """Return whether a step of a single row is impossible."""
+        return inspection.needs_several_rows(model, X)
 
     def cannot_export(self, kind: str, technique: str) -> str:
-        """Why the format ``kind`` cannot be written for a technique; empty where it can."""
+        """Return why the format ``kind`` cannot be written for a technique; empty where it can."""
         return export.cannot(kind, technique)
 
     def export(self, model: torch.nn.Module, row: Shape, dtype: str, kind: str, path: Path) -> None:
-        """Writes a model in the format ``kind``."""
+        """Write a model in the format ``kind``."""
         export.export(model, row, dtype, kind, path)
 
     def learned(self, model: torch.nn.Module) -> set[str]:
-        """The names of the weights that training changes."""
-        return set(checkpoints.named(model))
+        """Return the names of the weights that training changes."""
+        return set(checkpoints.learned(model))
 
-    def narrow(self, model: OwnModel, X: np.ndarray, share: float) -> list[Removed]:
-        """Takes units out of a module that is somebody's own."""
-        return pruning.removed(model, torch.from_numpy(X), share)
+    def prune_units(self, model: CustomModel, X: np.ndarray, share: float) -> list[Removed]:
+        """Take units out of a custom module."""
+        return pruning.prune_units(model, self._rows(model, X), share)
 
-    def remove(self, model: OwnModel, X: np.ndarray, what: Sequence[Removed]) -> None:
-        """Takes the same units out again."""
-        pruning.remove(model, torch.from_numpy(X), what)
+    def remove(self, model: CustomModel, X: np.ndarray, removed: Sequence[Removed]) -> None:
+        """Remove the same units from a newly built module."""
+        pruning.remove_units(model, self._rows(model, X), removed)
+
+    def _rows(self, model: torch.nn.Module, X: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(X).to(next(model.parameters()).device)
+
+    def update_rule(self, optimizer: Any, weights: np.ndarray) -> Callable[[np.ndarray, float], np.ndarray]:
+        """Return the rule of an optimizer, on the processor."""
+        parameter = torch.nn.Parameter(torch.tensor(weights, dtype=torch.float64))
+        stepper = build_optimizer(optimizer, {"weights": parameter})
+
+        def step(gradient: np.ndarray, rate: float) -> np.ndarray:
+            parameter.grad = torch.from_numpy(gradient)
+            stepper.step(rate)
+            return parameter.detach().numpy().copy()
+
+        return step
 
     def set_threads(self, threads: int) -> int:
-        """Sets how many threads one operation on a CPU uses; returns how many it was."""
+        """Set the threads that one operation on a CPU uses; return the number before."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         return before
 
     def environment(self) -> dict[str, Any]:
-        """Versions, devices and thread counts."""
-        place = device()
+        """Return versions, devices and thread counts."""
+        device = self.strategy.device
         return {
             "torch": torch.__version__,
-            "device": str(place),
-            "device_name": torch.cuda.get_device_name(place) if place.type == "cuda" else "",
+            "device": str(device),
+            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
             "threads": torch.get_num_threads(),
         }
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lmkit.backends.torch.models.own import OwnModel, held
+from lmkit.backends.torch.models.custom import CustomModel, all_tensors
 
 if TYPE_CHECKING:
+    from lmkit.backends.torch.strategies import Strategy
     from lmkit.specs.models import Weights
 
 
@@ -27,13 +28,13 @@ TABLES = {"weight": "embeddings"}
 
 
 def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
-    """Shared name → parameter, and its axes in the shared order.
+    """Return shared name → parameter, frozen or not, and its axes in the shared order.
 
-    A layer is known by its own name, in whatever module it lies. What is somebody's own keeps PyTorch's names and axes.
+    A layer is named by its own name, in whatever module it lies. A custom model keeps PyTorch's names and axes.
     """
-    if isinstance(model, OwnModel):
-        return {name: (p, tuple(range(p.ndim))) for name, p in model.own.named_parameters()}
-    found: dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]] = {}
+    if isinstance(model, CustomModel):
+        return {name: (p, tuple(range(p.ndim))) for name, p in model.module.named_parameters()}
+    parameters: dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]] = {}
     for path, module in model.named_modules():
         layer = path.rpartition(".")[2]
         for name, parameter in module.named_parameters(recurse=False):
@@ -43,46 +44,47 @@ def named(model: torch.nn.Module) -> dict[str, tuple[torch.nn.Parameter, tuple[i
                 name = (TABLES if isinstance(module, torch.nn.Embedding) else NORMALIZATIONS)[name]
             elif name == "weight":
                 name, axes = "kernel", order
-            found[f"{layer}.{name}"] = (parameter, axes)
-    return found
+            parameters[f"{layer}.{name}"] = (parameter, axes)
+    return parameters
 
 
-def array(tensor: torch.Tensor) -> np.ndarray:
-    """A copy of a tensor on the host."""
-    return tensor.detach().cpu().numpy().copy()
+def learned(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return shared name → parameter that training changes: those that are not frozen."""
+    return {name: p for name, (p, _) in named(model).items() if p.requires_grad}
 
 
-def weights(model: torch.nn.Module) -> Weights:
-    """A copy of the weights; of a model of somebody's own, of its buffers too."""
-    if isinstance(model, OwnModel):
-        return {name: array(tensor) for name, tensor in held(model).items()}
-    return {name: np.ascontiguousarray(array(p).transpose(axes)) for name, (p, axes) in named(model).items()}
+def weights(model: torch.nn.Module, strategy: Strategy) -> Weights:
+    """Return a copy of the weights, frozen ones included; of a custom model, its buffers too."""
+    to_array = strategy.to_array
+    if isinstance(model, CustomModel):
+        return {name: to_array(tensor) for name, tensor in all_tensors(model).items()}
+    return {name: np.ascontiguousarray(to_array(p).transpose(axes)) for name, (p, axes) in named(model).items()}
 
 
 @torch.no_grad()
-def set_weights(model: torch.nn.Module, values: Weights) -> None:
-    """Sets the weights."""
-    if isinstance(model, OwnModel):
-        for name, tensor in held(model).items():
-            tensor.copy_(torch.as_tensor(values[name]))
+def set_weights(model: torch.nn.Module, values: Weights, strategy: Strategy) -> None:
+    """Set the weights."""
+    if isinstance(model, CustomModel):
+        for name, tensor in all_tensors(model).items():
+            strategy.assign(tensor, torch.as_tensor(values[name]))
         return
     for name, (parameter, axes) in named(model).items():
-        parameter.copy_(torch.as_tensor(values[name].transpose(np.argsort(axes))))
+        strategy.assign(parameter, torch.as_tensor(values[name].transpose(np.argsort(axes))))
 
 
-def state(memory: Mapping[str, torch.Tensor]) -> Weights:
-    """The optimizer's memory, and the random states, as arrays."""
-    arrays = {name: array(tensor) for name, tensor in memory.items()}
-    arrays["random.cpu"] = array(torch.get_rng_state())
+def state(optimizer: Mapping[str, torch.Tensor], strategy: Strategy) -> Weights:
+    """Return the optimizer's state and the random states as arrays."""
+    arrays = {name: strategy.to_array(tensor) for name, tensor in optimizer.items()}
+    arrays["random.cpu"] = strategy.to_array(torch.get_rng_state())
     if torch.cuda.is_available():
-        arrays["random.cuda"] = array(torch.cuda.get_rng_state())
+        arrays["random.cuda"] = strategy.to_array(torch.cuda.get_rng_state())
     return arrays
 
 
-def restore(memory: Mapping[str, torch.Tensor], arrays: Weights) -> None:
-    """Takes up a ``state``."""
-    for name, tensor in memory.items():
-        tensor.copy_(torch.as_tensor(arrays[name]))
+def restore(optimizer: Mapping[str, torch.Tensor], arrays: Weights, strategy: Strategy) -> None:
+    """Set the optimizer's state and the random states."""
+    for name, tensor in optimizer.items():
+        strategy.assign(tensor, torch.as_tensor(arrays[name]))
     torch.set_rng_state(torch.as_tensor(arrays["random.cpu"]))
     if "random.cuda" in arrays and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.as_tensor(arrays["random.cuda"]))

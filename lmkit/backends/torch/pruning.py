@@ -1,8 +1,7 @@
-"""Units taken out of a module that is somebody's own, by torch-pruning, which follows what depends on what."""
+"""Units taken out of a custom module by torch-pruning, which follows the dependencies between its layers."""
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,28 +9,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmkit.backends.base import CannotNarrow, Removed
+from lmkit.backends.base import CannotPrune, Removed
 from lmkit.backends.quiet import quiet
-from lmkit.backends.torch.models.own import OwnModel
-from lmkit.data.objects import told
+from lmkit.backends.torch.models.custom import CustomModel
+from lmkit.system.optional import require
 
-KINDS = (nn.Linear, nn.modules.conv._ConvNd, nn.LSTM, nn.MultiheadAttention)
+PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd, nn.LSTM, nn.MultiheadAttention)
 """Layers whose outputs can be taken out."""
 
 
-def removed(model: OwnModel, rows: torch.Tensor, share: float) -> list[Removed]:
-    """Takes the ``share`` of the units of each hidden layer that matters least out of ``model``; returns which.
+def prune_units(model: CustomModel, rows: torch.Tensor, share: float) -> list[Removed]:
+    """Take the least important ``share`` of the units of each hidden layer out of ``model``; return which.
 
-    Units that only change together, as those of layers that are added, go together, by the norm of all their weights
-    (Fang et al., *DepGraph*, 2023). What gives the outputs stays as it is, and attention loses of each head as many.
+    Units that only change together, as those of layers that are added, are taken out together, by the norm of all
+    their weights (Fang et al., *DepGraph*, 2023). The output layer stays as it is; attention loses as many units of
+    each head.
 
     Args:
         model: is changed.
-        rows: a few, as the model takes them.
+        rows: as the model takes them.
         share: of the units to take out.
 
     Raises:
-        CannotNarrow: it cannot be done; the message says why.
+        CannotPrune: the model cannot be pruned; the message says why.
     """
     pruning = _library()
     expected = _outputs(model, rows).shape
@@ -40,70 +40,84 @@ def removed(model: OwnModel, rows: torch.Tensor, share: float) -> list[Removed]:
         warnings.simplefilter("ignore")
         try:
             pruner = pruning.pruner.BasePruner(
-                model, rows, importance=pruning.importance.GroupMagnitudeImportance(p=2), pruning_ratio=share,
-                ignored_layers=_last(pruning, model, rows), out_channel_groups=heads,
-            )  # fmt: skip
+                model,
+                rows,
+                importance=pruning.importance.GroupMagnitudeImportance(p=2),
+                pruning_ratio=share,
+                ignored_layers=_output_layers(pruning, model, rows),
+                out_channel_groups=heads,
+            )
             pruner.step()
         except Exception as error:
-            raise CannotNarrow(f"torch-pruning cannot follow what depends on what in it: {told(error)}") from error
-    found = [(name, bool(out), [int(i) for i in places]) for name, out, places in pruner.pruning_history()]
-    if not found:
-        raise CannotNarrow(f"torch-pruning finds no hidden layer that could lose {share:.0%}: nothing would change")
-    _check(model, rows, tuple(expected))
-    return found
+            raise CannotPrune(_describe_failure(model)) from error
+    removed = [(name, bool(out), [int(i) for i in units]) for name, out, units in pruner.pruning_history()]
+    if not removed:
+        raise CannotPrune(f"torch-pruning finds no hidden layer that could lose {share:.0%}: nothing would change")
+    _check_outputs(model, rows, tuple(expected))
+    return removed
 
 
-def remove(model: OwnModel, rows: torch.Tensor, what: Sequence[Removed]) -> None:
-    """Takes the same out of a model that is built anew."""
+def remove_units(model: CustomModel, rows: torch.Tensor, removed: Sequence[Removed]) -> None:
+    """Remove the same units from a newly built module."""
     graph = _graph(_library(), model, rows)
     with quiet():
-        graph.load_pruning_history([list(step) for step in what])
+        graph.load_pruning_history([list(step) for step in removed])
 
 
 def _library() -> Any:
-    if importlib.util.find_spec("torch_pruning") is None:
-        raise CannotNarrow("torch_pruning is not installed; install it: python -m pip install 'lmkit[prune]'")
+    require("torch_pruning", extra="prune", error=CannotPrune)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch_pruning
     return torch_pruning
 
 
-def _graph(pruning: Any, model: OwnModel, rows: torch.Tensor) -> Any:
+def _graph(pruning: Any, model: CustomModel, rows: torch.Tensor) -> Any:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pruning.DependencyGraph().build_dependency(model, example_inputs=rows, verbose=False)
 
 
-def _last(pruning: Any, model: OwnModel, rows: torch.Tensor) -> list[nn.Module]:
-    """The layers of which no other one reads what they give: they give the outputs."""
+def _output_layers(pruning: Any, model: CustomModel, rows: torch.Tensor) -> list[nn.Module]:
+    """Return the layers whose outputs no other layer reads."""
     graph = _graph(pruning, model, rows)
-    found = []
+    layers: list[nn.Module] = []
     for module in model.modules():
-        if not isinstance(module, KINDS) or module not in graph.module2node:
+        if not isinstance(module, PRUNABLE) or module not in graph.module2node:
             continue
         group = graph.get_pruning_group(module, graph.get_pruner_of_module(module).prune_out_channels, [0])
-        if not any(isinstance(d.target.module, KINDS) and graph.is_in_channel_pruning_fn(d.handler) for d, _ in group):
-            found.append(module)
-    return found
+        if not any(
+            isinstance(d.target.module, PRUNABLE) and graph.is_in_channel_pruning_fn(d.handler) for d, _ in group
+        ):
+            layers.append(module)
+    return layers
 
 
-def _outputs(model: OwnModel, rows: torch.Tensor) -> torch.Tensor:
+def _describe_failure(model: CustomModel) -> str:
+    """Return why torch-pruning fails on a model, as far as its layers tell."""
+    leaves = [m for m in model.modules() if not list(m.children()) and list(m.parameters(recurse=False))]
+    known = (*PRUNABLE, nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.modules.batchnorm._BatchNorm)
+    unknown = sorted({type(m).__name__ for m in leaves if not isinstance(m, known)})
+    reason = f"; it has no rule for {', '.join(unknown)}" if unknown else ""
+    return f"torch-pruning cannot follow which of its layers depend on each other{reason}; use prune-unstructured-50"
+
+
+def _outputs(model: CustomModel, rows: torch.Tensor) -> torch.Tensor:
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            found: torch.Tensor = model(rows)
+            outputs: torch.Tensor = model(rows)
     finally:
         model.train(training)
-    return found
+    return outputs
 
 
-def _check(model: OwnModel, rows: torch.Tensor, expected: tuple[int, ...]) -> None:
-    """Refuses a model whose own code counts on what was taken out."""
+def _check_outputs(model: CustomModel, rows: torch.Tensor, expected: tuple[int, ...]) -> None:
+    """Refuse a model whose own code relies on the units that were taken out."""
     try:
-        given = tuple(_outputs(model, rows).shape)
+        shape = tuple(_outputs(model, rows).shape)
     except Exception as error:
-        raise CannotNarrow(f"its code counts on the widths that it was built with: {told(error)}") from error
-    if given != expected:
-        raise CannotNarrow(f"without the units it gives {given} where it gave {expected}")
+        raise CannotPrune("its code counts on the widths that it was built with") from error
+    if shape != expected:
+        raise CannotPrune(f"without the units it gives {shape} where it gave {expected}")

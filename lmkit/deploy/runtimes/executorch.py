@@ -1,4 +1,4 @@
-"""ExecuTorch: programs for phones and small devices, run by the same C++ runtime; its Python side needs PyTorch."""
+"""ExecuTorch, PyTorch's runtime for phones and small devices; its Python binding needs PyTorch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.backends.quiet import quiet, without_notes
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation, wide
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.runtimes import Operation, is_kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 LIBRARIES, PACKAGES = ("executorch", "torch"), ("executorch", "torch")
 
 TYPES = (("fp32", "float32"), ("fp16", "float16"), ("int8", "int8"), ("int4", "int4"), ("int32", "int32"))
-"""End of what XNNPACK calls a type, whose beginning tells how it is scaled → what it is called everywhere else."""
+"""End of XNNPACK's name of a type, whose beginning says how it is scaled → NumPy's name."""
 
 SCALARS = {"float": "float32", "double": "float64", "half": "float16", "char": "int8", "byte": "uint8"} | {
-    "int": "int32", "long": "int64", "short": "int16",
-}  # fmt: skip
-"""The same for what ExecuTorch itself computes."""
+    "int": "int32",
+    "long": "int64",
+    "short": "int16",
+}
+"""ExecuTorch's name of a type → NumPy's."""
 
 
 class ExecutorchModel:
-    """The method of a program, which takes at most so many rows at once."""
+    """The method of a program, which takes at most ``max_rows`` rows per call."""
 
-    def __init__(self, path: Path, threads: int, most: int) -> None:
+    def __init__(self, path: Path, threads: int, max_rows: int) -> None:
         with quiet(), without_notes():
             from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
             from executorch.runtime import Runtime
@@ -39,22 +41,24 @@ class ExecutorchModel:
             _unsafe_reset_threadpool(threads)
             self.program: Any = Runtime.get().load_program(path)
             self.method: Any = self.program.load_method("forward")
-        self.path, self.most = path, most
+        self.path, self.max_rows = path, max_rows
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Logits of rows; of more than the program takes, in pieces."""
+        """Return the logits of rows, in pieces of at most ``max_rows``."""
         import numpy as np
         import torch
 
         rows = torch.from_numpy(X)
-        pieces = [self.method.execute([rows[i : i + self.most]])[0].numpy() for i in range(0, len(X), self.most)]
+        pieces = [
+            self.method.execute([rows[i : i + self.max_rows]])[0].numpy() for i in range(0, len(X), self.max_rows)
+        ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def executed(self) -> list[Operation]:
-        """The instructions of the program, with the type of what each is given; those of a delegate one by one."""
+        """Return the instructions of the program, with the type of their input; those of a delegate one by one."""
         program = self._program()
         plan = program.execution_plan[0]
-        counted: Counter[tuple[str, str]] = Counter()
+        counts: Counter[tuple[str, str]] = Counter()
         for instruction in (i.instr_args for chain in plan.chains for i in chain.instructions):
             if hasattr(instruction, "delegate_index"):
                 graph = _xnnpack(program, plan.delegates[instruction.delegate_index])
@@ -62,31 +66,31 @@ class ExecutorchModel:
                 for node in graph["xnodes"]:
                     inside = node["xnode_union"]
                     first = next(v for k, v in inside.items() if k.startswith("input") and k.endswith("id"))
-                    counted["XNNPACK " + node["xnode_union_type"].removeprefix("XNN"), types[first]] += 1
+                    counts["XNNPACK " + node["xnode_union_type"].removeprefix("XNN"), types[first]] += 1
             elif hasattr(instruction, "op_index"):
-                given = (getattr(plan.values[i].val, "scalar_type", None) for i in instruction.args)
-                kind = next((k.name.lower() for k in given if k is not None), "")
+                scalar_types = (getattr(plan.values[i].val, "scalar_type", None) for i in instruction.args)
+                dtype = next((k.name.lower() for k in scalar_types if k is not None), "")
                 name = plan.operators[instruction.op_index].name.rpartition("::")[2]
-                counted[name, SCALARS.get(kind, kind)] += 1
-        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+                counts[name, SCALARS.get(dtype, dtype)] += 1
+        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counts.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of the program's kernels and tables, and of its delegates', by the type that they are kept in."""
+        """Count the numbers in the kernels and tables of the program and its delegates, by their stored type."""
         program = self._program()
         plan = program.execution_plan[0]
-        counted: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for tensor in (value.val for value in plan.values):
-            if getattr(tensor, "data_buffer_idx", 0) and wide(tensor.sizes):
-                kind = tensor.scalar_type.name.lower()
-                counted[SCALARS.get(kind, kind)] += math.prod(tensor.sizes)
+            if getattr(tensor, "data_buffer_idx", 0) and is_kernel(tensor.sizes):
+                dtype = tensor.scalar_type.name.lower()
+                counts[SCALARS.get(dtype, dtype)] += math.prod(tensor.sizes)
         for delegate in plan.delegates:
             for value in _values(_xnnpack(program, delegate)):
-                if value.get("constant_buffer_idx") and wide(value["dims"]):
-                    counted[value["datatype"]] += math.prod(value["dims"])
-        return dict(counted)
+                if value.get("constant_buffer_idx") and is_kernel(value["dims"]):
+                    counts[value["datatype"]] += math.prod(value["dims"])
+        return dict(counts)
 
     def _program(self) -> Any:
-        """The program as data."""
+        """Return the deserialized program."""
         with quiet(), without_notes():
             from executorch.exir._serialize._program import deserialize_pte_binary
 
@@ -94,7 +98,7 @@ class ExecutorchModel:
 
 
 def _xnnpack(program: Any, delegate: Any) -> dict[str, Any]:
-    """The graph of a delegate, read by the schema that ExecuTorch brings along."""
+    """Return the graph of a delegate, decoded with the schema in the ExecuTorch package."""
     import importlib.resources
 
     from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader
@@ -110,23 +114,23 @@ def _xnnpack(program: Any, delegate: Any) -> dict[str, Any]:
         graph.write_bytes(data[begin : begin + header.flatbuffer_size])
         _flatc_decompile(scratch, str(schema), str(graph), ["--defaults-json"])
         text = (Path(scratch) / "graph.json").read_text()
-    # bounds of what is not bounded, which are no JSON
-    found: dict[str, Any] = json.loads(re.sub(r":\s*[+-]?(inf|nan)\b", ": null", text))
-    return found
+    # infinite bounds are no valid JSON
+    values: dict[str, Any] = json.loads(re.sub(r":\s*[+-]?(inf|nan)\b", ": null", text))
+    return values
 
 
 def _values(graph: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tensors of a graph: number, type, dimensions."""
-    found = []
+    """Return the tensors of a graph: number, type, dimensions."""
+    values = []
     for value in graph["xvalues"]:
         inside = value["xvalue_union"]
         inside = inside.get("tensor_value", inside)
-        told = inside["datatype"]
-        kind = next((name for end, name in TYPES if told.endswith(end)), told)
-        found.append({**inside, "id": inside["id_out"], "datatype": kind})
-    return found
+        datatype = inside["datatype"]
+        kind = next((name for end, name in TYPES if datatype.endswith(end)), datatype)
+        values.append({**inside, "id": inside["id_out"], "datatype": kind})
+    return values
 
 
-def load(folder: Path, artefact: Artefact, threads: int) -> ExecutorchModel:
-    """Opens the file."""
-    return ExecutorchModel(folder / artefact.entry, threads, int(artefact.options["most_rows"]))
+def load(folder: Path, artifact: Artifact, threads: int) -> ExecutorchModel:
+    """Load the file."""
+    return ExecutorchModel(folder / artifact.entry, threads, int(artifact.options["most_rows"]))

@@ -10,36 +10,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation, wide
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.runtimes import Operation, Tensors, is_kernel
 
 if TYPE_CHECKING:
     import numpy as np
 
 LIBRARIES, PACKAGES = ("onnxruntime",), ("onnxruntime",)
+DATA_FORMATS = (".onnx",)
 
 
-NAMES = {"float": "float32", "double": "float64"}
-"""What ONNX Runtime calls a type → what it is called everywhere else."""
+NAMES = {"float": "float32", "double": "float64", "float16": "float16"}
+"""ONNX Runtime's name of a type → NumPy's."""
 
 
 class OnnxModel:
     """An inference session on the CPU."""
+
+    concurrent = True  # a session's run is safe from threads by its own contract
 
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime
 
         self.path, self.threads = path, threads
         self.session = onnxruntime.InferenceSession(path, self._options(), providers=["CPUExecutionProvider"])
-        self.input = self.session.get_inputs()[0].name
+        self.input_name = self.session.get_inputs()[0].name
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Logits of rows."""
-        found: np.ndarray = self.session.run(None, {self.input: X})[0]
-        return found
+        """Return the logits of rows."""
+        outputs: np.ndarray = self.session.run(None, {self.input_name: X})[0]
+        return outputs
 
     def executed(self) -> list[Operation]:
-        """The kernels of one call, from the runtime's own profile."""
+        """Return the kernels of one call, from the runtime's profile."""
         import numpy as np
         import onnxruntime
 
@@ -48,31 +51,40 @@ class OnnxModel:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-            given = session.get_inputs()[0]
-            shape = [n if isinstance(n, int) else 1 for n in given.shape]
-            dtype = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(int32)": "i4", "tensor(int64)": "i8"}
-            session.run(None, {given.name: np.zeros(shape, dtype[given.type])})
+            tensor = session.get_inputs()[0]
+            shape = [n if isinstance(n, int) else 1 for n in tensor.shape]
+            numpy_types = {"tensor(float)": "f4", "tensor(double)": "f8", "tensor(int32)": "i4", "tensor(int64)": "i8"}
+            session.run(None, {tensor.name: np.zeros(shape, numpy_types[tensor.type])})
             events = json.loads(Path(session.end_profiling()).read_text())
-        counted: Counter[tuple[str, str]] = Counter()
+        counts: Counter[tuple[str, str]] = Counter()
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                kinds = [next(iter(t)) for t in event["args"].get("input_type_shape", [])]
+                types = [next(iter(t)) for t in event["args"].get("input_type_shape", [])]
                 name = event["args"]["op_name"]
-                integer = any(k in ("int8", "uint8") for k in kinds) or "Integer" in name or name.startswith("QLinear")
-                counted[name, "int8" if integer else NAMES.get(kind := kinds[0] if kinds else "", kind)] += 1
-        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+                integer = any(k in ("int8", "uint8") for k in types) or "Integer" in name or name.startswith("QLinear")
+                counts[name, "int8" if integer else NAMES.get(dtype := types[0] if types else "", dtype)] += 1
+        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counts.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of the file's kernels and tables, by the type that it keeps them in."""
+        """Count the numbers in the file's kernels and tables, by their stored type."""
         import onnx
 
         names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
-        counted: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for tensor in _constants(onnx.load(self.path, load_external_data=False).graph):
-            kind = names[tensor.data_type]
-            if wide(tensor.dims):
-                counted[NAMES.get(kind, kind)] += math.prod(tensor.dims)
-        return dict(counted)
+            dtype = names[tensor.data_type]
+            if is_kernel(tensor.dims):
+                counts[NAMES.get(dtype, dtype)] += math.prod(tensor.dims)
+        return dict(counts)
+
+    def tensors(self) -> Tensors:
+        """Return the input and the output as the file names them."""
+        described = {}
+        for kind, (tensor,) in (("input", self.session.get_inputs()), ("output", self.session.get_outputs())):
+            dtype = tensor.type[len("tensor(") : -1]
+            shape = [n if isinstance(n, int) else None for n in tensor.shape]
+            described[kind] = {"name": tensor.name, "shape": shape, "dtype": NAMES.get(dtype, dtype)}
+        return described
 
     def _options(self) -> Any:
         import onnxruntime
@@ -85,7 +97,7 @@ class OnnxModel:
 
 
 def _constants(graph: Any) -> Iterator[Any]:
-    """The tensors that a graph, and the graphs inside its nodes, have from the beginning."""
+    """Yield the constant tensors of a graph and of the graphs inside its nodes."""
     yield from graph.initializer
     for attribute in (a for node in graph.node for a in node.attribute):
         if attribute.HasField("t"):
@@ -94,6 +106,6 @@ def _constants(graph: Any) -> Iterator[Any]:
             yield from _constants(inner)
 
 
-def load(folder: Path, artefact: Artefact, threads: int) -> OnnxModel:
-    """Opens the file."""
-    return OnnxModel(folder / artefact.entry, threads)
+def load(folder: Path, artifact: Artifact, threads: int) -> OnnxModel:
+    """Load the file."""
+    return OnnxModel(folder / artifact.entry, threads)

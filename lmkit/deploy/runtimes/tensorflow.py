@@ -1,4 +1,4 @@
-"""TensorFlow: a Keras model built anew, compiled by XLA if so wished, or a SavedModel."""
+"""TensorFlow: a Keras model rebuilt from its specification, optionally compiled by XLA, or a SavedModel."""
 
 from __future__ import annotations
 
@@ -10,102 +10,152 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation, wide
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.runtimes import Operation, Tensors, is_kernel
 
 if TYPE_CHECKING:
     import numpy as np
 
 LIBRARIES, PACKAGES = ("tensorflow",), ("tensorflow",)
+DATA_FORMATS = ("model.json",)
 
-MOVING = ("_Arg", "_Retval", "Const", "Placeholder", "Identity", "NoOp", "ReadVariableOp", "PartitionedCall",
-          "StatefulPartitionedCall")  # fmt: skip
+NO_COMPUTATION = (
+    "_Arg",
+    "_Retval",
+    "Const",
+    "Placeholder",
+    "Identity",
+    "NoOp",
+    "ReadVariableOp",
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+)
 """Operations of a graph that compute nothing."""
 
-STILL = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "call")
-"""Instructions of XLA's that compute nothing."""
+NO_INSTRUCTION = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "call")
+"""Instructions of XLA that compute nothing."""
 
-HLO = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "s8": "int8", "u8": "uint8",
-       "s32": "int32", "s64": "int64", "pred": "bool"}  # fmt: skip
-"""What XLA calls a type → what it is called everywhere else."""
+HLO = {
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "f32": "float32",
+    "f64": "float64",
+    "s8": "int8",
+    "u8": "uint8",
+    "s32": "int32",
+    "s64": "int64",
+    "pred": "bool",
+}
+"""XLA's name of a type → NumPy's."""
 
 
 class TensorFlowModel:
-    """A function of rows."""
+    """A TensorFlow function, and the model or SavedModel that holds its variables."""
 
-    def __init__(self, function: Any, row: tuple[int, ...], dtype: str, kept: Any = None) -> None:
-        self.function, self.row, self.dtype, self.kept = function, row, dtype, kept
+    concurrent = True  # functions are traced under TensorFlow's own lock, and a graph keeps nothing of a call
+
+    def __init__(self, function: Any, row: tuple[int, ...], dtype: str, source: Any = None) -> None:
+        self.function, self.row, self.dtype, self.source = function, row, dtype, source
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Logits of rows."""
+        """Return the logits of rows."""
         import tensorflow as tf
 
-        found: Any = self.function(tf.constant(X))
-        return (next(iter(found.values())) if isinstance(found, dict) else found).numpy()  # type: ignore[no-any-return]
+        outputs: Any = self.function(tf.constant(_pad(X) if self.is_compiled else X))
+        tensor = next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
+        return tensor.numpy()[: len(X)]  # type: ignore[no-any-return]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether XLA compiles the function, anew for each number of rows."""
+        return bool(getattr(self.function, "_jit_compile", False))
 
     def executed(self) -> list[Operation]:
-        """The operations of one call: of the graph as TensorFlow rewrote it to run it, or of the code that XLA made.
+        """Return the operations of one call, from TensorFlow's optimized graph or from XLA's compiled code.
 
-        One fusion of XLA's is one loop over memory; what it computes is told beside it, as ``fused …``.
+        A fusion of XLA is one loop over memory; its inner operations are listed as ``fused …``.
         """
         import tensorflow as tf
         from tensorflow.python.eager.context import context
 
         rows = tf.zeros((1, *self.row), self.dtype)
-        if getattr(self.function, "_jit_compile", False):
-            return _of_xla(self.function.experimental_get_compiler_ir(rows)(stage="optimized_hlo"))
-        # a graph is told of when it is made ready, so it is made anew
-        anew, noted = tf.function(lambda x: self.function(x), autograph=False).get_concrete_function(rows), context()
-        noted.enable_run_metadata()
+        if self.is_compiled:
+            return _count_instructions(self.function.experimental_get_compiler_ir(rows)(stage="optimized_hlo"))
+        # metadata is exported when a graph is instantiated, so trace a new one
+        function = tf.function(lambda x: self.function(x), autograph=False).get_concrete_function(rows)
+        eager = context()
+        eager.enable_run_metadata()
         try:
-            noted.export_run_metadata()  # what was before
-            anew(rows)
-            ran = noted.export_run_metadata()
+            eager.export_run_metadata()  # discard earlier metadata
+            function(rows)
+            metadata = eager.export_run_metadata()
         finally:
-            noted.disable_run_metadata()
-        counted: Counter[tuple[str, str]] = Counter()
-        for node in (n for f in ran.function_graphs for graph in f.partition_graphs for n in graph.node):
-            if node.op not in MOVING:
-                kind = next((node.attr[k].type for k in ("T", "dtype", "Tparams", "out_type") if k in node.attr), 0)
-                counted[node.op, tf.as_dtype(kind).name if kind else ""] += 1
-        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+            eager.disable_run_metadata()
+        counts: Counter[tuple[str, str]] = Counter()
+        for node in (n for f in metadata.function_graphs for graph in f.partition_graphs for n in graph.node):
+            if node.op not in NO_COMPUTATION:
+                dtype = next((node.attr[k].type for k in ("T", "dtype", "Tparams", "out_type") if k in node.attr), 0)
+                counts[node.op, tf.as_dtype(dtype).name if dtype else ""] += 1
+        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counts.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of all variables, by their type."""
-        counted: Counter[str] = Counter()
-        for variable in (v for v in getattr(self.kept, "variables", ()) if wide(v.shape)):
-            counted[str(getattr(variable.dtype, "name", variable.dtype))] += math.prod(variable.shape)
-        return dict(counted)
+        """Count the numbers in all variables, by type."""
+        counts: Counter[str] = Counter()
+        for variable in (v for v in getattr(self.source, "variables", ()) if is_kernel(v.shape)):
+            counts[str(getattr(variable.dtype, "name", variable.dtype))] += math.prod(variable.shape)
+        return dict(counts)
+
+    def tensors(self) -> Tensors | None:
+        """Return the input and the output of a SavedModel's serving signature; None for a rebuilt model."""
+        signature = getattr(self.source, "signatures", {}).get("serving_default")
+        if signature is None:
+            return None
+        described = {}
+        for kind, specs in (
+            ("input", signature.structured_input_signature[1]),
+            ("output", signature.structured_outputs),
+        ):
+            ((name, spec),) = specs.items()
+            described[kind] = {"name": name, "shape": list(spec.shape), "dtype": spec.dtype.name}
+        return described
 
 
-def _of_xla(text: str) -> list[Operation]:
-    """The instructions of a compiled module, counted: those of its own, and those inside its fusions."""
-    counted: Counter[tuple[str, str]] = Counter()
-    inside = False
+def _pad(X: np.ndarray) -> np.ndarray:
+    """Repeat the last row up to a power of two rows, so that XLA compiles a few programs and not one per number."""
+    import numpy as np
+
+    missing = (1 << max(0, len(X) - 1).bit_length()) - len(X)
+    return np.concatenate([X, np.repeat(X[-1:], missing, axis=0)]) if missing else X
+
+
+def _count_instructions(text: str) -> list[Operation]:
+    """Count the instructions of a compiled module and of its fusions."""
+    counts: Counter[tuple[str, str]] = Counter()
+    is_fused = False
     for line in text.splitlines():
         if line.endswith("{") and "->" in line:
-            inside = line.startswith("%fused")
-        elif found := re.match(r"\s+(?:ROOT )?%\S+ = \(?(\w+)\[.*? ([a-z][\w-]*)\(", line):
-            kind, name = found.groups()
-            if name not in STILL:
-                counted[f"fused {name}" if inside else name, HLO.get(kind, kind)] += 1
-    return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+            is_fused = line.startswith("%fused")
+        elif match := re.match(r"\s+(?:ROOT )?%\S+ = \(?(\w+)\[.*? ([a-z][\w-]*)\(", line):
+            dtype, name = match.groups()
+            if name not in NO_INSTRUCTION:
+                counts[f"fused {name}" if is_fused else name, HLO.get(dtype, dtype)] += 1
+    return [Operation(name, dtype, n) for (name, dtype), n in sorted(counts.items())]
 
 
-def load(folder: Path, artefact: Artefact, threads: int) -> TensorFlowModel:
-    """Builds or opens it."""
+def load(folder: Path, artifact: Artifact, threads: int) -> TensorFlowModel:
+    """Rebuild the model, or load the SavedModel."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
-    with contextlib.suppress(RuntimeError):  # it computed already in this process, and keeps the threads that it has
+    with contextlib.suppress(RuntimeError):  # TensorFlow was used already in this process: its threads are fixed
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-    if artefact.entry == "model.json":
-        from lmkit.deploy.runtimes.specified import build
+    if artifact.entry == "model.json":
+        from lmkit.deploy.model_files import load_model
 
-        model = build("tensorflow", folder, artefact)
-        compiled = bool(artefact.options.get("compiled"))
+        model = load_model("tensorflow", folder, artifact)
+        compiled = bool(artifact.options.get("compiled"))
         function = tf.function(lambda x: model(x, training=False), jit_compile=compiled, autograph=False)
-        return TensorFlowModel(function, artefact.row, artefact.dtype, model)
-    loaded = tf.saved_model.load(str(folder / artefact.entry))
-    return TensorFlowModel(loaded.serve, artefact.row, artefact.dtype, loaded)
+        return TensorFlowModel(function, artifact.row, artifact.dtype, model)
+    loaded = tf.saved_model.load(str(folder / artifact.entry))
+    return TensorFlowModel(loaded.serve, artifact.row, artifact.dtype, loaded)

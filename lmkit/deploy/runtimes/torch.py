@@ -1,4 +1,4 @@
-"""PyTorch: a model built anew from its specification, compiled if so wished, or an exported program."""
+"""PyTorch: a model rebuilt from its specification, optionally compiled, or an exported program."""
 
 from __future__ import annotations
 
@@ -6,77 +6,103 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.runtimes import Operation, wide
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.runtimes import Operation, is_kernel
 
 if TYPE_CHECKING:
     import numpy as np
 
 LIBRARIES, PACKAGES = ("torch",), ("torch",)
+DATA_FORMATS = ("model.json",)
 
 
 class TorchModel:
-    """A module, in inference mode."""
+    """A module, in inference mode.
 
-    def __init__(self, module: Any, row: tuple[int, ...], dtype: str) -> None:
+    Args:
+        module: the module.
+        row: shape of an input row.
+        dtype: type of the input rows.
+        compiled: whether the module is compiled at its first call.
+        concurrent: whether threads may call the module at once; a custom module may keep the state of a call, and the
+            compiler of ``torch.compile`` is not safe from threads.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        row: tuple[int, ...],
+        dtype: str,
+        *,
+        compiled: bool = False,
+        concurrent: bool = False,
+    ) -> None:
         self.module, self.row, self.dtype = module, row, dtype
+        self.compiled, self.concurrent = compiled, concurrent
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Logits of rows."""
+        """Return the logits of rows."""
         import torch
 
+        rows = torch.from_numpy(X)
+        if self.compiled and len(X) > 1:  # one program for one row, and one for any number; else one for each number
+            torch._dynamo.maybe_mark_dynamic(rows, 0)
         with torch.inference_mode():
-            found: np.ndarray = self.module(torch.from_numpy(X)).numpy()
-        return found
+            outputs: np.ndarray = self.module(rows).numpy()
+        return outputs
 
     def executed(self) -> list[Operation]:
-        """The operations of one call that PyTorch dispatches, with the type of what each gives."""
+        """Return the operations that PyTorch dispatches in one call, with the type of their output."""
         import torch
         from torch.utils._python_dispatch import TorchDispatchMode
 
-        counted: Counter[tuple[str, str]] = Counter()
+        counts: Counter[tuple[str, str]] = Counter()
 
-        class Note(TorchDispatchMode):  # type: ignore[misc]
+        class CountOperations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 out = func(*args, **(kwargs or {}))
                 if isinstance(out, torch.Tensor):
-                    counted[func.name().removeprefix("aten::"), str(out.dtype).removeprefix("torch.")] += 1
+                    counts[func.name().removeprefix("aten::"), str(out.dtype).removeprefix("torch.")] += 1
                 return out
 
-        given = torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype))
-        with torch.inference_mode(), Note():
-            self.module(given)
-        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counted.items())]
+        rows = torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype))
+        with torch.inference_mode(), CountOperations():  # type: ignore[no-untyped-call]
+            self.module(rows)
+        return [Operation(name, dtype, n) for (name, dtype), n in sorted(counts.items())]
 
     def stored(self) -> dict[str, int]:
-        """The numbers of parameters and of buffers that are saved (a graph's rows are not), by their type; those of a
-        quantized one by the type inside it."""
-        counted: Counter[str] = Counter()
+        """Count the numbers in saved parameters and buffers, by type; those of a quantized tensor by its inner type."""
+        counts: Counter[str] = Counter()
         for tensor in {id(t): t for t in self.module.state_dict(keep_vars=True).values()}.values():
-            for inner in (plain for plain in _inside(tensor) if wide(plain.shape)):
-                counted[str(inner.dtype).removeprefix("torch.")] += inner.numel()
-        return dict(counted)
+            for inner in (plain for plain in _plain_tensors(tensor) if is_kernel(plain.shape)):
+                counts[str(inner.dtype).removeprefix("torch.")] += inner.numel()
+        return dict(counts)
 
 
-def _inside(tensor: Any) -> list[Any]:
-    """The plain tensors of which a tensor consists."""
+def _plain_tensors(tensor: Any) -> list[Any]:
+    """Return the plain tensors that a tensor subclass consists of."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return [tensor]
-    return [plain for name in tensor.__tensor_flatten__()[0] for plain in _inside(getattr(tensor, name))]
+    return [plain for name in tensor.__tensor_flatten__()[0] for plain in _plain_tensors(getattr(tensor, name))]
 
 
-def load(folder: Path, artefact: Artefact, threads: int) -> TorchModel:
-    """Builds or opens it."""
+def load(folder: Path, artifact: Artifact, threads: int) -> TorchModel:
+    """Rebuild the model, or load the exported program, after a look at what it holds."""
     import torch
 
     torch.set_num_threads(threads)
-    if artefact.entry.endswith(".pt2"):
-        module: Any = torch.export.load(str(folder / artefact.entry)).module()
-    else:
-        from lmkit.deploy.runtimes.specified import build
+    compiled, is_custom = bool(artifact.options.get("compiled")), False
+    if artifact.entry.endswith(".pt2"):
+        from lmkit.deploy.exported_program import check_program
 
-        module = build("torch", folder, artefact)
-        module.eval()
-    if artefact.options.get("compiled"):
-        module = torch.compile(module, dynamic=False)
-    return TorchModel(module, artefact.row, artefact.dtype)
+        check_program(folder / artifact.entry)
+        module: Any = torch.export.load(str(folder / artifact.entry)).module()
+    else:
+        from lmkit.backends.torch.models.custom import CustomModel
+        from lmkit.deploy.model_files import load_model
+
+        module = load_model("torch", folder, artifact).cpu().eval()  # as everywhere, on the CPU
+        is_custom = isinstance(module, CustomModel)
+    if compiled:
+        module = torch.compile(module)
+    return TorchModel(module, artifact.row, artifact.dtype, compiled=compiled, concurrent=not (compiled or is_custom))

@@ -1,26 +1,27 @@
-"""A model built anew by PyTorch, with weights that torchao keeps as integers."""
+"""torchao: a model rebuilt by PyTorch, with int8 weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lmkit.deploy.artefact import Artefact
+from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.runtimes.torch import TorchModel
 
 LIBRARIES, PACKAGES = ("torch", "torchao.quantization"), ("torch", "torchao")
+DATA_FORMATS = ("model.json",)
 
 WEIGHTS = "int8.safetensors"
 
 
-def load(folder: Path, artefact: Artefact, threads: int) -> TorchModel:
-    """Builds it; nothing is unpickled: integers and scales come as arrays."""
+def load(folder: Path, artifact: Artifact, threads: int) -> TorchModel:
+    """Rebuild the model and set integers and scales as arrays; nothing is unpickled."""
     import torch
     from safetensors.numpy import load_file
 
-    from lmkit.backends.torch.tools import set_int8_weights
-    from lmkit.deploy.runtimes.specified import bare
+    from lmkit.backends.torch.quantization import set_int8_weights
+    from lmkit.deploy.model_files import build_model
 
     torch.set_num_threads(threads)
-    module = bare("torch", folder, artefact)
+    module = build_model("torch", folder, artifact).cpu()
     set_int8_weights(module, load_file(folder / WEIGHTS))
-    return TorchModel(module.eval(), artefact.row, artefact.dtype)
+    return TorchModel(module.eval(), artifact.row, artifact.dtype)

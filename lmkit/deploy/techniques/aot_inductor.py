@@ -1,49 +1,47 @@
-"""Compilation ahead of time: the model as machine code in one package, which needs neither Python code nor compiler."""
+"""AOTInductor: the model compiled ahead of time into one package, which needs no Python code and no compiler."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.techniques import NotApplicable, Subject, technique
-from lmkit.deploy.techniques.baseline import row
-from lmkit.deploy.techniques.convert import ROWS, OtherOutputs, held
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.model_files import input_spec
+from lmkit.deploy.techniques.base import technique
+from lmkit.deploy.techniques.compile import require_compiler
+from lmkit.deploy.techniques.convert import ROWS, DifferentOutputs, check_outputs
+from lmkit.deploy.trained_model import TrainedModel
+from lmkit.system.rpc import NotApplicable
 
 ENTRY = "model.pt2"
 
-EXACT = 1e-4
-"""What compiled code may be off that program, as a share of the largest output: sums in another order."""
+SUMMATION_TOLERANCE = 1e-4
+"""Largest difference from the exported program, as a share of the largest output: sums are in another order."""
 
 
 @technique("aot-inductor", "compile")
-def aot_inductor(subject: Subject, folder: Path) -> Artefact:
+def aot_inductor(trained: TrainedModel, folder: Path) -> Artifact:
     """PyTorch's compiler ahead of time (AOTInductor): machine code for this kind of processor, in one file."""
     import numpy as np
 
     recipe = {"technique": "aot-inductor"}
-    needs(subject, "package", recipe["technique"])
-    from lmkit.backends.torch import tools
+    check_compiler(trained, "package", recipe["technique"])
+    from lmkit.backends.torch import quantization
 
-    X = np.asarray((subject.data.test if len(subject.data.test.X) else subject.data.training).X[: max(ROWS)])
-    made = tools.program(subject.model, X)
-    built = tools.package(made, folder / ENTRY)
-    shape, dtype = row(subject)
-    precision = subject.run.experiment.training.precision
-    artefact = Artefact("aot_inductor", ENTRY, shape, dtype, {**recipe, **built}, precision)
+    X = np.asarray((trained.data.test if len(trained.data.test.X) else trained.data.training).X[: max(ROWS)])
+    program = quantization.program(trained.model, X)
+    details = quantization.package(program, folder / ENTRY)
+    shape, dtype = input_spec(trained)
+    precision = trained.run.experiment.training.precision
+    artifact = Artifact("aot_inductor", ENTRY, shape, dtype, {**recipe, **details}, precision)
     try:
-        held(folder, artefact, made.outputs, X, EXACT)
-    except OtherOutputs as error:
-        raise NotApplicable(f"PyTorch's compiler makes another model of this one ({error}); take compile") from None
-    return artefact
+        check_outputs(folder, artifact, program.outputs, X, SUMMATION_TOLERANCE)
+    except DifferentOutputs as error:
+        raise NotApplicable(f"the compiled model differs from the original, {error}; use compile instead") from None
+    return artifact
 
 
-def needs(subject: Subject, kind: str, name: str) -> None:
-    """Refuses where the framework does not write this, or its compiler is not there."""
-    if reason := subject.backend.cannot_export(kind, name):
+def check_compiler(trained: TrainedModel, kind: str, name: str) -> None:
+    """Raise NotApplicable if the framework cannot export this, or its compiler is not installed."""
+    if reason := trained.backend.cannot_export(kind, name):
         raise NotApplicable(reason)
-    compiler = subject.backend.compiler
-    if compiler and shutil.which(compiler) is None:
-        raise NotApplicable(
-            f"the compiler of {subject.backend.name} needs {compiler}; install it: apt-get install {compiler}"
-        )
+    require_compiler(trained)

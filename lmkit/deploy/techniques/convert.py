@@ -1,84 +1,114 @@
-"""Conversion: the same numbers in a format that another, usually smaller, runtime executes.
+"""Conversion: the same model in the format of another, usually smaller, runtime.
 
-An exporter that ends without an error may have written a file that no runtime opens, or one that gives other numbers.
-So what it wrote is opened in its own runtime at once, and held to the framework's outputs.
+An exporter that returns without an error may have written a file that no runtime loads, or one that computes other
+outputs. Each exported file is therefore loaded in its runtime and compared with the framework's outputs.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.proof import TOLERANCE
+from lmkit.backends.facts import EXPORT_TECHNIQUES
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.model_files import input_spec
 from lmkit.deploy.runtimes import load
-from lmkit.deploy.techniques import NotApplicable, Subject, technique
-from lmkit.deploy.techniques.baseline import row
-from lmkit.errors import LmkitError
+from lmkit.deploy.techniques.base import TOLERANCE, technique
+from lmkit.deploy.techniques.failures import ConversionFailed, alternative, explain
+from lmkit.deploy.trained_model import TrainedModel
+from lmkit.display.units import format_bytes
+from lmkit.system.rpc import NotApplicable
 
 if TYPE_CHECKING:
     import numpy as np
 
+PACKAGES = ("onnx", "onnxscript", "onnxruntime", "tf2onnx", "ai-edge-litert")
+"""Packages that build these variants."""
+
 ENTRIES = {
-    "onnx": "model.onnx", "program": "model.pt2", "saved_model": "model",
-    "litert": "model.tflite", "litert_float16": "model.tflite",
-}  # fmt: skip
-"""Format → the file, or folder, that holds the model."""
+    "onnx": "model.onnx",
+    "program": "model.pt2",
+    "saved_model": "model",
+    "litert": "model.tflite",
+    "litert_float16": "model.tflite",
+}
+"""Format → file or folder that holds the model."""
 
 NAMES = {
-    "onnx": "ONNX", "program": "exported programs", "saved_model": "SavedModel",
-    "litert": "LiteRT", "litert_float16": "LiteRT",
-}  # fmt: skip
-"""What people call a format."""
+    "onnx": "ONNX",
+    "program": "exported programs",
+    "saved_model": "SavedModel",
+    "litert": "LiteRT",
+    "litert_float16": "LiteRT",
+}
+"""Format → its name in messages."""
 
 ROWS = (1, 3, 8)
-"""Numbers of rows at which what was written is held to the framework's outputs."""
+"""Batch sizes at which outputs are compared with the framework's."""
 
-_UNKNOWN = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'|'(?:tf|tfl)\.(\w+)' op is neither")
-"""How exporters say that they do not know an operator."""
+MAX_BYTES = {"onnx": 2**31, "litert": 2**31, "litert_float16": 2**32}
+"""Format whose file holds the weights → bytes of float32 weights from which a file cannot be written."""
 
 
-class ExportFailed(LmkitError):
-    """An exporter did not write the model: it ended with an error, or what it wrote is another model, or none."""
+class ExportFailed(ConversionFailed):
+    """An exporter raised an error, or wrote an invalid file or another model."""
 
 
 def export(
-    subject: Subject, folder: Path, kind: str, runtime: str, recipe: dict[str, Any], *, tolerance: float = TOLERANCE
-) -> Artefact:
-    """The model as its framework's exporter writes it, held to the framework's outputs within ``tolerance``.
+    trained: TrainedModel,
+    folder: Path,
+    kind: str,
+    runtime: str,
+    recipe: dict[str, Any],
+    *,
+    tolerance: float = TOLERANCE,
+) -> Artifact:
+    """Export the model by its framework, and compare the outputs with the framework's.
+
+    Args:
+        trained: the model.
+        folder: receives the file.
+        kind: format, a key of ``ENTRIES``.
+        runtime: name of the runtime that loads the file.
+        recipe: recipe of the artifact.
+        tolerance: largest difference, as a share of the largest output.
 
     Raises:
-        NotApplicable: the framework does not write this format, or the exporter does not know an operator of the model.
-        ExportFailed: what it wrote cannot be opened, or gives other outputs.
+        NotApplicable: the framework cannot write this format, or does not support an operator of the model.
+        ExportFailed: the file cannot be loaded, or computes other outputs.
     """
-    reason = subject.backend.cannot_export(kind, str(recipe["technique"]))
+    reason = trained.backend.cannot_export(kind, str(recipe["technique"]))
     if reason:
         raise NotApplicable(reason)
-    shape, dtype = row(subject)
-    path, model = folder / ENTRIES[kind], subject.model
-    artefact = Artefact(runtime, path.name, shape, dtype, recipe, dtype if dtype.startswith("float") else "float32")
-    if kind in subject.exports:
-        path.write_bytes(subject.exports[kind])
-        return artefact
+    _check_size(trained, kind)
+    shape, dtype = input_spec(trained)
+    path, model = folder / ENTRIES[kind], trained.model
+    artifact = Artifact(runtime, path.name, shape, dtype, recipe, dtype if dtype.startswith("float") else "float32")
+    if kind in trained.exports:
+        path.write_bytes(trained.exports[kind])
+        return artifact
     try:
-        subject.backend.export(model, shape, dtype, kind, path)
+        trained.backend.export(model, shape, dtype, kind, path)
     except Exception as error:
-        if unknown := _UNKNOWN.search(str(error)):
-            raise NotApplicable(_unknown(kind, [next(filter(None, unknown.groups()))])) from None
-        raise ExportFailed(f"the exporter to {NAMES[kind]} stops: {_first(error)}") from error
+        failure = explain(error)
+        if failure.operators:
+            raise NotApplicable(_describe_unknown(kind, failure.operators)) from None
+        raise ExportFailed(
+            f"the exporter to {NAMES[kind]} failed: {failure.reason}; {_use_instead(trained, kind)}"
+        ) from error
     if kind == "onnx":
-        _check_onnx(path)
+        _check_onnx(path, _use_instead(trained, kind))
         slim(path)
-    _check_outputs(subject, model, folder, artefact, tolerance)
+    check_artifact(trained, model, folder, artifact, tolerance)
     if path.is_file():
-        subject.exports[kind] = path.read_bytes()
-    return artefact
+        trained.exports[kind] = path.read_bytes()
+    return artifact
 
 
 def slim(path: Path) -> None:
-    """Takes out of an ONNX file what no runtime needs: where in a program each node came from, shapes in between.
+    """Remove from an ONNX file what no runtime needs: the nodes' source locations and the intermediate shapes.
 
     PyTorch's exporter writes the former, quantizers the latter: together up to half of a small model's file.
     """
@@ -87,108 +117,134 @@ def slim(path: Path) -> None:
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
     del graph.metadata_props[:], graph.value_info[:]
-    for told in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        told.ClearField("doc_string")
-    for told in (*graph.node, *graph.initializer, *graph.input, *graph.output):
-        del told.metadata_props[:]
+    for message in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        message.ClearField("doc_string")
+    for message in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        del message.metadata_props[:]
     path.write_bytes(model.SerializeToString())
 
 
-def _check_onnx(path: Path) -> None:
-    """Refuses a file that holds operators that ONNX does not have, or is no valid one."""
+def _check_size(trained: TrainedModel, kind: str) -> None:
+    """Raise NotApplicable if the format cannot hold the weights."""
+    size = sum(values.nbytes for values in trained.weights.values())
+    if size >= MAX_BYTES.get(kind, math.inf):
+        raise NotApplicable(
+            f"{NAMES[kind]} holds a model in one file of at most 2 GB, and the weights of this one are "
+            f"{format_bytes(size)}; {_use_instead(trained, kind)}"
+        )
+
+
+def _use_instead(trained: TrainedModel, kind: str) -> str:
+    """Return what to use where a format cannot be written."""
+    exported = EXPORT_TECHNIQUES[trained.framework]
+    other = {"onnx": exported, "litert": "onnx", "litert_float16": "onnx"}.get(kind, "onnx")
+    return f"use {other} instead"
+
+
+def _check_onnx(path: Path, instead: str) -> None:
+    """Raise if a file is invalid, or holds operators that ONNX does not define."""
     import onnx
 
     try:
         model = onnx.load(path)
     except Exception as error:
-        raise ExportFailed(f"the exporter to ONNX wrote no ONNX file: {_first(error)}") from error
-    own = {(f.domain, f.name) for f in model.functions}
+        raise ExportFailed(f"the exporter to ONNX wrote a file that is no model; {instead}") from error
+    defined = {(f.domain, f.name) for f in model.functions}
     used = {(node.domain, node.op_type) for part in (model.graph, *model.functions) for node in part.node}
-    unknown = sorted(name for domain, name in used - own if not onnx.defs.has(name, domain))
+    unknown = sorted(name for domain, name in used - defined if not onnx.defs.has(name, domain))
     if unknown:
-        raise NotApplicable(_unknown("onnx", unknown))
+        raise NotApplicable(_describe_unknown("onnx", unknown))
     try:
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as error:
-        raise ExportFailed(f"the exporter to ONNX wrote an invalid file: {_first(error)}") from error
+        raise ExportFailed(f"the exporter to ONNX wrote an invalid file; {instead}") from error
 
 
-def _check_outputs(subject: Subject, model: Any, folder: Path, artefact: Artefact, tolerance: float) -> None:
-    """Refuses what cannot be opened, or gives other outputs than the framework, with one row or several."""
+def check_artifact(
+    trained: TrainedModel, model: Any, folder: Path, artifact: Artifact, tolerance: float = TOLERANCE
+) -> None:
+    """Raise ExportFailed if the exported file cannot be loaded, or its outputs differ from the framework's."""
     import numpy as np
 
-    part = subject.data.test if len(subject.data.test.X) else subject.data.training
-    X, given = np.asarray(part.X[: max(ROWS)]), f"what the exporter wrote as {artefact.entry}"
-    threads = int(subject.backend.environment()["threads"])
+    part = trained.data.test if len(trained.data.test.X) else trained.data.training
+    X, description = np.asarray(part.X[: max(ROWS)]), f"the exported {artifact.entry}"
+    threads = int(trained.backend.environment()["threads"])
     try:
-        held(folder, artefact, lambda rows: subject.backend.predict(model, rows), X, tolerance, threads)
-    except OtherOutputs as error:
-        raise ExportFailed(f"{given} gives other outputs than the model, {error}") from None
+        check_outputs(folder, artifact, lambda rows: trained.backend.predict(model, rows), X, tolerance, threads)
+    except DifferentOutputs as error:
+        raise ExportFailed(f"{description} differs from the model, {error}") from None
     except Exception as error:
-        raise ExportFailed(f"{given} does not run on {artefact.runtime}: {_first(error)}") from error
+        instead = alternative(str(artifact.recipe["technique"]), "convert", trained.framework)
+        raise ExportFailed(
+            f"{description} does not run on {artifact.runtime}: {explain(error).reason}; use {instead} instead"
+        ) from error
 
 
-class OtherOutputs(ValueError):
-    """What was made gives other outputs than what it was made of; the message says how far off."""
+class DifferentOutputs(ValueError):
+    """An artifact's outputs differ from its model's; the message says by how much."""
 
 
-def held(
+def check_outputs(
     folder: Path,
-    artefact: Artefact,
+    artifact: Artifact,
     model: Callable[[np.ndarray], np.ndarray],
     X: np.ndarray,
     tolerance: float,
     threads: int = 1,
 ) -> None:
-    """Holds an artefact to what it was made of, at one row and several: what compilers write is not always that.
+    """Compare an artifact's outputs with its model's, at the batch sizes ``ROWS``.
+
+    Args:
+        folder: the artifact's folder.
+        artifact: the artifact.
+        model: rows → expected outputs.
+        X: rows.
+        tolerance: largest difference, as a share of the largest output.
+        threads: threads of the runtime.
 
     Raises:
-        OtherOutputs: they differ by more than ``tolerance``, as a share of the largest output.
-        Exception: it cannot be opened, or does not run.
+        DifferentOutputs: the outputs differ by more than ``tolerance``.
+        Exception: the artifact cannot be loaded or run.
     """
     import numpy as np
 
-    loaded = load(folder, artefact, threads)
+    loaded = load(folder, artifact, threads)
     largest = float(np.abs(np.asarray(model(X[: max(ROWS)]))).max()) or 1.0
-    for n in ROWS:
-        wanted, found = np.asarray(model(X[:n])), np.asarray(loaded.predict(X[:n]))
-        if found.shape != wanted.shape:
-            raise OtherOutputs(f"of shape {found.shape} instead of {wanted.shape}")
-        off = float(np.abs(found - wanted).max()) / largest
-        if not off <= tolerance:
-            raise OtherOutputs(f"{off:.2g} of them off with {n} row{'s' if n > 1 else ''}")
+    for rows in ROWS:
+        expected, outputs = np.asarray(model(X[:rows])), np.asarray(loaded.predict(X[:rows]))
+        if outputs.shape != expected.shape:
+            raise DifferentOutputs(f"with outputs of shape {outputs.shape} instead of {expected.shape}")
+        difference = float(np.abs(outputs - expected).max()) / largest
+        if not difference <= tolerance:
+            raise DifferentOutputs(
+                f"by {difference:.2g} of the largest output with {rows} row{'s' if rows > 1 else ''}"
+            )
 
 
-def _unknown(kind: str, names: list[str]) -> str:
+def _describe_unknown(kind: str, names: Sequence[str]) -> str:
     operators = f"the operator{'s' if len(names) > 1 else ''} {', '.join(names)}"
-    return f"the exporter to {NAMES[kind]} does not know {operators} of this model; choose another format"
-
-
-def _first(error: Exception) -> str:
-    """What an exporter says first: its messages go on for pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    return f"the exporter to {NAMES[kind]} does not support {operators} of this model; choose another format"
 
 
 @technique("onnx", "convert")
-def onnx(subject: Subject, folder: Path) -> Artefact:
+def onnx(trained: TrainedModel, folder: Path) -> Artifact:
     """ONNX, any number of rows, on ONNX Runtime."""
-    return export(subject, folder, "onnx", "onnxruntime", {"technique": "onnx"})
+    return export(trained, folder, "onnx", "onnxruntime", {"technique": "onnx"})
 
 
 @technique("torch-export", "convert")
-def torch_export(subject: Subject, folder: Path) -> Artefact:
-    """PyTorch's exported program: the graph without the Python that made it."""
-    return export(subject, folder, "program", "torch", {"technique": "torch-export"})
+def torch_export(trained: TrainedModel, folder: Path) -> Artifact:
+    """PyTorch's exported program: the graph without its Python code."""
+    return export(trained, folder, "program", "torch", {"technique": "torch-export"})
 
 
 @technique("saved-model", "convert")
-def saved_model(subject: Subject, folder: Path) -> Artefact:
+def saved_model(trained: TrainedModel, folder: Path) -> Artifact:
     """TensorFlow's SavedModel, which TensorFlow Serving loads."""
-    return export(subject, folder, "saved_model", "tensorflow", {"technique": "saved-model"})
+    return export(trained, folder, "saved_model", "tensorflow", {"technique": "saved-model"})
 
 
 @technique("litert", "convert")
-def litert(subject: Subject, folder: Path) -> Artefact:
+def litert(trained: TrainedModel, folder: Path) -> Artifact:
     """LiteRT (TensorFlow Lite), for phones and small devices."""
-    return export(subject, folder, "litert", "litert", {"technique": "litert"})
+    return export(trained, folder, "litert", "litert", {"technique": "litert"})

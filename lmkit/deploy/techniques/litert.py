@@ -1,85 +1,89 @@
-"""Quantization for LiteRT: of the file that the converter wrote, by AI Edge Quantizer.
+"""Quantization for LiteRT: AI Edge Quantizer applied to the converter's file.
 
-TensorFlow's own converter quantizes all that it can, a layer normalization in 256 steps among it: that costs a
-transformer far more than it saves. Here the products and what passes their numbers on are quantized, and no more. Four
-bits are not offered: what runs then gives other numbers, and says nothing.
+TensorFlow's own converter quantizes every operation that it can, such as layer normalizations, which costs a
+transformer far more accuracy than it saves time. Here only products, tables and the operations between two products
+are quantized. Four bits are not offered, since LiteRT then computes wrong numbers without an error.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lmkit.backends.quiet import quiet, without_notes
-from lmkit.deploy.artefact import Artefact
-from lmkit.deploy.techniques import NotApplicable, Subject, technique
+from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.techniques.base import technique
 from lmkit.deploy.techniques.convert import ENTRIES, export
 from lmkit.deploy.techniques.quantize import calibration
+from lmkit.deploy.trained_model import TrainedModel
+from lmkit.system.optional import require
+from lmkit.system.rpc import NotApplicable
+
+PACKAGES = ("ai-edge-quantizer",)
+"""Packages that build these variants."""
 
 PRODUCTS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
 """Operations that multiply by weights."""
 
 TABLES = ("GATHER",)
-"""What looks rows of a table up: the range of one is known beforehand."""
+"""Operations that look up rows of a table, whose range is static."""
 
 PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "RELU", "RESHAPE")
-"""Operations that stay in eight bits between two products, and lose nothing."""
+"""Operations between two products that lose nothing in eight bits."""
 
-ROUNDED = 2e-2
-"""Weights rounded to float16 may move an output by this share of the largest one, before the file is held to be wrong:
-2⁻¹¹ a weight, and a deep model adds up."""
+ROUNDING_TOLERANCE = 2e-2
+"""Largest difference of outputs with float16 weights, as a share of the largest output: 2⁻¹¹ per weight, which adds up
+in a deep model."""
 
 
 @technique("litert-int8-dynamic", "quantize")
-def dynamic(subject: Subject, folder: Path) -> Artefact:
-    """Int8 on LiteRT: weights beforehand, activations by the range of each row."""
+def dynamic(trained: TrainedModel, folder: Path) -> Artifact:
+    """Int8 on LiteRT: static weights, activations with the range of each row."""
     recipe = {"technique": "litert-int8-dynamic", "operations": [*PRODUCTS, *TABLES]}
-    return _quantized(subject, folder, recipe, PRODUCTS, TABLES)
+    return _quantize(trained, folder, recipe, PRODUCTS, TABLES)
 
 
 @technique("litert-int8-static", "quantize")
-def static(subject: Subject, folder: Path) -> Artefact:
-    """Int8 on LiteRT: weights and activations, by ranges taken on training rows."""
+def static(trained: TrainedModel, folder: Path) -> Artifact:
+    """Int8 on LiteRT: weights and activations, with ranges from training rows."""
     names = (*PRODUCTS, *TABLES, *PASSING)
     recipe = {
         "technique": "litert-int8-static",
         "operations": list(names),
-        "calibration_rows": len(calibration(subject)),
+        "calibration_rows": len(calibration(trained)),
     }
-    return _quantized(subject, folder, recipe, (), names)
+    return _quantize(trained, folder, recipe, (), names)
 
 
 @technique("litert-float16", "quantize")
-def float16(subject: Subject, folder: Path) -> Artefact:
-    """Weights kept in float16 on LiteRT: half the size; a CPU widens them as it loads, and computes in float32."""
+def float16(trained: TrainedModel, folder: Path) -> Artifact:
+    """Weights stored in float16 on LiteRT: half the size; widened at load time, computed in float32 on the CPU."""
     recipe: dict[str, Any] = {"technique": "litert-float16"}
-    made = export(subject, folder, "litert_float16", "litert", recipe, tolerance=ROUNDED)
-    return replace(made, claims="float32", stores="float16")
+    artifact = export(trained, folder, "litert_float16", "litert", recipe, tolerance=ROUNDING_TOLERANCE)
+    return replace(artifact, compute_dtype="float32", weight_dtype="float16")
 
 
-def _quantized(
-    subject: Subject, folder: Path, recipe: dict[str, Any], by_row: tuple[str, ...], by_range: tuple[str, ...]
-) -> Artefact:
-    """The converter's file with these operations quantized: by the range of each row, and by one known beforehand."""
-    artefact = export(subject, folder, "litert", "litert", recipe)
-    if importlib.util.find_spec("ai_edge_quantizer") is None:
-        raise NotApplicable("ai_edge_quantizer is not installed; install it: python -m pip install 'lmkit[deploy]'")
+def _quantize(
+    trained: TrainedModel, folder: Path, recipe: dict[str, Any], dynamic: tuple[str, ...], static: tuple[str, ...]
+) -> Artifact:
+    """Export the model; quantize operations, ``dynamic`` by the range of each row, ``static`` by calibrated ones."""
+    artifact = export(trained, folder, "litert", "litert", recipe)
+    require("ai_edge_quantizer", extra="deploy", error=NotApplicable)
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import quantizer, recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName
 
-    path, asked = folder / ENTRIES["litert"], recipe_manager.RecipeManager()
+    path, manager = folder / ENTRIES["litert"], recipe_manager.RecipeManager()
     with quiet(), without_notes():
-        for name in by_row:
-            asked.add_dynamic_config(".*", TFLOperationName(name), num_bits=8)
-        for name in by_range:
-            asked.add_static_config(".*", TFLOperationName(name), activation_num_bits=8, weight_num_bits=8)
+        for name in dynamic:
+            manager.add_dynamic_config(".*", TFLOperationName(name), num_bits=8)
+        for name in static:
+            manager.add_static_config(".*", TFLOperationName(name), activation_num_bits=8, weight_num_bits=8)
         worker = quantizer.Quantizer(str(path))
-        worker.load_quantization_recipe(asked.get_quantization_recipe())
+        worker.load_quantization_recipe(manager.get_quantization_recipe())
         ((signature, names),) = Interpreter(str(path)).get_signature_list().items()
-        # all rows at once: of several calls the quantizer takes a moving average, and cuts what is rare
-        ranges = worker.calibrate({signature: [{names["inputs"][0]: calibration(subject)}]})
+        # all rows in one call: over several the quantizer takes a moving average, which clips rare values
+        ranges = worker.calibrate({signature: [{names["inputs"][0]: calibration(trained)}]})
         path.write_bytes(bytes(worker.quantize(ranges).quantized_model))
-    return replace(artefact, claims="int8")
+    return replace(artifact, compute_dtype="int8")

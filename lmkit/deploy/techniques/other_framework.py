@@ -1,20 +1,22 @@
-"""Both ways: the run's weights in the other framework, whose tools can then be used."""
+"""The run's weights in the other framework, whose tools can then be used."""
 
 from __future__ import annotations
 
 from lmkit.backends import others, require
-from lmkit.deploy.techniques import NotApplicable, Subject, makes_model
+from lmkit.deploy.techniques.base import model_technique
+from lmkit.deploy.trained_model import TrainedModel
 from lmkit.errors import MissingPackage
+from lmkit.system.rpc import NotApplicable
 
 
-@makes_model("other-framework", "both ways")
-def other_framework(subject: Subject) -> Subject:
-    """The same weights in the other framework, where its own tools can follow: other-framework+litert."""
-    if not subject.spec.layers(subject.signature):
-        raise NotApplicable("a model of one's own is built in one framework, and stays there")
-    (other,) = others(subject.framework)
+@model_technique("other-framework", "both ways")
+def other_framework(trained: TrainedModel) -> TrainedModel:
+    """The same weights in the other framework, for a technique of that framework: other-framework+litert."""
+    if not trained.spec.layers(trained.signature):
+        raise NotApplicable("a custom model cannot be converted to the other framework")
+    (other,) = others(trained.framework)
     try:
         require(other)
     except MissingPackage as error:
         raise NotApplicable(str(error)) from None
-    return subject.become(framework=other, converted_from=subject.framework)
+    return trained.with_model(framework=other, converted_from=trained.framework)

@@ -1,4 +1,4 @@
-"""Pruning: what matters least is taken out, and what is left is trained on for a little while."""
+"""Pruning: the least important units or weights are removed, and the rest is fine-tuned."""
 
 from __future__ import annotations
 
@@ -6,112 +6,117 @@ import zlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lmkit.backends import CannotNarrow
-from lmkit.deploy.techniques import NotApplicable, Subject, makes_model
-from lmkit.deploy.techniques.tuning import LEAST_STEPS, RATE, Tuned, masked, tuned
-from lmkit.specs.models import Own
+from lmkit.backends import CannotPrune
+from lmkit.deploy.techniques.base import model_technique
+from lmkit.deploy.trained_model import TrainedModel
+from lmkit.specs.models import Custom
+from lmkit.system.rpc import NotApplicable
+from lmkit.training.finetune import MIN_STEPS, RATE, FineTuned, Limits, masked
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lmkit.specs.models import ModelSpec, Weights
 
+PACKAGES = ("torch-pruning",)
+"""Packages that build these variants."""
+
 SHARES = (0.3, 0.5, 0.7)
-"""Of the units of each hidden layer that structured pruning takes out."""
+"""Shares of the units of each hidden layer that structured pruning removes."""
 
 EPOCHS, STEPS, PATIENCE = 30, 2000, 8
-"""How long training goes on after pruning, at most (and no longer than the run's own), and validations without a better
-one after which it ends."""
+"""Epochs and steps of fine-tuning at most (and no more than the run's own), and validations without improvement after
+which it ends."""
 
 
-def structured(share: float, subject: Subject) -> Subject:
-    """Takes whole units out of every hidden layer, so that the model is smaller and faster, and trains what is left."""
-    from lmkit.specs.models.narrowing import narrowed, parameters, present_widths
+def structured(share: float, trained: TrainedModel) -> TrainedModel:
+    """Remove whole units from every hidden layer, so that the model is smaller and faster, and fine-tune the rest."""
+    from lmkit.specs.models.pruning import parameters, present_widths, prune_units
 
-    spec, signature, weights = subject.spec, subject.signature, subject.weights
-    if isinstance(spec, Own):
-        return _own(share, subject)
+    spec, signature, weights = trained.spec, trained.signature, trained.weights
+    if isinstance(spec, Custom):
+        return _structured_custom(share, trained)
     sets = spec.units(signature)
     if not sets:
-        raise NotApplicable(_nothing_to_prune(subject))
-    smaller = narrowed(spec, signature, weights, share)
+        raise NotApplicable(_no_hidden_layers(trained))
+    smaller = prune_units(spec, signature, weights, share)
     before, after = present_widths(sets), present_widths(smaller.spec.units(signature))
     if before == after:
         raise NotApplicable(
-            f"none of {_listed(before)} can lose {share:.0%} and keep at least one unit"
+            f"none of {_join_widths(before)} can lose {share:.0%} and keep at least one unit"
             f"{' of each group' if any(units.groups > 1 for units in sets) else ''}: nothing would change"
         )
-    rate = _rate(subject)
-    done = _trained_on(subject, smaller.spec, smaller.weights, rate)
-    return subject.become(
+    rate = _learning_rate(trained)
+    tuning = _finetune(trained, smaller.spec, smaller.weights, rate)
+    return trained.with_model(
         spec=smaller.spec,
-        weights=done.weights,
+        weights=tuning.weights,
         units_asked=share,
-        parameters_removed=round(1 - parameters(done.weights) / parameters(weights), 4),
+        parameters_removed=round(1 - parameters(tuning.weights) / parameters(weights), 4),
         widths_before=before,
         widths_after=after,
         rate=rate,
-        epochs=done.epochs,
-        best_epoch=done.best,
+        epochs=tuning.epochs,
+        best_epoch=tuning.best,
     )
 
 
-def _own(share: float, subject: Subject) -> Subject:
-    """The same of a model that is somebody's own, whose framework finds what depends on what."""
-    from lmkit.specs.models.narrowing import parameters
+def _structured_custom(share: float, trained: TrainedModel) -> TrainedModel:
+    """Remove units from a custom model, whose framework traces the dependencies between its layers."""
+    from lmkit.specs.models.pruning import parameters
 
-    model, weights, backend = subject.model, subject.weights, subject.backend
+    model, weights, backend = trained.model, trained.weights, trained.backend
     try:
-        removed = [*subject.removed, *backend.narrow(model, subject.few, share)]
-    except CannotNarrow as error:
-        raise NotApplicable(f"a model of one's own: {error}") from None
-    smaller, rate = backend.weights(model), _rate(subject)
-    narrow = subject.become(weights=smaller, removed=removed)
-    done = _trained_on(narrow, subject.spec, smaller, rate)
-    return subject.become(
-        weights=done.weights,
+        removed = [*trained.removed, *backend.prune_units(model, trained.sample_rows, share)]
+    except CannotPrune as error:
+        raise NotApplicable(f"a custom model: {error}") from None
+    smaller, rate = backend.weights(model), _learning_rate(trained)
+    pruned = trained.with_model(weights=smaller, removed=removed)
+    tuning = _finetune(pruned, trained.spec, smaller, rate)
+    return trained.with_model(
+        weights=tuning.weights,
         removed=removed,
         units_asked=share,
-        parameters_removed=round(1 - parameters(done.weights) / parameters(weights), 4),
+        parameters_removed=round(1 - parameters(tuning.weights) / parameters(weights), 4),
         rate=rate,
-        epochs=done.epochs,
-        best_epoch=done.best,
+        epochs=tuning.epochs,
+        best_epoch=tuning.best,
     )
 
 
 for _share in SHARES:
-    makes_model(
+    model_technique(
         f"prune-{100 * _share:.0f}",
         "prune",
-        f"{_share:.0%} of the units of every hidden layer taken out, the rest trained on: smaller and faster",
+        f"{_share:.0%} of the units of every hidden layer removed, the rest fine-tuned: smaller and faster",
     )(partial(structured, _share))
 
 
-@makes_model("prune-unstructured-50", "prune")
-def unstructured(subject: Subject) -> Subject:
-    """The smaller half of all weights made zero (Han et al., 2015), the rest trained on: smaller once compressed."""
-    share, weights = 0.5, subject.weights
-    learned = subject.backend.learned(subject.model)
+@model_technique("prune-unstructured-50", "prune")
+def unstructured(trained: TrainedModel) -> TrainedModel:
+    """The smaller half of all weights set to zero (Han et al., 2015), the rest fine-tuned: smaller once compressed."""
+    share, weights = 0.5, trained.weights
+    learned = trained.backend.learned(trained.model)
     mask = magnitude_mask({name: v for name, v in weights.items() if name in learned}, share)
-    rate = _rate(subject)
-    done = _trained_on(subject, subject.spec, masked(weights, mask), rate, mask)
-    of = sum(values.size for values in mask.values())
-    return subject.become(
-        weights=done.weights,
+    rate = _learning_rate(trained)
+    tuning = _finetune(trained, trained.spec, masked(weights, mask), rate, mask)
+    total = sum(values.size for values in mask.values())
+    return trained.with_model(
+        weights=tuning.weights,
         weights_asked=share,
-        weights_removed=round(1 - sum(int(values.sum()) for values in mask.values()) / of, 4),
-        compressed_bytes=compressed_bytes(done.weights),
+        weights_removed=round(1 - sum(int(values.sum()) for values in mask.values()) / total, 4),
+        compressed_bytes=compressed_bytes(tuning.weights),
         compressed_bytes_before=compressed_bytes(weights),
         rate=rate,
-        epochs=done.epochs,
-        best_epoch=done.best,
+        epochs=tuning.epochs,
+        best_epoch=tuning.best,
     )
 
 
 def magnitude_mask(weights: Weights, share: float) -> dict[str, np.ndarray]:
-    """Which numbers of the kernels and tables stay, where the ``share`` of the smallest of all of them goes.
+    """Return masks of the kernels and tables that are false for the ``share`` of the smallest numbers of them all.
 
-    Biases and what normalizations learn are few, and stay.
+    Biases and the weights of normalizations, which are small, are not pruned.
     """
     import numpy as np
 
@@ -127,32 +132,30 @@ def magnitude_mask(weights: Weights, share: float) -> dict[str, np.ndarray]:
 
 
 def compressed_bytes(weights: Weights) -> int:
-    """Bytes of the weights' file once it is zipped."""
+    """Return the size of the weights' file compressed by zlib, in bytes."""
     from safetensors.numpy import save
 
     return len(zlib.compress(save(weights), 9))
 
 
-def _rate(subject: Subject) -> float:
-    """The first learning rate: the run's own where its rule was Adam's too."""
-    own = subject.run.experiment.training.optimizer
-    return RATE if own.name == "sgd" else own.lr
+def _learning_rate(trained: TrainedModel) -> float:
+    """Return the initial learning rate: the run's, unless its optimizer was SGD."""
+    optimizer = trained.run.experiment.training.optimizer
+    return RATE if optimizer.name == "sgd" else optimizer.lr
 
 
-def _trained_on(
-    subject: Subject, spec: ModelSpec, weights: Weights, rate: float, mask: dict[str, np.ndarray] | None = None
-) -> Tuned:
-    steps = min(STEPS, max(LEAST_STEPS, subject.run.status.step))
-    return tuned(
-        subject, spec, weights, subject.data, rate=rate, epochs=EPOCHS, steps=steps, patience=PATIENCE, mask=mask
-    )
+def _finetune(
+    trained: TrainedModel, spec: ModelSpec, weights: Weights, rate: float, mask: dict[str, np.ndarray] | None = None
+) -> FineTuned:
+    limits = Limits(EPOCHS, min(STEPS, max(MIN_STEPS, trained.run.status.step)), PATIENCE)
+    return trained.finetune(spec, weights, trained.data, limits, rate=rate, mask=mask)
 
 
-def _nothing_to_prune(subject: Subject) -> str:
-    """Why a model has no units that can be taken out."""
-    family = subject.spec.family  # type: ignore[attr-defined]
-    return f"this {family} has no hidden layer whose units could be taken out"
+def _no_hidden_layers(trained: TrainedModel) -> str:
+    """Return why no units of a model can be removed."""
+    family = trained.spec.family  # type: ignore[attr-defined]
+    return f"this {family} has no hidden layer whose units could be removed"
 
 
-def _listed(widths: dict[str, int]) -> str:
+def _join_widths(widths: dict[str, int]) -> str:
     return ", ".join(f"{field} ({width})" for field, width in widths.items())

@@ -1,23 +1,46 @@
-"""The model families: their shape and their first weights, free of any framework."""
+"""The model families: their layers and initial weights, independent of a framework."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
-from lmkit.errors import nearest
+from lmkit.errors import nearest, shorten
 from lmkit.specs.models.base import Layer, ModelSpec, Weights
 from lmkit.specs.models.cnn import CNN
+from lmkit.specs.models.custom import Custom
 from lmkit.specs.models.gcn import GCN
 from lmkit.specs.models.mlp import MLP
-from lmkit.specs.models.own import Own
 from lmkit.specs.models.transformer import PRESETS as TRANSFORMERS
 from lmkit.specs.models.transformer import Transformer
+from lmkit.specs.registry import SpecRegistry
 
-__all__ = ["CNN", "GCN", "MLP", "PRESETS", "Layer", "Model", "ModelSpec", "Own", "Transformer", "Weights"]
+__all__ = [
+    "CNN",
+    "GCN",
+    "MLP",
+    "MODELS",
+    "PRESETS",
+    "Custom",
+    "Layer",
+    "Model",
+    "ModelSpec",
+    "Transformer",
+    "Weights",
+    "preset_of",
+]
+
+MODELS = SpecRegistry("model family", "lmkit.models", "family", base=ModelSpec)
+"""The model families by name."""
+
+for _family in (MLP, CNN, GCN, Transformer, Custom):
+    MODELS.register(_family)
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "mlp:standard": {"family": "mlp", "hidden": [128, 128], "activation": "relu"},
+    "mlp:tiny": {"family": "mlp", "hidden": [10], "activation": "relu"},
     "mlp:textbook": {"family": "mlp", "hidden": [10], "activation": "relu"},
     "mlp:small": {"family": "mlp", "hidden": [64, 64], "activation": "relu"},
     "mlp:wide": {"family": "mlp", "hidden": [256, 256], "activation": "relu"},
@@ -35,7 +58,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gcn:attention": {"family": "gcn", "weighting": "attention", "hidden": [16], "heads": 4},
     **{f"transformer:{name}": {"family": "transformer", **fields} for name, fields in TRANSFORMERS.items()},
 }
-"""Ready-made shapes; ``mlp:textbook`` is the teaching text's 10 → 10 → 1 on ten features (``data: diabetes``)."""
+"""Ready-made shapes; ``mlp:standard`` is the default, ``mlp:tiny`` the teaching text's 10 → 10 → 1 on ten features
+(``data: diabetes``), of which ``mlp:textbook`` is the earlier name."""
+
+
+def preset_of(model: Mapping[str, Any]) -> str:
+    """Return the name of the preset whose fields a model has; empty if there is none.
+
+    >>> preset_of({"family": "gcn", "weighting": "degree", "hidden": [16], "dropout": 0.5})
+    'gcn:small'
+    """
+    return next((name for name, preset in PRESETS.items() if all(model.get(k) == v for k, v in preset.items())), "")
 
 
 DATA = {
@@ -45,10 +78,10 @@ DATA = {
     "transformer": "python_docs",
     "transformer:patches": "digits",
 }
-"""Family, or one of its presets → what it is shown on, where no data is named."""
+"""Family, or one of its presets → default source of data."""
 
 FOR_KIND: dict[str, Any] = {"table": "mlp", "graph": "gcn", "text": "transformer:nano", "loader": "mlp"}
-"""Kind of data → what learns from it, where no model is named."""
+"""Kind of data → default model."""
 
 TRAINING: dict[str, dict[str, Any]] = {
     "gcn": {"epochs": 60, "optimizer": {"name": "adam", "lr": 0.01}},
@@ -58,17 +91,17 @@ TRAINING: dict[str, dict[str, Any]] = {
         "clip_norm": 1.0,
     },
 }
-"""Family → what of ``training`` suits it better than the defaults, where nothing else is said."""
+"""Family → its defaults in ``training``."""
 
 OF_KIND: dict[str, dict[str, Any]] = {
-    "text": {"validate_every": 50, "optimizer": {"name": "adamw", "lr": 0.003, "beta2": 0.99}},
+    "text": {"epochs": 50, "validate_every": 50, "optimizer": {"name": "adamw", "lr": 0.003, "beta2": 0.99}},
 }
-"""Kind of data → what of ``training`` suits it better than the defaults: an epoch of a text is long, and a small model
-learns from it at a high rate."""
+"""Kind of data → its defaults in ``training``: epochs of a text are long, and a small model needs a high
+learning rate."""
 
 
 def _expand(value: Any) -> Any:
-    """``mlp``, ``mlp:textbook`` and ``{family: mlp, preset: textbook, …}`` become the fields they stand for."""
+    """``mlp``, ``mlp:textbook`` and ``{family: mlp, preset: textbook, …}`` become mappings of fields."""
     if isinstance(value, str):
         value = {"family": value}
     if isinstance(value, dict) and isinstance(value.get("family"), str):
@@ -77,19 +110,26 @@ def _expand(value: Any) -> Any:
     if isinstance(value, dict) and "preset" not in value:
         meant = [name for name in PRESETS if name.partition(":")[2] == value.get("family")]
         if meant:
-            raise ValueError(f"given {value['family']!r}, which is a preset; write model: {meant[0]}")
+            raise ValueError(f"given {shorten(value['family'])}, which is a preset; write model: {meant[0]}")
     if isinstance(value, dict) and "preset" in value:
-        given = dict(value)
-        name = f"{given.get('family', 'mlp')}:{given.pop('preset')}"
+        fields = dict(value)
+        name = f"{fields.get('family', 'mlp')}:{fields.pop('preset')}"
         if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; {nearest(name, PRESETS)}")
-        value = {**PRESETS[name], **given}
+            raise ValueError(f"unknown preset {shorten(name)}; {nearest(name, PRESETS)}")
+        value = {**PRESETS[name], **fields}
     if callable(value):
-        raise ValueError("given an object; an object is handed to lk.train(model=…), and here its name: {builder: …}")
+        raise ValueError("given an object, expected a reference: {builder: …}; pass objects to lk.train(model=…)")
     default = "own" if isinstance(value, dict) and "builder" in value else "mlp"
     return {"family": default, **value} if isinstance(value, dict) else value
 
 
-Model = Annotated[
-    Annotated[MLP | CNN | GCN | Transformer | Own, Field(discriminator="family")], BeforeValidator(_expand)
-]
+if TYPE_CHECKING:
+    Model = MLP | CNN | GCN | Transformer | Custom
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Build the union ``Model`` at its first use, so that plugins may import this package."""
+        if name != "Model":
+            raise AttributeError(f"module {__name__!r} has no attribute {shorten(name)}")
+        globals()[name] = Annotated[MODELS.union(), BeforeValidator(_expand)]
+        return globals()[name]

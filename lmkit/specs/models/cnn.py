@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lmkit.specs.models.base import Activation, Layer, ModelSpec, Units, Widths, made_by, refuse, used_by
+from lmkit.specs.models.base import (
+    Activation,
+    Initializer,
+    Layer,
+    ModelSpec,
+    Units,
+    Widths,
+    consumers_of,
+    producers_of,
+    refuse,
+)
 from lmkit.specs.signature import Shape, Signature
 
 
@@ -28,11 +38,11 @@ class CNN(ModelSpec):
     channels: Annotated[Widths, Field(min_length=1)] = (16, 32)
     """Channels of each block."""
     convolutions: int = Field(1, ge=1)
-    """Convolutions a block, each with its activation."""
+    """Convolutions per block, each with an activation."""
     kernel: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 3
-    """Side of the window, an odd number; the border is filled with zeros, so that the size is kept."""
+    """Side of the window, an odd number; the border is padded with zeros to preserve the size."""
     pooling: Literal["none", "max", "average"] = "max"
-    """What halves each side at the end of a block: the largest, or the mean, of two (by two) neighbours."""
+    """Pooling that halves each side at the end of a block: the maximum, or the mean, of two (by two) positions."""
     residual: bool = False
     """Add a block's input to its output, x + f(x); through a window of one if channels differ (He et al., 2016)."""
     normalization: Literal["none", "layer", "group"] = "none"
@@ -43,11 +53,13 @@ class CNN(ModelSpec):
     activation: Activation = "relu"
     """Applied after every convolution and hidden dense layer."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of what comes out of each block, and of each hidden dense layer, that is zeroed while training."""
+    """Dropout rate after each block and each hidden dense layer."""
     gather: Literal["flatten", "average"] = "flatten"
-    """What the dense layers see: every place, or each channel's mean over all places (Lin et al., 2014)."""
+    """Input of the dense layers: all positions, or each channel's mean over the positions (Lin et al., 2014)."""
     dense: Widths = ()
     """Width of each hidden dense layer before the output."""
+    initializer: Initializer = "he"
+    """Distribution of the first weights: PyTorch's default, or that of Glorot (Keras's default), LeCun or He."""
 
     @model_validator(mode="after")
     def _check(self) -> CNN:
@@ -59,7 +71,7 @@ class CNN(ModelSpec):
         return self
 
     def check(self, signature: Signature) -> None:
-        """Refuses rows that have no places, or too few for so much pooling."""
+        """Raise an error for rows without positions, or too small for the pooling."""
         shape = signature.shape
         if signature.vocabulary or signature.graph:
             what, family = ("text", "transformer") if signature.vocabulary else ("the nodes of a graph", "gcn")
@@ -87,49 +99,49 @@ class CNN(ModelSpec):
         >>> [layer[1:3] for layer in CNN(channels=[4]).layers(Signature((8, 8, 1), 10))][:3]
         [('convolution', (8, 8, 4)), ('relu', (8, 8, 4)), ('max pool', (4, 4, 4))]
         """
-        found: list[Layer] = []
+        layers: list[Layer] = []
         shape, outputs = signature.shape, signature.outputs
         places, deep = shape[:-1], shape[-1]
         window = (self.kernel,) * len(places)
 
         def act(number: int, out: Shape) -> None:
-            found.append(Layer(f"{self.activation}_{number}", self.activation, out))
+            layers.append(Layer(f"{self.activation}_{number}", self.activation, out))
 
         for i, width in enumerate(self.channels):
             out, entering = (*places, width), deep
             for n in range(i * self.convolutions, (i + 1) * self.convolutions):
-                found.append(Layer.linear(f"conv_{n}", "convolution", out, (*window, deep, width)))
+                layers.append(Layer.linear(f"conv_{n}", "convolution", out, (*window, deep, width)))
                 if self.normalization != "none":
-                    found.append(Layer.norm(f"norm_{n}", f"{self.normalization} norm", out))
+                    layers.append(Layer.norm(f"norm_{n}", f"{self.normalization} norm", out))
                 act(n, out)
                 deep = width
             if self.residual:
                 if entering != width:
                     one = (1,) * len(places)
-                    found.append(Layer.linear(f"shortcut_{i}", "convolution", out, (*one, entering, width)))
-                found.append(Layer(f"add_{i}", "add", out))
+                    layers.append(Layer.linear(f"shortcut_{i}", "convolution", out, (*one, entering, width)))
+                layers.append(Layer(f"add_{i}", "add", out))
             if self.pooling != "none":
                 places = tuple(side // 2 for side in places)
                 out = (*places, width)
-                found.append(Layer(f"pool_{i}", f"{self.pooling} pool", out))
+                layers.append(Layer(f"pool_{i}", f"{self.pooling} pool", out))
             if self.dropout:
-                found.append(Layer(f"dropout_{i}", "dropout", out))
+                layers.append(Layer(f"dropout_{i}", "dropout", out))
         flat = deep * (math.prod(places) if self.gather == "flatten" else 1)
-        found.append(Layer("gather", self.gather, (flat,)))
+        layers.append(Layer("gather", self.gather, (flat,)))
         for j, width in enumerate(self.dense):
-            found.append(Layer.linear(f"dense_{j}", "dense", (width,), (flat, width)))
+            layers.append(Layer.linear(f"dense_{j}", "dense", (width,), (flat, width)))
             act(len(self.channels) * self.convolutions + j, (width,))
             if self.dropout:
-                found.append(Layer(f"dropout_{len(self.channels) + j}", "dropout", (width,)))
+                layers.append(Layer(f"dropout_{len(self.channels) + j}", "dropout", (width,)))
             flat = width
-        return [*found, Layer.linear(f"dense_{len(self.dense)}", "dense", (outputs,), (flat, outputs))]
+        return [*layers, Layer.linear(f"dense_{len(self.dense)}", "dense", (outputs,), (flat, outputs))]
 
     def units(self, signature: Signature) -> list[Units]:
         """The channels of each convolution, and the units of each hidden dense layer.
 
         What blocks are added to share their channels; those that are added to the rows themselves stay.
         """
-        layers, each, last = self.layers(signature), self.convolutions, len(self.channels) - 1
+        layers, convolutions, last = self.layers(signature), self.convolutions, len(self.channels) - 1
         rounds = next(layer.shape[0] for layer in layers if layer.name == "gather") // self.channels[-1]
         groups = self.groups if self.normalization == "group" else 1
         chains: list[list[int]] = [[-1]]  # blocks whose ends are added to each other; the rows are block -1
@@ -139,19 +151,24 @@ class CNN(ModelSpec):
                 chains[-1].append(i)
             else:
                 chains.append([i])
-        found = []
+        units = []
         for chain in chains[1:]:
             for i in chain:
-                for n in range(i * each, (i + 1) * each - 1):
-                    made, used = made_by(layers, f"conv_{n}", f"norm_{n}"), used_by(layers, f"conv_{n + 1}")
-                    found.append(Units((f"channels.{i}",), self.channels[i], made, used, groups))
-            ends = [(i + 1) * each - 1 for i in chain]
-            made = made_by(layers, *(f"{kind}_{n}" for n in ends for kind in ("conv", "norm")))
-            made += made_by(layers, *(f"shortcut_{i}" for i in chain))
-            used = used_by(layers, *(f"conv_{n + 1}" for n in ends), *(f"shortcut_{i + 1}" for i in chain))
-            used += used_by(layers, *["dense_0"] * (last in chain), rounds=rounds)
-            found.append(Units(tuple(f"channels.{i}" for i in chain), self.channels[chain[0]], made, used, groups))
+                for n in range(i * convolutions, (i + 1) * convolutions - 1):
+                    producers, consumers = (
+                        producers_of(layers, f"conv_{n}", f"norm_{n}"),
+                        consumers_of(layers, f"conv_{n + 1}"),
+                    )
+                    units.append(Units((f"channels.{i}",), self.channels[i], producers, consumers, groups))
+            ends = [(i + 1) * convolutions - 1 for i in chain]
+            producers = producers_of(layers, *(f"{kind}_{n}" for n in ends for kind in ("conv", "norm")))
+            producers += producers_of(layers, *(f"shortcut_{i}" for i in chain))
+            consumers = consumers_of(layers, *(f"conv_{n + 1}" for n in ends), *(f"shortcut_{i + 1}" for i in chain))
+            consumers += consumers_of(layers, *["dense_0"] * (last in chain), rounds=rounds)
+            units.append(
+                Units(tuple(f"channels.{i}" for i in chain), self.channels[chain[0]], producers, consumers, groups)
+            )
         for j, width in enumerate(self.dense):
-            made, used = made_by(layers, f"dense_{j}"), used_by(layers, f"dense_{j + 1}")
-            found.append(Units((f"dense.{j}",), width, made, used))
-        return found
+            producers, consumers = producers_of(layers, f"dense_{j}"), consumers_of(layers, f"dense_{j + 1}")
+            units.append(Units((f"dense.{j}",), width, producers, consumers))
+        return units

@@ -10,17 +10,18 @@ from pydantic import Field, model_validator
 
 from lmkit.specs.models.base import (
     Activation,
+    Initializer,
     Layer,
     ModelSpec,
     Slice,
     Units,
     Weights,
     Widths,
+    consumers_of,
     equal_neighbours,
     joined,
-    made_by,
+    producers_of,
     refuse,
-    used_by,
 )
 from lmkit.specs.signature import Signature
 
@@ -36,21 +37,23 @@ class GCN(ModelSpec):
     """
 
     family: Literal["gcn"] = "gcn"
-    """Convolutions over a graph: each node hears its neighbours."""
+    """Convolutions over the nodes of a graph and their neighbours."""
     weighting: Literal["degree", "attention"] = "degree"
-    """What weighs a neighbour; degree: 1/√(own degree × its degree), as the graph has them; attention: learnt."""
+    """Weight of a neighbour; degree: 1/√(product of both degrees); attention: learned."""
     hidden: Widths = (16,)
-    """Width of each hidden layer; there is one convolution more, which gives the output."""
+    """Width of each hidden layer; one more convolution computes the output."""
     heads: int = Field(1, ge=1)
     """Heads of attention in a hidden layer, which share its width; the last layer has one."""
     activation: Activation = "relu"
     """Applied after every hidden layer."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the hidden activations that is zeroed while training."""
+    """Dropout rate of the hidden layers."""
     residual: bool = False
     """Add a hidden layer's input to its output, x + f(x), where both are equally wide (He et al., 2016)."""
     normalization: Literal["none", "layer"] = "none"
     """Before each activation; layer: over the units of a node (Ba et al., 2016)."""
+    initializer: Initializer = "he"
+    """Distribution of the first weights: PyTorch's default, or that of Glorot (Keras's default), LeCun or He."""
 
     @model_validator(mode="after")
     def _check(self) -> GCN:
@@ -70,7 +73,7 @@ class GCN(ModelSpec):
         return [self.residual and equal for equal in equal_neighbours(self.hidden)]
 
     def check(self, signature: Signature) -> None:
-        """Refuses rows that are no nodes of a graph."""
+        """Raise an error for rows that are not the nodes of a graph."""
         if signature.graph is None:
             shape = signature.shape
             what, family = f"a row of the data is {shape[0] if shape else 0} columns", "mlp"
@@ -95,35 +98,35 @@ class GCN(ModelSpec):
         ['conv_0', 'relu_0', 'conv_1']
         """
         nodes, joined = (len(signature.graph.features), signature.graph.edges.shape[1]) if signature.graph else (1, 0)
-        found: list[Layer] = []
+        layers: list[Layer] = []
         widths = [signature.features, *self.hidden, signature.outputs]
         for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
             last = i == len(self.hidden)
-            kind, weights, each = "graph convolution", {"kernel": (fan_in, fan_out), "bias": (fan_out,)}, fan_in
+            kind, weights, per_node = "graph convolution", {"kernel": (fan_in, fan_out), "bias": (fan_out,)}, fan_in
             if self.weighting == "attention":
                 heads = 1 if last else self.heads
-                kind, each = "graph attention", fan_in + 2
+                kind, per_node = "graph attention", fan_in + 2
                 weights |= dict.fromkeys(("sender", "receiver"), (heads, fan_out // heads))
-            multiplications = nodes * each * fan_out + (joined + nodes) * fan_out
-            found.append(Layer(f"conv_{i}", kind, (fan_out,), weights, multiplications))
+            multiplications = nodes * per_node * fan_out + (joined + nodes) * fan_out
+            layers.append(Layer(f"conv_{i}", kind, (fan_out,), weights, multiplications))
             if last:
-                return found
+                return layers
             if self.normalization == "layer":
-                found.append(Layer.norm(f"norm_{i}", "layer norm", (fan_out,)))
-            found.append(Layer(f"{self.activation}_{i}", self.activation, (fan_out,)))
+                layers.append(Layer.norm(f"norm_{i}", "layer norm", (fan_out,)))
+            layers.append(Layer(f"{self.activation}_{i}", self.activation, (fan_out,)))
             if self.dropout:
-                found.append(Layer(f"dropout_{i}", "dropout", (fan_out,)))
+                layers.append(Layer(f"dropout_{i}", "dropout", (fan_out,)))
             if self.skips[i]:
-                found.append(Layer(f"add_{i}", "add", (fan_out,)))
-        return found
+                layers.append(Layer(f"add_{i}", "add", (fan_out,)))
+        return layers
 
     def units(self, signature: Signature) -> list[Units]:
         """Those of each hidden layer, of each head as many; layers that are added to each other share theirs."""
         layers = self.layers(signature)
         heads = self.heads if self.weighting == "attention" else 1
 
-        def made(shared: list[int]) -> tuple[Slice, ...]:
-            slices = made_by(layers, *(f"{kind}_{i}" for i in shared for kind in ("conv", "norm")))
+        def producers(shared: list[int]) -> tuple[Slice, ...]:
+            slices = producers_of(layers, *(f"{kind}_{i}" for i in shared for kind in ("conv", "norm")))
             vectors = (".sender", ".receiver")  # (heads, units of a head)
             return tuple(s._replace(axis=None) if s.weight.endswith(vectors) else s for s in slices)
 
@@ -131,8 +134,8 @@ class GCN(ModelSpec):
             Units(
                 tuple(f"hidden.{i}" for i in shared),
                 self.hidden[shared[0]],
-                made(shared),
-                used_by(layers, *(f"conv_{i + 1}" for i in shared)),
+                producers(shared),
+                consumers_of(layers, *(f"conv_{i + 1}" for i in shared)),
                 heads,
             )
             for shared in joined(self.skips)

@@ -8,15 +8,16 @@ from pydantic import Field
 
 from lmkit.specs.models.base import (
     Activation,
+    Initializer,
     Layer,
     ModelSpec,
     Units,
     Widths,
+    consumers_of,
     equal_neighbours,
     joined,
-    made_by,
+    producers_of,
     refuse,
-    used_by,
 )
 from lmkit.specs.signature import Signature
 
@@ -25,17 +26,19 @@ class MLP(ModelSpec):
     """A multilayer perceptron: dense layers, one activation, a linear output."""
 
     family: Literal["mlp"] = "mlp"
-    """Dense layers, one after the other."""
-    hidden: Widths = (10,)
+    """Dense layers in sequence."""
+    hidden: Widths = (128, 128)
     """Width of each hidden layer; none makes the model linear."""
     activation: Activation = "relu"
     """Applied after every hidden layer; gelu is the tanh approximation (Hendrycks and Gimpel, 2016)."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the hidden activations that is zeroed while training."""
+    """Dropout rate of the hidden layers."""
     residual: bool = False
     """Add a hidden layer's input to its output, x + f(x), where both are equally wide (He et al., 2016)."""
     normalization: Literal["none", "layer"] = "none"
     """Before each activation; layer: over the units of a row (Ba et al., 2016)."""
+    initializer: Initializer = "pytorch"
+    """Distribution of the first weights: PyTorch's default, or that of Glorot (Keras's default), LeCun or He."""
 
     @property
     def skips(self) -> list[bool]:
@@ -43,7 +46,7 @@ class MLP(ModelSpec):
         return [self.residual and equal for equal in equal_neighbours(self.hidden)]
 
     def check(self, signature: Signature) -> None:
-        """Refuses rows that are no numbers to compute with."""
+        """Raise an error for tokens and for the nodes of a graph."""
         if signature.vocabulary or signature.graph:
             what, family = ("text", "transformer") if signature.vocabulary else ("the nodes of a graph", "gcn")
             raise refuse("model.family", f"'mlp' needs rows of numbers, and the data is {what}; write model: {family}")
@@ -52,25 +55,29 @@ class MLP(ModelSpec):
         """Width of every layer, from the input to the output."""
         return [signature.features, *self.hidden, signature.outputs]
 
+    def describe(self, signature: Signature) -> str:
+        """Return the family and the widths, such as ``mlp 30-128-128-1``."""
+        return f"{self.family} {'-'.join(map(str, self.widths(signature)))}"
+
     def layers(self, signature: Signature) -> list[Layer]:
         """The layers in order, as both frameworks build them; it does not see the axes of a row.
 
         >>> [(layer.name, layer.shape, layer.parameters) for layer in MLP(hidden=[10]).layers(Signature((30,), 1))]
         [('dense_0', (10,), 310), ('relu_0', (10,), 0), ('dense_1', (1,), 11)]
         """
-        found = []
+        layers = []
         widths = self.widths(signature)
         for i, skips in enumerate(self.skips):
             out = (widths[i + 1],)
-            found.append(Layer.linear(f"dense_{i}", "dense", out, (widths[i], *out)))
+            layers.append(Layer.linear(f"dense_{i}", "dense", out, (widths[i], *out)))
             if self.normalization == "layer":
-                found.append(Layer.norm(f"norm_{i}", "layer norm", out))
-            found.append(Layer(f"{self.activation}_{i}", self.activation, out))
+                layers.append(Layer.norm(f"norm_{i}", "layer norm", out))
+            layers.append(Layer(f"{self.activation}_{i}", self.activation, out))
             if self.dropout:
-                found.append(Layer(f"dropout_{i}", "dropout", out))
+                layers.append(Layer(f"dropout_{i}", "dropout", out))
             if skips:
-                found.append(Layer(f"add_{i}", "add", out))
-        return [*found, Layer.linear(f"dense_{len(self.hidden)}", "dense", (widths[-1],), (widths[-2], widths[-1]))]
+                layers.append(Layer(f"add_{i}", "add", out))
+        return [*layers, Layer.linear(f"dense_{len(self.hidden)}", "dense", (widths[-1],), (widths[-2], widths[-1]))]
 
     def units(self, signature: Signature) -> list[Units]:
         """Those of each hidden layer; layers that are added to each other share theirs."""
@@ -79,8 +86,8 @@ class MLP(ModelSpec):
             Units(
                 tuple(f"hidden.{i}" for i in shared),
                 self.hidden[shared[0]],
-                made_by(layers, *(f"{kind}_{i}" for i in shared for kind in ("dense", "norm"))),
-                used_by(layers, *(f"dense_{i + 1}" for i in shared)),
+                producers_of(layers, *(f"{kind}_{i}" for i in shared for kind in ("dense", "norm"))),
+                consumers_of(layers, *(f"dense_{i + 1}" for i in shared)),
             )
             for shared in joined(self.skips)
         ]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lmkit.specs.models.base import Layer, ModelSpec, Slice, Units, Weights, made_by, refuse, used_by
+from lmkit.specs.models.base import Layer, ModelSpec, Slice, Units, Weights, consumers_of, producers_of, refuse
 from lmkit.specs.signature import Shape, Signature
+from lmkit.specs.tasks import get_task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,11 +56,11 @@ class Transformer(ModelSpec):
     depth: int = Field(4, ge=1)
     """Blocks, one after the other, each of attention and a feedforward part (Vaswani et al., 2017)."""
     width: int = Field(128, ge=1)
-    """Numbers that stand for one place, all the way through."""
+    """Width of the vector of a position."""
     heads: int = Field(4, ge=1)
-    """Attentions beside each other in a block; must divide the width, where the size of a head is not given."""
+    """Attention heads per block; must divide the width, unless head_size is set."""
     head_size: int | None = Field(None, ge=1)
-    """Numbers of a place in one head; none: width / heads."""
+    """Width of a head; none: width / heads."""
     kv_heads: int | None = Field(None, ge=1)
     """Heads of keys and values, each shared by a group of heads (Ainslie et al., 2023); none: as many as heads."""
     feedforward: int | None = Field(None, ge=1)
@@ -69,17 +70,17 @@ class Transformer(ModelSpec):
     normalization: Literal["layer", "rms"] = "layer"
     """Before each part; layer: mean and variance over the width; rms: its root mean square (Zhang, Sennrich, 2019)."""
     positions: Literal["learned", "rotary"] = "learned"
-    """How a place is known: a vector that is added, or queries and keys turned by its number (Su et al., 2021)."""
+    """Encoding of positions: learned vectors that are added, or rotary queries and keys (Su et al., 2021)."""
     context: int | None = Field(None, ge=1)
-    """Learned positions, the longest row that is taken; none: as many as a row of the data has."""
+    """Number of learned positions, the maximum length of a row; none: the length of the data's rows."""
     patch: int = Field(1, ge=1)
-    """Side of the squares of an image, or length of the pieces of a sequence, that are one place each."""
+    """Side of the square patches of an image, or length of those of a sequence."""
     bias: bool = True
-    """Dense layers within, and layer normalizations, have a shift."""
+    """Whether the dense layers within blocks, and layer normalizations, have a bias."""
     tied: bool = True
-    """A language model's output multiplies by the table of its embedding (Press and Wolf, 2017)."""
+    """Whether a language model's output shares the weights of its embedding (Press and Wolf, 2017)."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the embedding, and of what each part adds, that is zeroed while training."""
+    """Dropout rate of the embedding and of the output of each part."""
 
     @model_validator(mode="after")
     def _check(self) -> Transformer:
@@ -166,33 +167,33 @@ class Transformer(ModelSpec):
         Attention counts the products of all pairs of places, scores and weighted sums, as the frameworks compute
         them: a causal mask hides half of what was multiplied. Looking up an embedding multiplies nothing.
 
-        >>> layers = Transformer(depth=12, width=768, heads=12).layers(Signature((1024,), 50257, "language", 50257))
+        >>> layers = Transformer(depth=12, width=768, heads=12).layers(Signature.of_text(1024, 50257))
         >>> sum(layer.parameters for layer in layers)  # GPT-2
         124439808
         """
         places, width, vocabulary = self.places(signature), self.width, signature.vocabulary
         out = (places, width)
         if vocabulary:
-            found = [Layer("embed", "embedding", out, {"embeddings": (vocabulary, width)})]
+            layers = [Layer("embed", "embedding", out, {"embeddings": (vocabulary, width)})]
         else:
             numbers = signature.features // places
-            found = [Layer.linear("embed", "embedding", out, (numbers, width), self.bias)]
+            layers = [Layer.linear("embed", "embedding", out, (numbers, width), self.bias)]
         if self.positions == "learned":
-            found.append(Layer("positions", "positions", out, {"embeddings": (self.context or places, width)}))
+            layers.append(Layer("positions", "positions", out, {"embeddings": (self.context or places, width)}))
         if self.dropout:
-            found.append(Layer("dropout_0", "dropout", out))
+            layers.append(Layer("dropout_0", "dropout", out))
         for i in range(self.depth):
-            found += [layer._replace(block=i) for layer in self._block(i, places)]
-        found.append(self._norm(2 * self.depth, out))
-        if signature.task != "language":
+            layers += [layer._replace(block=i) for layer in self._block(i, places)]
+        layers.append(self._norm(2 * self.depth, out))
+        if not get_task(signature.task).per_position:
             return [
-                *found,
+                *layers,
                 Layer("gather", "average", (width,)),
                 Layer.linear("output", "dense", (signature.outputs,), (width, signature.outputs)),
             ]
         kernel = (width, signature.outputs)
         output = Layer.linear("output", "dense", (places, signature.outputs), kernel, bias=False)
-        return [*found, output._replace(kind="tied dense", weights={}) if self.tied else output]
+        return [*layers, output._replace(kind="tied dense", weights={}) if self.tied else output]
 
     def _block(self, i: int, places: int) -> list[Layer]:
         """Attention and the feedforward part."""
@@ -228,33 +229,35 @@ class Transformer(ModelSpec):
         A head goes with its own keys and values; of heads that share these as many of each group go, and keys and
         values stay. The width is every block's, and stays.
         """
-        layers, found = self.layers(signature), list[Units]()
+        layers, units = self.layers(signature), list[Units]()
         alone, rounds = self.groups == self.heads, 2 if self.activation == "swiglu" else 1
         for i in range(self.depth):
-            found.append(
+            units.append(
                 Units(
                     ("heads", "kv_heads") if alone and self.kv_heads else ("heads",),
                     self.heads,
-                    tuple(Slice(m.weight, m.axis, 3 if alone else 1, self.head) for m in made_by(layers, f"qkv_{i}")),
-                    tuple(Slice(u.weight, u.axis, size=self.head) for u in used_by(layers, f"project_{i}")),
+                    tuple(
+                        Slice(m.weight, m.axis, 3 if alone else 1, self.head) for m in producers_of(layers, f"qkv_{i}")
+                    ),
+                    tuple(Slice(u.weight, u.axis, size=self.head) for u in consumers_of(layers, f"project_{i}")),
                     1 if alone else self.groups,
                 )
             )
-            found.append(
+            units.append(
                 Units(
                     ("feedforward",),
                     self.inner,
-                    tuple(Slice(made.weight, made.axis, rounds) for made in made_by(layers, f"up_{i}")),
-                    used_by(layers, f"down_{i}"),
+                    tuple(Slice(piece.weight, piece.axis, rounds) for piece in producers_of(layers, f"up_{i}")),
+                    consumers_of(layers, f"down_{i}"),
                 )
             )
-        return found
+        return units
 
     def follows(self, widths: Mapping[str, int]) -> dict[str, Any]:
         """The size of a head, where there are to be others than divide the width."""
         return {"head_size": self.head} if widths.get("heads", self.heads) != self.heads else {}
 
-    def smaller(self, signature: Signature) -> ModelSpec:
+    def smaller(self, signature: Signature) -> ModelSpec:  # noqa: ARG002 (part of the interface)
         """Half of the blocks, each as it is (Sanh et al., 2019); of a single one half of the feedforward part."""
         if self.depth > 1:
             return self.model_copy(update={"depth": self.depth // 2})
@@ -293,8 +296,8 @@ def _divisors(number: int, near: int) -> str:
     >>> _divisors(128, 5)
     '4 or 8'
     """
-    found = [n for n in range(1, number + 1) if number % n == 0]
-    return " or ".join(map(str, sorted(sorted(found, key=lambda n: max(n / near, near / n))[:2])))
+    divisors = [n for n in range(1, number + 1) if number % n == 0]
+    return " or ".join(map(str, sorted(sorted(divisors, key=lambda n: max(n / near, near / n))[:2])))
 
 
 def turns(places: int, head: int) -> tuple[np.ndarray, np.ndarray]:

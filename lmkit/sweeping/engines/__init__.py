@@ -1,70 +1,72 @@
-"""Where the trials of a sweep are executed. An engine is one module here, found by the beginning of what names it.
+"""Engines: where the trials of a sweep are executed; one module each, found by the scheme of its address.
 
-``threads`` is this machine; ``scheme://…`` is the module ``scheme``, whose ``connect(address, workers)`` gives an
-engine. Where an engine puts a trial, the folders of the sweep and of the runs must be found under the same paths.
+``threads`` is this machine; ``scheme://…`` is the module ``scheme`` of this package, or of another distribution by an
+entry point of the group ``lmkit.engines``. An engine's module has one function, ``connect(address, workers)``, which
+returns an ``Engine``. The folders of the sweep and of the runs must have the same paths wherever it executes a trial.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
 from concurrent.futures import Future
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Protocol
 
-from lmkit.errors import SweepError, nearest
+from lmkit.errors import SweepError, nearest, shorten
+from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import Job
+from lmkit.system.registry import Registry
 
 LOCAL = "threads"
 
+ENGINES: Registry[ModuleType] = Registry("engine", "lmkit.engines", __name__, requires=("connect",), error=SweepError)
+
 
 class EngineLost(SweepError):
-    """The engine does not answer any more, which says nothing about the trials that it had."""
+    """The engine no longer answers, which says nothing about the trials that it executes."""
 
 
 class Engine(Protocol):
-    """Executes jobs, as many at a time as it has workers.
+    """Executes jobs, at most ``workers`` at a time.
 
-    A future whose worker died raises; the driver then tries the trial again. One whose engine is gone raises
-    EngineLost, and the driver ends. How a trial ended is known by its folder alone, so a job that is executed twice
-    does no harm.
+    A future raises if its worker died; the driver then retries the trial. It raises EngineLost if the engine is gone,
+    and the driver ends. The trial's folder alone decides how a trial ended, so executing a job twice does no harm.
 
     Attributes:
-        workers: how many at a time.
-        threads: how many threads each may use.
+        workers: trials at a time.
+        threads: threads of each trial.
     """
 
     workers: int
     threads: int
 
-    def submit(self, job: Job) -> Future[dict[str, Any]]:
-        """Has ``run_trial(job)`` called somewhere."""
+    def submit(self, job: Job) -> Future[TrialOutcome]:
+        """Execute ``run_trial(job)`` on a worker."""
 
     def close(self) -> None:
-        """Gives back what it holds, once nothing more is submitted."""
-
-
-def names() -> list[str]:
-    """The engines there are."""
-    return [m.name for m in pkgutil.iter_modules(__path__)]
+        """Release the engine's resources, after the last job."""
 
 
 def check_engine(engine: str) -> None:
-    """Refuses the name of an engine that there is not."""
+    """Raise a SweepError for the address of an unknown engine."""
     scheme = engine.partition("://")[0]
-    if scheme not in names():
-        raise SweepError(f"engine: given {engine!r}, expected one such as 'threads' or 'NAME://…'; "
-                         f"{nearest(scheme, names())}")  # fmt: skip
+    if scheme not in ENGINES:
+        raise SweepError(
+            f"engine: given {shorten(engine)}, expected 'threads' or 'NAME://…'; {nearest(scheme, ENGINES, 'engines:')}"
+        )
 
 
 def connect(engine: str, workers: int | None) -> Engine:
-    """The engine of that name, for so many trials at once; None: as many as it has room for.
+    """Connect to an engine.
+
+    Args:
+        engine: its address.
+        workers: trials at a time; None: as many as it has capacity for.
 
     Raises:
-        SweepError: there is none, or it cannot be reached.
-        MissingPackage: it needs one that is not installed.
+        SweepError: the engine is unknown or cannot be reached.
+        MissingPackage: a package that it needs is not installed.
     """
     check_engine(engine)
     scheme, _, address = engine.partition("://")
-    made: Engine = importlib.import_module(f"{__name__}.{scheme}").connect(address, workers)
-    return made
+    connected: Engine = ENGINES.get(scheme).connect(address, workers)
+    return connected

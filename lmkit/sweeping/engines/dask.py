@@ -1,8 +1,8 @@
-"""A Dask cluster that there is already: ``dask://HOST:PORT`` of its scheduler, or ``dask:///path/of/scheduler.json``.
+"""A running Dask cluster: ``dask://HOST:PORT`` of its scheduler, or ``dask:///path/of/scheduler.json``.
 
-A thread of a Dask worker executes one trial at a time. Workers want ``--nthreads`` of as many trials as their machine
-is to execute at once; each trial is given its share of the machine's cores. Every machine needs lmkit, and the folders
-of the sweep and of the runs under the same path.
+A thread of a Dask worker executes one trial at a time, so set ``--nthreads`` to the number of trials that a machine is
+to execute at once; its cores are divided among them. Every machine needs lmkit, and the folders of the sweep and of
+the runs under the same paths.
 
 On one machine::
 
@@ -10,7 +10,7 @@ On one machine::
     dask worker 127.0.0.1:8786 --nworkers 4 --nthreads 1
     lmkit sweep train --grid lr=0.1,0.01 --engine dask://127.0.0.1:8786
 
-On Slurm (PBS, LSF, SGE, … alike) with `dask-jobqueue <https://jobqueue.dask.org>`_, from a process that goes on for as
+On Slurm (likewise PBS, LSF, SGE, …) with `dask-jobqueue <https://jobqueue.dask.org>`_, from a process that runs for as
 long as the sweep, such as one in tmux on the login node::
 
     from dask_jobqueue import SLURMCluster
@@ -19,9 +19,9 @@ long as the sweep, such as one in tmux on the login node::
     cluster.scale(jobs=10)                # 20 trials at once, 4 cores each
     lk.sweep("train", grid=…, engine=f"dask://{cluster.scheduler_address}", workers=20)
 
-A job that Slurm ends takes its trials with it; they are gone on with from their checkpoints by the next one. Dask asks
-nobody for a password: whoever reaches the scheduler's port executes what they like. Where the network is not yours
-alone, use its TLS: ``dask://tls://HOST:PORT``, with the certificates in Dask's configuration.
+When Slurm ends a job, its trials resume from their checkpoints in the next one. Dask requires no password: anyone who
+can reach the scheduler's port can execute code. On a shared network use its TLS: ``dask://tls://HOST:PORT``, with the
+certificates in Dask's configuration.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from typing import Any
 
 from lmkit.errors import SweepError
 from lmkit.sweeping.engines import EngineLost
-from lmkit.sweeping.remote import (
-    PATIENCE,
-    Promise,
-    attempt,
-    look_around,
-    need,
-    need_answer,
-    need_lmkit,
+from lmkit.sweeping.engines.cluster import (
+    TIMEOUT,
+    ClusterFuture,
+    check_address,
+    check_versions,
+    describe_machine,
     no_answer,
+    run_attempt,
 )
+from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import Job
+from lmkit.system.optional import require
 
 HINT = "start one: dask scheduler --host 127.0.0.1, and dask worker HOST:PORT --nthreads 1"
 
@@ -51,8 +52,8 @@ class Dask:
     """The workers of a scheduler.
 
     Attributes:
-        workers: how many trials at once.
-        threads: how many threads each may use.
+        workers: trials at a time.
+        threads: threads of each trial.
     """
 
     def __init__(self, name: str, client: Any, workers: int | None) -> None:
@@ -60,69 +61,70 @@ class Dask:
         slots: dict[str, int] = client.nthreads()
         if not slots and workers is None:
             raise SweepError(
-                f"engine: {name!r} has no workers yet; start some (dask worker HOST:PORT --nthreads 1), or say how "
-                "many trials at once: workers=4"
+                f"engine: {name!r} has no workers yet; start some (dask worker HOST:PORT --nthreads 1), or set the "
+                "number of trials at a time: workers=4"
             )
-        machines = client.run(look_around, on_error="return") if slots else {}
-        need_lmkit(name, machines)
+        machines = client.run(describe_machine, on_error="return") if slots else {}
+        check_versions(name, machines)
         self.workers = workers or sum(slots.values())
-        here: Counter[str] = Counter()
+        slots_by_host: Counter[str] = Counter()
         for worker, machine in machines.items():
-            here[machine.name] += slots.get(worker, 1)
-        shares = [m.cores // min(here[m.name], self.workers) for m in machines.values()]
+            slots_by_host[machine.name] += slots.get(worker, 1)
+        shares = [m.cores // min(slots_by_host[m.name], self.workers) for m in machines.values()]
         self.threads = max(1, min(shares, default=1))
 
-    def submit(self, job: Job) -> Promise:
-        """Has it done by the next worker's thread that is free."""
-        promise = Promise(job)
+    def submit(self, job: Job) -> ClusterFuture:
+        """Execute the job in the next free thread of a worker."""
+        future = ClusterFuture(job)
         try:
-            # a key of its own: Dask keeps what it has executed under the same one
-            promise.task = self.client.submit(attempt, job, promise.begun, pure=False)
-            promise.task.add_done_callback(lambda task: promise.keep(lambda: self._result(task)))
+            # not pure: Dask would return the result of an earlier call with equal arguments
+            future.task = self.client.submit(run_attempt, job, future.earlier_attempts, pure=False)
+            future.task.add_done_callback(lambda task: future.settle(lambda: self._result(task)))
         except Exception as error:
-            promise.set_exception(self._lost(error))
-        return promise
+            future.set_exception(self._lost(error))
+        return future
 
-    def _result(self, task: Any) -> dict[str, Any]:
+    def _result(self, task: Any) -> TrialOutcome:
         from distributed import KilledWorker
 
         if task.status in ("cancelled", "lost"):
             raise self._lost(task.status)
         try:
-            return dict(task.result(timeout=PATIENCE))
+            outcome: TrialOutcome = task.result(timeout=TIMEOUT)
+            return outcome
         except KilledWorker:
             raise SweepError("the workers that executed it died") from None
 
-    def _lost(self, why: Any) -> EngineLost:
-        return EngineLost(f"the scheduler of {self.name!r} is lost ({why})")
+    def _lost(self, reason: Any) -> EngineLost:
+        return EngineLost(f"the scheduler of {self.name!r} is lost ({reason})")
 
     def close(self) -> None:
-        """Leaves the cluster, which goes on."""
+        """Disconnect from the cluster, which keeps running."""
         with suppress(Exception):
-            self.client.close(timeout=PATIENCE)
+            self.client.close(timeout=TIMEOUT)
 
 
 def connect(address: str, workers: int | None) -> Dask:
-    """The cluster of a scheduler.
+    """Connect to the cluster of a scheduler.
 
     Raises:
-        SweepError: it does not answer, or its workers cannot execute lmkit.
+        SweepError: it does not answer, or its workers cannot execute this version of lmkit.
         MissingPackage: Dask is not installed.
     """
-    need("distributed", "dask")
+    require("distributed", extra="dask", purpose="engine: dask://")
     name = f"dask://{address}"
     from distributed import Client
 
-    given = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
-    if "address" in given:
-        # a scheduler greets who connects; for who does not, Dask's client waits whatever it is told
-        need_answer(name, address, HINT, greets=None if "tls://" in address else PATIENCE)
+    location = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    if "address" in location:
+        # a scheduler sends a greeting; without one, Dask's client ignores its timeout
+        check_address(name, address, HINT, greeting_timeout=None if "tls://" in address else TIMEOUT)
     try:
-        client = Client(**given, timeout=PATIENCE, set_as_default=False)
+        client = Client(**location, timeout=TIMEOUT, set_as_default=False)
     except Exception as error:
         raise no_answer(name, f"{type(error).__name__}: {error}", HINT) from None
     try:
         return Dask(name, client, workers)
     except BaseException:
-        client.close(timeout=PATIENCE)
+        client.close(timeout=TIMEOUT)
         raise

@@ -1,55 +1,55 @@
-"""This machine: a thread a worker. The work is done by the notebooks' kernels, which are processes already."""
+"""This machine: a pool of threads. The work is done by the notebooks' kernels, which are processes already."""
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import psutil
 
-from lmkit.batch import servers
+from lmkit.batch import warm_servers
+from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import Job, run_trial
+from lmkit.system.cores import available_cores
 
 WORKER_BYTES = 2**30
-"""Memory that a trial is reckoned with: a kernel, and a worker with a framework."""
+"""Memory reserved for one trial: a kernel, and a worker with a framework."""
 
 
 class Threads:
     """A pool of threads.
 
     Attributes:
-        workers: how many.
-        threads: how many threads the work of each may use.
+        workers: trials at a time.
+        threads: threads of each trial.
     """
 
     def __init__(self, workers: int) -> None:
-        self.workers, self.threads = workers, share(workers)
-        servers.hold()
+        self.workers, self.threads = workers, threads_per_worker(workers)
+        warm_servers.acquire()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lmkit-trial")
 
-    def submit(self, job: Job) -> Future[dict[str, Any]]:
-        """Has it done by the next thread that is free."""
+    def submit(self, job: Job) -> Future[TrialOutcome]:
+        """Execute the job in the next free thread."""
         return self._pool.submit(run_trial, job)
 
     def close(self) -> None:
-        """Waits for what is being done."""
+        """Wait for running jobs and end the pool."""
         try:
             self._pool.shutdown(wait=True, cancel_futures=True)
         finally:
-            servers.let_go()
+            warm_servers.release()
 
 
-def connect(address: str, workers: int | None) -> Threads:
-    """A pool of so many threads."""
-    return Threads(workers or room())
+def connect(_address: str, workers: int | None) -> Threads:
+    """Return a pool of ``workers`` threads."""
+    return Threads(workers or default_workers())
 
 
-def room() -> int:
-    """How many trials this machine has cores and memory for."""
-    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // WORKER_BYTES))
+def default_workers() -> int:
+    """Return the number of trials for which this machine has cores and memory."""
+    return max(1, min(available_cores(), psutil.virtual_memory().available // WORKER_BYTES))
 
 
-def share(workers: int) -> int:
-    """The threads that each of so many workers may use."""
-    return max(1, (os.cpu_count() or 1) // workers)
+def threads_per_worker(workers: int) -> int:
+    """Return the number of threads that each of ``workers`` trials may use."""
+    return max(1, available_cores() // workers)

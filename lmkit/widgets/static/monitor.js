@@ -1,39 +1,42 @@
-// The page's side of lmkit's monitor: draws what the kernel tells, asks for what a person wants.
+// The view of a monitor: draws the data of the kernel, sends the commands of the user.
 //
-// Kernel → page: {type: "news", runs: [{run, status?, metric?, marks?, sample?, steps?, epochs?}], anew} with a buffer of float32
-// for each `steps` and `epochs`; "detail" likewise; "plotly" with plotly.js, gzipped; "refused" and "said" with a text.
-// Page → kernel: "hello" (tell everything), "plotly", "zoom", "mirror", and the verbs of a run.
+// Kernel → page: {type: "update", runs: [{run, status?, metric?, marks?, sample?, steps?, epochs?}], reset} with a float32 buffer
+// for each `steps` and `epochs`; "detail" {runs: [{run, steps, epochs}], ticket} likewise, the answer to a "zoom" with its ticket;
+// "plotly" with the gzipped plotly.js; "message" with a text.
+// Page → kernel: "ready" (send everything), "plotly", "zoom", "mirror", and the commands of a run.
 
-// Rows of the buffers, in the order of lmkit.feed's STEP_LINES and EPOCH_LINES.
+// Rows of the buffers, in the order of STEP_LINES and EPOCH_LINES of lmkit.runfolder.live.
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}
-const EPOCH = {step: 0, loss: 1, valLow: 2, valHigh: 3, metric: 4, valMetricLow: 5, valMetricHigh: 6}
-const ROWS = {steps: 6, epochs: 7}
+const EPOCH = {step: 0, loss: 1, valLow: 2, valHigh: 3, metric: 4, valMetricLow: 5, valMetricHigh: 6, epoch: 7, seconds: 8}
+const ROWS = {steps: 6, epochs: 9}
 const LIVE = ["pending", "running", "paused"]
-const SILENCE = 15 // seconds without a word after which we say so
+const TIMEOUT = 15 // seconds without an update until a warning
+const SMOOTHING = 0.5 // position of the slider at first, from 0 to 1: an average over a 25th of the visible steps
+const FACTOR = 10 // a learning rate above this multiple of the current one is confirmed
 
-// -- what is known of a run ----------------------------------------------------------------------
+// -- the data of a run ---------------------------------------------------------------------------
 
 class Series {
   constructor(rows) {
     Object.assign(this, {rows: Array.from({length: rows}, () => new Float32Array(0)), width: 1, count: 0, n: 0})
   }
 
-  take({first, width, n, count}, values) {
-    const grown = this.rows.map((row, i) => {
+  update({first, width, n, count}, values) {
+    const rows = this.rows.map((row, i) => {
       const next = new Float32Array(first + n)
       next.set(row.subarray(0, first))
       next.set(values.subarray(i * n, (i + 1) * n), first)
       return next
     })
-    Object.assign(this, {rows: grown, width, count, n: first + n})
+    Object.assign(this, {rows, width, count, n: first + n})
   }
 }
 
-// Where bucket i of consecutive steps lies: its middle, steps counted from 1.
+// The centre of each bucket of consecutive steps, counted from 1.
 const middles = (start, width, n, count) =>
   Array.from({length: n}, (_, i) => start + i * width + (Math.min(width, count - i * width) + 1) / 2)
 
-// A band of lowest and highest values as one line that touches both.
+// A band of minimum and maximum values as one line through both.
 function band(x, low, high) {
   const xs = [], ys = []
   x.forEach((at, i) => {
@@ -45,17 +48,33 @@ function band(x, low, high) {
   return {x: xs, y: ys}
 }
 
-// Leaves of a line what lies between two steps, and a point more at each end.
+// Cuts a line to the points between two steps, with one more point at each end.
 function cut(trace, [from, to]) {
   const inside = (i) => trace.x[i] >= from && trace.x[i] <= to
-  const kept = trace.x.map((_, i) => i).filter((i) => inside(i) || inside(i - 1) || inside(i + 1))
-  trace.x = kept.map((i) => trace.x[i])
-  trace.y = kept.map((i) => trace.y[i])
+  const indices = trace.x.map((_, i) => i).filter((i) => inside(i) || inside(i - 1) || inside(i + 1))
+  trace.x = indices.map((i) => trace.x[i])
+  trace.y = indices.map((i) => trace.y[i])
 }
 
-// The course of the losses: an average that forgets; of logarithms where they are drawn so.
-function smoothed(x, values, log) {
-  const share = 2 / (Math.max(3, values.length / 25) + 1), ys = []
+// The piecewise linear function through increasing points, from (0, 0) on, continued beyond the last.
+function through(xs, ys) {
+  const at = [0], to = [0]
+  xs.forEach((x, i) => x > at.at(-1) && ys[i] > to.at(-1) && (at.push(x), to.push(ys[i])))
+  return (x) => {
+    if (at.length < 2) return NaN
+    let low = 0, high = at.length - 1
+    while (high - low > 1) {
+      const middle = (low + high) >> 1
+      if (at[middle] <= x) low = middle
+      else high = middle
+    }
+    return to[low] + (x - at[low]) * (to[low + 1] - to[low]) / (at[low + 1] - at[low])
+  }
+}
+
+// The exponential moving average of the losses, or of their logarithms on a log scale; `strength` from 0 (none) to 1.
+function smoothed(x, values, log, strength) {
+  const span = strength ? Math.max(3, 0.16 * strength ** 2 * values.length) : 1, share = 2 / (span + 1), ys = []
   let sum = 0, weight = 0
   for (const value of values) {
     if (Number.isFinite(value) && (!log || value > 0)) {
@@ -77,12 +96,13 @@ class View extends PageView {
       ...run, status: {state: "pending"}, marks: [], metric: "", steps: new Series(ROWS.steps), epochs: new Series(ROWS.epochs),
       colour: this.colours.runs[i % this.colours.runs.length],
     }))
-    this.chosen = 0
-    this.log = null // null: as the losses want it
-    this.range = null
-    this.heard = Date.now()
+    this.selected = 0
+    this.log = null // null: automatic
+    this.range = null // on the x axis
+    this.unit = "step" // of the x axis
+    this.receivedAt = Date.now()
     this.root = element("div", {class: "lmkit-monitor", role: "group", "aria-label": "training monitor",
-      "data-lm-suppress-shortcuts": "true", onkeydown: passOn}) // Enter and Space press our buttons, not the notebook's keys
+      "data-lm-suppress-shortcuts": "true", onkeydown: forwardShortcuts}) // Enter and Space press our buttons, not the shortcuts of the notebook
     this.root.append(this.head(), this.charts(), this.foot())
     el.append(this.root)
     this.connect(this.root)
@@ -92,22 +112,23 @@ class View extends PageView {
 
   head() {
     const rows = this.runs.map((run, i) => {
-      const button = (label, title, ask) =>
-        element("button", {type: "button", title, "aria-label": `${label} ${run.name}`, onclick: ask}, label)
+      const button = (label, title, onclick) =>
+        element("button", {type: "button", title, "aria-label": `${label} ${run.name}`, onclick: onclick}, label)
       run.parts = {
         state: element("span", {class: "lmkit-state", role: "status"}, "pending"),
         device: element("span", {class: "lmkit-device"}),
         bar: element("progress", {max: 1, value: 0, "aria-label": `progress of ${run.name}`}),
         numbers: element("span", {class: "lmkit-numbers"}),
+        reason: element("div", {class: "lmkit-reason", hidden: true}),
         sample: element("p", {class: "lmkit-sample", hidden: true, "aria-label": `sample of ${run.name}`}),
-        pause: button("Pause", "wait after a checkpoint, or go on", () => this.ask(this.waits(run) ? "resume" : "pause", i)),
-        stop: button("Stop", "end the run after a checkpoint; everything is kept", () => this.ask("stop", i)),
+        pause: button("Pause", "Pause after a checkpoint, or resume", () => this.command(this.isResumable(run) ? "resume" : "pause", i)),
+        stop: button("Stop", "Stop after a checkpoint; all results are kept", () => this.command("stop", i)),
       }
       const name = element("span", {class: "lmkit-name", title: run.name}, run.name)
       if (this.runs.length > 1) name.style.setProperty("--swatch", run.colour)
       return element("div", {class: this.runs.length > 1 ? "lmkit-run lmkit-several" : "lmkit-run"},
         element("div", {class: "lmkit-title"}, name, run.parts.state, run.parts.device, element("span", {class: "lmkit-actions"}, run.parts.pause, run.parts.stop)),
-        run.parts.bar, run.parts.numbers, run.parts.sample)
+        run.parts.bar, run.parts.numbers, run.parts.reason, run.parts.sample)
     })
     return element("div", {class: "lmkit-head"}, ...rows)
   }
@@ -131,141 +152,191 @@ class View extends PageView {
       return element("span", {class: "lmkit-entry"}, key, text)
     }
     const entries = this.runs.length > 1
-      ? [entry("training, smoothed", "currentColor", "dotted"), entry("validation", "currentColor", "line")]
-      : [entry("each step", this.colours.steps, "faint"), entry("training, smoothed", this.colours.runs[0], "line"),
+      ? [entry("training (smoothed)", "currentColor", "dotted"), entry("validation", "currentColor", "line")]
+      : [entry("per step", this.colours.steps, "faint"), entry("training (smoothed)", this.colours.runs[0], "line"),
          entry("validation", this.colours.validation, "line")]
     this.scale = element("button", {type: "button", class: "lmkit-quiet", "aria-pressed": "false", onclick: () => {
       this.log = !this.isLog()
       this.draw()
-    }}, "log scale")
-    this.reset = element("button", {type: "button", class: "lmkit-quiet", disabled: true, onclick: () => this.zoom(null)}, "whole run")
-    return element("div", {class: "lmkit-legend"}, ...entries, element("span", {class: "lmkit-space"}), this.reset, this.scale)
+    }}, "Log scale")
+    this.reset = element("button", {type: "button", class: "lmkit-quiet", disabled: true, onclick: () => this.zoom(null)}, "Reset zoom")
+    this.smoothing = element("input", {type: "range", min: 0, max: 1, step: 0.05, value: SMOOTHING, oninput: () => this.draw(),
+      ondblclick: () => ((this.smoothing.value = SMOOTHING), this.draw()), title: "Smoothing of the training loss; double-click to reset"})
+    const axis = element("select", {onchange: () => ((this.unit = axis.value), this.zoom(null))}, ...["step", "epoch", "time"].map((unit) => element("option", {}, unit)))
+    return element("div", {class: "lmkit-legend"}, ...entries, element("span", {class: "lmkit-space"}),
+      element("label", {class: "lmkit-option"}, "Smoothing ", this.smoothing), element("label", {class: "lmkit-option"}, "x axis ", axis), this.reset, this.scale)
   }
 
   foot() {
-    const choose = element("select", {"aria-label": "run to steer", onchange: (e) => (this.chosen = Number(e.target.value))},
+    const select = element("select", {"aria-label": "run to control", onchange: (e) => (this.selected = Number(e.target.value))},
       ...this.runs.map((run, i) => element("option", {value: i}, run.name)))
     const lr = element("input", {type: "number", min: "0", step: "any", "aria-label": "new learning rate", class: "lmkit-rate"})
-    const note = element("input", {type: "text", placeholder: "a note for the log", "aria-label": "note", class: "lmkit-note"})
+    const note = element("input", {type: "text", placeholder: "Add a note", "aria-label": "note", class: "lmkit-note"})
     const form = (submit, ...children) => element("form", {onsubmit: (e) => (e.preventDefault(), submit())}, ...children)
     this.rate = lr
-    this.steering = element("fieldset", {class: "lmkit-steer"},
-      ...(this.runs.length > 1 ? [choose] : []),
-      form(() => lr.value && (this.ask("set_learning_rate", this.chosen, Number(lr.value)), (lr.value = "")),
+    this.controls = element("fieldset", {class: "lmkit-controls"},
+      ...(this.runs.length > 1 ? [select] : []),
+      form(() => lr.value && this.setRate(Number(lr.value)),
         element("label", {}, "Learning rate ", lr), element("button", {}, "Set")),
-      form(() => note.value && (this.ask("note", this.chosen, note.value), (note.value = "")),
+      form(() => note.value && (this.command("note", this.selected, note.value), (note.value = "")),
         element("label", {}, "Note ", note), element("button", {}, "Add")),
-      element("button", {type: "button", onclick: () => this.ask("checkpoint", this.chosen)}, "Checkpoint now"),
-      mirrorForm(this.model.get("trackers"), (to) => {
-        this.model.send({type: "mirror", to})
-        this.say(`${to} is opened …`)
+      element("button", {type: "button", onclick: () => this.command("checkpoint", this.selected)}, "Checkpoint now"),
+      element("button", {type: "button", title: "Copy the functions and data that the run names into its folder, which can then be copied alone",
+        onclick: () => this.command("pack", this.selected)}, "Pack"),
+      trackerForm(this.model.get("trackers"), (to) => {
+        if (this.send({type: "mirror", to})) this.showMessage(`Starting ${to}…`)
       }))
-    this.said = element("div", {class: "lmkit-said", "aria-live": "polite"})
-    return element("div", {class: "lmkit-foot"}, this.steering, this.said)
+    this.message = element("div", {class: "lmkit-message", "aria-live": "polite"})
+    return element("div", {class: "lmkit-foot"}, this.controls, this.message)
   }
 
-  // -- talking with the kernel
+  // -- messages to and from the kernel
 
-  ask(verb, run, ...args) {
-    this.model.send({type: verb, run, arguments: args})
-    const asked = {pause: "asked to pause", resume: "asked to go on", stop: "asked to stop", checkpoint: "asked for a checkpoint",
-      note: "note handed over", set_learning_rate: `asked for a learning rate of ${args[0]}`}[verb]
-    this.say(`${asked} …`)
+  // A rate of another order of magnitude is applied when it is entered twice: it is more often a slip than meant.
+  setRate(value) {
+    const current = Number(this.rate.placeholder)
+    if (!(value > 0)) return this.showMessage("A learning rate is greater than 0.", true)
+    if (current && value > FACTOR * current && this.confirmed !== value) {
+      this.confirmed = value
+      return this.showMessage(`${value} is ${number(value / current, 2)} times the current rate; click Set again to apply it.`, true)
+    }
+    this.command("set_learning_rate", this.selected, value)
+    this.rate.value = ""
   }
 
-  hear(message, buffers) {
+  command(verb, run, ...args) {
+    if (!this.send({type: verb, run, arguments: args})) return
+    this.showMessage({pause: "Pausing after the next checkpoint…", resume: "Resuming…", stop: "Stopping…", checkpoint: "Saving a checkpoint…",
+      note: "Saving note…", pack: "Packing…", trust: "", set_learning_rate: `Setting the learning rate to ${args[0]}…`}[verb])
+  }
+
+  receive(message, buffers) {
     if (message.type === "plotly") return receivePlotly(buffers[0])
-    if (message.type === "refused") return this.say(message.text, true)
-    if (message.type === "said") return this.say(message.text, message.bad)
-    if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, [message.output]), 1000)
-    this.heard = Date.now()
+    if (message.type === "message") {
+      this.showMessage(message.text, message.is_error)
+      if (message.trust !== undefined)
+        this.message.append(" ", element("button", {type: "button", onclick: () => this.command("trust", message.trust)}, "Trust this run"))
+      return
+    }
+    if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, message.outputs), 1000)
+    if (message.type === "detail" && (!this.range || message.ticket !== this.ticket)) return // the answer to an earlier zoom, or to another view
+    this.receivedAt = Date.now()
     let next = 0
     const values = () => {
       const {buffer, byteOffset, byteLength} = buffers[next++]
       return new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength))
     }
-    for (const told of message.runs) {
-      const run = this.runs[told.run]
+    for (const update of message.runs) {
+      const run = this.runs[update.run]
       if (message.type === "detail") {
-        run.detail = {...told.steps, rows: null}
-        const flat = values()
-        run.detail.rows = Array.from({length: ROWS.steps}, (_, i) => flat.subarray(i * told.steps.n, (i + 1) * told.steps.n))
-        run.detail.ticket = message.ticket
+        const rows = (name) => {
+          const flat = values(), n = update[name].n
+          return Array.from({length: ROWS[name]}, (_, i) => flat.subarray(i * n, (i + 1) * n))
+        }
+        run.detail = {...update.steps, rows: rows("steps"), epochs: rows("epochs")}
         continue
       }
-      if (told.status) this.status(run, told)
-      if (told.sample) this.sample(run, told.sample)
-      if (told.steps) run.steps.take(told.steps, values())
-      if (told.epochs) run.epochs.take(told.epochs, values())
+      if (update.status) this.showStatus(run, update)
+      if (update.sample) this.showSample(run, update.sample)
+      if (update.steps) run.steps.update(update.steps, values())
+      if (update.epochs) run.epochs.update(update.epochs, values())
     }
     this.draw()
   }
 
-  status(run, {status, metric, marks}) {
+  showStatus(run, {status, metric, marks}) {
     const before = run.marks.length
     Object.assign(run, {status, metric, marks: marks.map(([step, type, text]) => ({step, type, text}))})
-    if (run.marks.length > before && before + 1 >= run.marks.length) this.say(run.marks.at(-1).text)
+    if (run.marks.length > before && before + 1 >= run.marks.length) this.showMessage(run.marks.at(-1).text)
     const {state, device, bar, numbers, pause, stop} = run.parts, live = LIVE.includes(status.state)
     state.textContent = status.state
     state.dataset.state = status.state
     device.textContent = status.device ? `on ${status.device}` : ""
     bar.value = status.state === "completed" ? 1 : status.steps ? status.step / status.steps : 0
     if (status.state === "pending") bar.removeAttribute("value")
-    pause.textContent = this.waits(run) ? "Resume" : "Pause"
+    pause.textContent = this.isResumable(run) ? "Resume" : "Pause"
     pause.setAttribute("aria-label", `${pause.textContent} ${run.name}`)
     pause.disabled = status.state === "completed" || status.state === "pending"
     stop.disabled = !live
-    this.steering.disabled = !this.runs.some((r) => LIVE.includes(r.status.state))
-    // each number has the room that its longest value needs, so that nothing moves
-    const words = [
-      ["epoch", `${whole(status.epoch)}/${whole(status.epochs)}`, 2 * whole(status.epochs).length + 1],
-      ["step", `${whole(status.step)}/${whole(status.steps)}`, 2 * whole(status.steps).length + 1],
-      ["steps/s", rate(status.steps_per_second), 6],
-      ["samples/s", rate(status.samples_per_second), 7],
-      live ? ["left", duration(status.seconds_left), 7] : ["trained", duration(status.seconds), 7],
-      ["memory", status.memory ? `${whole(status.memory / 2 ** 20)} MB` : "–", 7],
-    ].map(([name, value, room]) => element("span", {class: "lmkit-number", style: `min-width: ${room + name.length + 1}ch`},
-      element("b", {}, value), ` ${name}`))
-    numbers.replaceChildren(...words)
+    this.controls.disabled = !this.runs.some((r) => LIVE.includes(r.status.state))
+    // each number has the width of its longest value, so that the layout is stable
+    const total = (value) => 2 * integer(value).length + 3
+    const progress = (value, count) => (count ? `${integer(value)} of ${integer(count)}` : value ? integer(value) : "–")
+    const texts = [
+      ["epoch", progress(status.epoch, status.epochs), "", total(status.epochs)],
+      ["step", progress(status.step, status.steps), "", total(status.steps)],
+      ["", rate(status.steps_per_second), "steps/s", 5],
+      ["", rate(status.samples_per_second), "samples/s", 6],
+      live ? ["", duration(status.seconds_left), "remaining", 8] : ["training time", duration(status.seconds), "", 8],
+      ["memory", status.memory ? `${integer(status.memory / 2 ** 20)} MB` : "–", "", 7],
+    ]
+    numbers.replaceChildren(...texts.map(([before, value, after, width]) =>
+      element("span", {class: "lmkit-number", style: `min-width: ${width + 0.9 * (before.length + after.length) + 0.5}ch`},
+        before && `${before} `, element("b", {}, value), after && ` ${after}`)))
+    run.parts.reason.hidden = live || !status.reason
+    run.parts.reason.textContent = status.reason ?? ""
+    run.parts.reason.classList.toggle("lmkit-bad", ["failed", "lost"].includes(status.state))
     if (!live) {
       const scores = Object.entries(status.metrics ?? {}).map(([k, v]) => `${k} ${number(v)}`).join("   ")
-      this.say([status.state, status.reason && `(${status.reason})`, scores && `test part: ${scores}`].filter(Boolean).join(" "), status.state === "failed")
+      this.showMessage(scores && `test: ${scores}`)
     }
   }
 
-  // What a language model wrote last, after the words that it was given.
-  sample(run, {step, prompt, text}) {
+  // The last sample of a language model, after its prompt.
+  showSample(run, {step, prompt, text}) {
     run.parts.sample.hidden = false
-    run.parts.sample.replaceChildren(element("small", {}, `after step ${whole(step)}`), element("i", {}, prompt), text)
+    run.parts.sample.replaceChildren(element("small", {}, `after step ${integer(step)}`), element("i", {}, prompt), text)
   }
 
-  waits(run) {
+  isResumable(run) {
     return !["running", "pending", "completed"].includes(run.status.state)
   }
 
-  say(text, bad = false) {
-    this.said.textContent = text
-    this.said.classList.toggle("lmkit-bad", bad)
+  showMessage(text, isError = false) {
+    this.message.textContent = text
+    this.message.classList.toggle("lmkit-bad", isError)
   }
 
   tick() {
-    if (!this.plotly) askForPlotly(this.model)
-    const silent = (Date.now() - this.heard) / 1000 > SILENCE && this.runs.some((r) => r.status.state === "running")
-    if (silent && !this.silent)
-      this.say(`No news from the kernel. It may be busy; if it was restarted, the run goes on: lk.attach("${this.runs[0].name}")`, true)
-    this.silent = silent
+    if (!this.plotly) requestPlotly(this.model)
+    const timedOut = (Date.now() - this.receivedAt) / 1000 > TIMEOUT && this.runs.some((r) => r.status.state === "running")
+    if (timedOut && !this.timedOut) {
+      this.showMessage(`No updates from the kernel. It may be busy. ${this.disconnected()}`, true)
+      for (const run of this.runs) if (LIVE.includes(run.status.state)) Object.assign(run.parts.state, {textContent: "no updates"}).dataset.state = ""
+    }
+    this.timedOut = timedOut
+  }
+
+  disconnected() {
+    return `If you restarted it, training continues; reconnect with lk.attach("${this.runs[0].name}")`
   }
 
   zoom(range) {
     this.range = range
     this.reset.disabled = !range
-    this.ticket = (this.ticket ?? 0) + 1
+    this.ticket = crypto.getRandomValues(new Uint32Array(1))[0] // unique among all views of the widget
     for (const run of this.runs) run.detail = null
-    if (range) this.model.send({type: "zoom", from: range[0], to: range[1], ticket: this.ticket})
+    const steps = range && this.runs.map((run) => range.map(this.axis(run).inverse)).filter((ends) => ends.every(Number.isFinite))
+    if (steps?.length) this.send({type: "zoom", from: Math.min(...steps.map(([from]) => from)), to: Math.max(...steps.map(([, to]) => to)), ticket: this.ticket})
     this.draw()
   }
 
   // -- drawing
+
+  // Where a step of a run lies on the x axis, and the inverse. Within an epoch, steps take the same time.
+  axis({epochs, status}) {
+    if (this.unit === "step") return {position: (step) => step, inverse: (x) => x}
+    const row = (name) => Array.from(epochs.rows[EPOCH[name]]), byTime = this.unit === "time"
+    const steps = [...row("step"), byTime ? status.step : status.steps], values = [...row(byTime ? "seconds" : "epoch"), byTime ? status.seconds : status.epochs]
+    const scaled = values.map((value) => value / (byTime ? this.seconds() : 1))
+    return {position: through(steps, scaled), inverse: through(scaled, steps)}
+  }
+
+  // The unit of the time axis in seconds: by the longest run.
+  seconds() {
+    const longest = Math.max(...this.runs.map((r) => r.status.seconds ?? 0))
+    return longest > 3 * 3600 ? 3600 : longest > 180 ? 60 : 1
+  }
 
   isLog() {
     if (this.log !== null) return this.log
@@ -280,37 +351,38 @@ class View extends PageView {
     this.rule = style.getPropertyValue("--lmkit-rule").trim() || "#ddd"
     this.paper = style.getPropertyValue("--lmkit-paper").trim() || "#fff"
     const dark = document.body.dataset.jpThemeLight === "false"
-    const tinted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
+    const adjusted = (colour) => (dark ? LIGHTER[colour] ?? colour : colour)
     const metric = this.runs.map((r) => r.metric).find(Boolean)
-    this.titles.metric.textContent = {accuracy: "Accuracy", r2: "R²", bits_per_byte: "Bits a byte"}[metric] ?? "Metric"
+    this.titles.metric.textContent = {accuracy: "Accuracy", r2: "R²", bits_per_byte: "Bits per byte"}[metric] ?? "Metric"
     this.scale.setAttribute("aria-pressed", String(this.isLog()))
-    const rates = this.runs[this.chosen].steps.rows[STEP.lr]
+    const rates = this.runs[this.selected].steps.rows[STEP.lr]
     this.rate.placeholder = rates.length ? String(Number(rates.at(-1).toPrecision(3))) : ""
     const several = this.runs.length > 1, traces = {loss: [], metric: [], lr: [], norm: []}
     for (const run of this.runs) {
-      const seen = run.detail ?? {start: 0, width: run.steps.width, n: run.steps.n, rows: run.steps.rows}
-      const x = middles(seen.start, seen.width, seen.n, run.steps.count - seen.start), row = (name) => seen.rows[STEP[name]]
-      const at = Array.from(run.epochs.rows[EPOCH.step]), epoch = (name) => run.epochs.rows[EPOCH[name]]
-      const training = tinted(several ? run.colour : this.colours.runs[0]), validation = several ? training : tinted(this.colours.validation)
-      const line = (data, name, colour, look = {}) => ({
+      const data = run.detail ?? {start: 0, width: run.steps.width, n: run.steps.n, rows: run.steps.rows}
+      const {position} = this.axis(run), x = middles(data.start, data.width, data.n, run.steps.count - data.start).map(position), row = (name) => data.rows[STEP[name]]
+      const epochs = run.detail?.epochs ?? run.epochs.rows, at = Array.from(epochs[EPOCH.step], position), epoch = (name) => epochs[EPOCH[name]]
+      const training = adjusted(several ? run.colour : this.colours.runs[0]), validation = several ? training : adjusted(this.colours.validation)
+      const line = (data, name, colour, style = {}) => ({
         ...data, name: several ? `${run.name}, ${name}` : name, mode: data.x.length < 2 ? "markers" : "lines", type: "scatter",
-        line: {color: colour, width: 2, ...look}, marker: {color: colour, size: 5}, hovertemplate: "%{y:.4~g}",
+        line: {color: colour, width: 2, ...style}, marker: {color: colour, size: 5}, hovertemplate: "%{y:.4~g}",
       })
       if (!several)
-        traces.loss.push({...line(band(x, row("low"), row("high")), "each step", this.colours.steps, {width: 1}), opacity: 0.55, hoverinfo: "skip", hovertemplate: null})
-      traces.loss.push(line(smoothed(x, row("mean"), this.isLog()), "training", training, several ? {width: 1.25, dash: "dot"} : {}))
+        traces.loss.push({...line(band(x, row("low"), row("high")), "per step", this.colours.steps, {width: 1}), opacity: 0.55, hoverinfo: "skip", hovertemplate: null})
+      traces.loss.push(line(smoothed(x, row("mean"), this.isLog(), Number(this.smoothing.value)), "training", training, several ? {width: 1.25, dash: "dot"} : {}))
       traces.loss.push(line(band(at, epoch("valLow"), epoch("valHigh")), "validation", validation))
       traces.metric.push(line({x: at, y: Array.from(epoch("metric"))}, "training", training, several ? {width: 1.25, dash: "dot"} : {}))
       traces.metric.push(line(band(at, epoch("valMetricLow"), epoch("valMetricHigh")), "validation", validation))
       traces.lr.push(line({x, y: Array.from(row("lr"))}, "learning rate", several ? training : this.ink, {shape: "hv", width: 1.5}))
       traces.norm.push(line(band(x, row("normLow"), row("normHigh")), "gradient norm", several ? training : this.ink, {width: 1}))
     }
-    const last = Math.max(1, ...this.runs.map((r) => r.steps.count)), shown = this.range ?? [0, last * 1.02]
-    if (this.range) Object.values(traces).flat().forEach((trace) => cut(trace, shown)) // the height fits what is seen
+    const ends = this.runs.map((r) => this.axis(r).position(r.steps.count)).filter(Number.isFinite)
+    const last = Math.max(this.unit === "step" ? 1 : 1e-3, ...ends), shown = this.range ?? [0, last * 1.02]
+    if (this.range) Object.values(traces).flat().forEach((trace) => cut(trace, shown)) // the y axis fits the visible part
     for (const [name, div] of Object.entries(this.divs)) this.plot(name, div, traces[name], shown)
   }
 
-  // Ticks of a logarithmic axis: at 1, 2 and 5 of each decade while they fit.
+  // Ticks of a logarithmic axis, at 1, 2 and 5 of each decade while they fit.
   decades(traces) {
     const values = traces.flatMap((t) => t.y).filter((v) => v > 0)
     const span = Math.log10(Math.max(...values) / Math.min(...values))
@@ -324,18 +396,24 @@ class View extends PageView {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: this.ink, family: "inherit"},
       hoverlabel: {bgcolor: this.paper, bordercolor: this.rule, font: {color: this.ink, size: 11}},
       margin: {l: 52, r: 10, t: 6, b: 30}, width: div.clientWidth, height: div.clientHeight,
-      xaxis: {...axis, range: shown, title: {text: "step", font: {size: 11}, standoff: 4}, tickformat: ",~d", nticks: 6},
+      xaxis: {...axis, range: shown, title: {text: {step: "step", epoch: "epoch", time: `training time (${{1: "s", 60: "min", 3600: "h"}[this.seconds()]})`}[this.unit], font: {size: 11}, standoff: 4},
+        tickformat: this.unit === "step" ? ",~d" : ",~g", nticks: 6},
       yaxis: {...axis, fixedrange: true, type: name === "loss" && this.isLog() ? "log" : "linear", nticks: 6, exponentformat: "power",
         rangemode: name === "lr" || name === "norm" ? "tozero" : "normal", ...(name === "loss" && this.isLog() ? this.decades(traces) : {})},
       shapes: [], annotations: [],
     }
-    const marks = this.runs.flatMap((run, i) => run.marks.map((mark) => ({...mark, colour: this.runs.length > 1 ? run.colour : this.colours.mark})))
+    const marks = this.runs.flatMap((run, i) => run.marks.map((mark) => ({...mark, at: this.axis(run).position(mark.step), colour: this.runs.length > 1 ? run.colour : this.colours.mark})))
     for (const mark of marks)
-      layout.shapes.push({type: "line", x0: mark.step, x1: mark.step, yref: "paper", y0: 0, y1: 1, line: {color: mark.colour, width: 1, dash: "dot"}})
+      layout.shapes.push({type: "line", x0: mark.at, x1: mark.at, yref: "paper", y0: 0, y1: 1, line: {color: mark.colour, width: 1, dash: "dot"}})
     if (name === "loss" && marks.length) {
       layout.yaxis2 = {overlaying: "y", range: [0, 1], visible: false, fixedrange: true}
-      traces.push({x: marks.map((m) => m.step), y: marks.map(() => 0.97), yaxis: "y2", mode: "markers", type: "scatter", name: "",
+      traces.push({x: marks.map((m) => m.at), y: marks.map(() => 0.97), yaxis: "y2", mode: "markers", type: "scatter", name: "",
         marker: {symbol: "triangle-down", size: 10, color: marks.map((m) => m.colour)}, text: marks.map((m) => m.text), hovertemplate: "%{text}<extra></extra>"})
+    }
+    if (!traces.some((trace) => trace.x.length)) {
+      layout.xaxis.visible = layout.yaxis.visible = false
+      const text = this.runs.some((r) => r.status.state === "pending") ? "Starting the worker…" : "Waiting for the first step…"
+      if (name === "loss") layout.annotations.push({text, showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5, font: {size: 13}})
     }
     const first = !div.data
     this.plotly.react(div, traces, layout, {displayModeBar: false, responsive: false, doubleClick: false})

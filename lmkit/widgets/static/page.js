@@ -1,44 +1,44 @@
-// What all of lmkit's widgets share in a page; put in front of each one's own script.
+// Shared by all lmkit widgets of a page; prepended to the script of each widget.
 
-const page = (window.__lmkit ??= {}) // what all widgets of this page share
+const page = (window.__lmkit ??= {}) // the state shared by the widgets of the page
 
-const LIGHTER = {"#0072B2": "#4FA8DC", "#D55E00": "#F08A3C", "#009E73": "#2CC39A"} // of a line on a dark theme
+const LIGHTER = {"#0072B2": "#4FA8DC", "#D55E00": "#F08A3C", "#009E73": "#2CC39A"} // line colours on a dark theme
 
-// -- plotly.js, once a page ----------------------------------------------------------------------
+// -- plotly.js, loaded once per page -------------------------------------------------------------
 
-page.plotly ??= new Promise((resolve) => (page.arrived = resolve))
+page.plotly ??= new Promise((resolve) => (page.resolvePlotly = resolve))
 
 async function receivePlotly(buffer) {
-  if (page.running) return
-  page.running = true
+  if (page.loadingPlotly) return
+  page.loadingPlotly = true
   const stream = new Blob([buffer]).stream().pipeThrough(new DecompressionStream("gzip"))
   const source = await new Response(stream).text()
   const module = {exports: {}}
   new Function("module", "exports", "define", source)(module, module.exports, undefined)
-  page.arrived(module.exports.newPlot ? module.exports : window.Plotly)
+  page.resolvePlotly(module.exports.newPlot ? module.exports : window.Plotly)
 }
 
-function askForPlotly(model) {
-  if (page.running || Date.now() - (page.asked ?? 0) < 20000) return
-  page.asked = Date.now()
+function requestPlotly(model) {
+  if (page.loadingPlotly || Date.now() - (page.requestedAt ?? 0) < 20000) return
+  page.requestedAt = Date.now()
   model.send({type: "plotly"})
 }
 
 // -- small helpers -------------------------------------------------------------------------------
 
 function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag)
+  const node = document.createElement(tag)
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value)
-    else if (value === true) made.setAttribute(name, "")
-    else if (value !== false && value != null) made.setAttribute(name, value)
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value)
+    else if (value === true) node.setAttribute(name, "")
+    else if (value !== false && value != null) node.setAttribute(name, value)
   }
-  made.append(...children)
-  return made
+  node.append(...children)
+  return node
 }
 
-// Of the keys pressed in here the notebook gets those with Ctrl or ⌘ (save, say), but for the ones that edit text.
-function passOn(event) {
+// Keyboard shortcuts with Ctrl or ⌘ are passed on to the notebook, except the text editing ones; other keys stay here.
+function forwardShortcuts(event) {
   event.stopPropagation()
   if (!(event.ctrlKey || event.metaKey) || "acvxz".includes(event.key.toLowerCase())) return
   event.preventDefault()
@@ -48,51 +48,51 @@ function passOn(event) {
 const number = (value, digits = 4) =>
   value == null || !isFinite(value) ? "–" : Math.abs(value) >= 1e5 || (value && Math.abs(value) < 1e-3)
     ? value.toExponential(2) : value.toLocaleString("en", {minimumSignificantDigits: digits, maximumSignificantDigits: digits, useGrouping: false})
-const whole = (value) => (value == null ? "–" : Math.round(value).toLocaleString("en"))
-const rate = (value) => (value == null ? "–" : value >= 100 ? whole(value) : number(value, 3))
+const integer = (value) => (value == null ? "–" : Math.round(value).toLocaleString("en"))
+const rate = (value) => (value == null ? "–" : value >= 100 ? integer(value) : number(value, 3))
 function duration(seconds) {
   if (seconds == null) return "–"
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`
+  if (seconds < 59.5) return `${seconds < 9.95 ? seconds.toFixed(1) : Math.round(seconds)} s` // rounded before the unit is chosen
   const minutes = Math.round(seconds / 60)
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`
 }
 
-// What is shown is told to a tracker that a team has already.
-function mirrorForm(trackers, ask) {
+// A form that starts logging to a tracker.
+function trackerForm(trackers, start) {
   const to = element("select", {"aria-label": "tracker"}, ...trackers.map((name) => element("option", {}, name)))
-  return element("form", {class: "lmkit-mirror", onsubmit: (e) => (e.preventDefault(), ask(to.value))},
-    element("label", {}, "Mirror to ", to), element("button", {title: "Tell it what there is, and what comes; the folder stays the truth"}, "Mirror"))
+  return element("form", {class: "lmkit-tracker", onsubmit: (e) => (e.preventDefault(), start(to.value))},
+    element("label", {}, "Also log to ", to), element("button", {title: "Sends past and future values; the run folder remains the source of truth"}, "Start logging"))
 }
 
 // -- live tables ---------------------------------------------------------------------------------
 
-// Puts the static outputs in the place of a widget in the notebook itself. The kernel does so by the outputs' display ids, but
-// JupyterLab forgets those when the page is loaded again: then we look for our own outputs.
+// Replaces a widget with the static outputs in the notebook document. The kernel does it by display id, but JupyterLab loses the
+// ids when the page is reloaded; then the outputs are found by their metadata.
 function replaceOutputs(model, root, outputs) {
   const cells = root.isConnected ? model.widget_manager?.context?.model?.cells : null, id = model.get("view_id")
   for (const cell of cells ?? []) {
     for (let i = 0; i < (cell.outputs?.length ?? 0); i++) {
       if (cell.outputs.get(i).data?.["application/vnd.jupyter.widget-view+json"]?.model_id !== id) continue
-      const own = (k) => k === i || (k < cell.outputs.length && cell.outputs.get(k).metadata?.lmkit === id)
-      outputs.forEach((output, n) => own(i + n) && cell.outputs.set(i + n, {output_type: "display_data", ...output}))
+      const isOurs = (k) => k === i || (k < cell.outputs.length && cell.outputs.get(k).metadata?.lmkit === id)
+      outputs.forEach((output, n) => isOurs(i + n) && cell.outputs.set(i + n, {output_type: "display_data", ...output}))
     }
   }
 }
 
-// Cells in order: numbers as numbers, texts as texts; what has no value stands last, whichever way.
+// Compares cells: numbers by value, others as text; empty cells are last in both directions.
 function cellOrder(x, y, down) {
   if (!x || !y) return (x ? 0 : 1) - (y ? 0 : 1)
   const order = x.value !== undefined && y.value !== undefined ? x.value - y.value : x.text.localeCompare(y.text, "en", {numeric: true})
   return down ? -order : order
 }
 
-// The head of a table that is sorted by a click, the other way by a second, and in its first order by a third.
-function sortableHead(row, columns, sort, choose) {
+// A table head whose columns sort on a click: ascending, then descending, then in the original order.
+function sortableHead(row, columns, sort, setSort) {
   const focused = [...row.children].findIndex((th) => th.contains(document.activeElement))
   row.replaceChildren(...columns.map((title, i) => {
-    const own = sort.column === i, mark = own ? (sort.down ? "▾" : "▴") : ""
-    const next = () => choose(!own ? {column: i, down: false} : sort.down ? {column: -1, down: false} : {column: i, down: true})
-    return element("th", {scope: "col", "aria-sort": own ? (sort.down ? "descending" : "ascending") : "none", class: i ? "" : "lmkit-first"},
+    const active = sort.column === i, mark = active ? (sort.down ? "▾" : "▴") : ""
+    const next = () => setSort(!active ? {column: i, down: false} : sort.down ? {column: -1, down: false} : {column: i, down: true})
+    return element("th", {scope: "col", "aria-sort": active ? (sort.down ? "descending" : "ascending") : "none", class: i ? "" : "lmkit-first"},
       element("button", {type: "button", title: `sort by ${title}`, onclick: next}, title, element("i", {}, mark)))
   }))
   if (focused >= 0) row.children[focused]?.querySelector("button").focus()
@@ -100,21 +100,21 @@ function sortableHead(row, columns, sort, choose) {
 
 // -- a view of a widget ---------------------------------------------------------------------------
 
-// Hears the kernel, and draws what it shows while it is seen: anew when the page's theme or its own size changes. A view of its own
-// gives hear(message, buffers), tick() each second, drawNow(), and resized() where its size is more than its charts' affair.
+// Receives messages of the kernel and draws while visible, again on a change of theme or size. A subclass implements
+// receive(message, buffers), tick() every second, drawNow(), and optionally resized().
 class PageView {
   constructor(model) {
     this.model = model
   }
 
-  // Begins, once `root` is in the page; charts are drawn while `watched` is on the screen.
-  connect(watched) {
-    this.model.on("msg:custom", (this.onMessage = (message, buffers) => this.hear(message, buffers)))
-    this.watching = new IntersectionObserver((seen) => {
-      this.visible = seen.some((s) => s.isIntersecting)
+  // Starts once `root` is in the page; charts are drawn while `target` is visible.
+  connect(target) {
+    this.model.on("msg:custom", (this.onMessage = (message, buffers) => this.receive(message, buffers)))
+    this.watching = new IntersectionObserver((entries) => {
+      this.visible = entries.some((s) => s.isIntersecting)
       if (this.visible) this.draw()
     })
-    this.watching.observe(watched)
+    this.watching.observe(target)
     this.themes = new MutationObserver(() => this.draw())
     this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
     this.sizes = new ResizeObserver(() => {
@@ -124,8 +124,8 @@ class PageView {
     this.sizes.observe(this.root)
     this.clock = setInterval(() => this.tick(), 1000)
     page.plotly.then((plotly) => ((this.plotly = plotly), this.draw()))
-    askForPlotly(this.model)
-    this.model.send({type: "hello"})
+    requestPlotly(this.model)
+    this.model.send({type: "ready"})
   }
 
   close() {
@@ -136,6 +136,21 @@ class PageView {
   }
 
   resized() {}
+
+  // Sends a message to the kernel; false if the page has lost it, which it says.
+  send(message) {
+    try {
+      this.model.send(message)
+      return true
+    } catch {
+      this.showMessage(`The kernel of this widget has ended. ${this.disconnected()}`, true)
+      return false
+    }
+  }
+
+  disconnected() {
+    return "Run the cell again."
+  }
 
   draw() {
     if (!this.plotly || !this.visible || this.due) return

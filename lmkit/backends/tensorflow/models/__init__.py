@@ -1,24 +1,21 @@
-"""The model families as Keras models, one file a family."""
+"""The model families as Keras models, one file a family, found by the type of its specification."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from lmkit.backends.tensorflow.models import cnn, gcn, mlp, own, transformer
+from lmkit.backends.tensorflow.models.base import FAMILIES
 from lmkit.specs.signature import Signature
 
-FAMILIES: dict[str, Callable[[Any, Signature, str], Any]] = {
-    "mlp": mlp.build,
-    "cnn": cnn.build,
-    "gcn": gcn.build,
-    "own": own.build,
-    "transformer": transformer.build,
-}
+__all__ = ["FAMILIES", "build"]
 
 
 def build(spec: Any, signature: Signature, precision: str) -> keras.Model:
-    """The model of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, signature, precision)
+    """Return the model of a specification: (rows, features) → logits (rows, outputs).
+
+    Raises:
+        NotImplementedHere: TensorFlow has no such family.
+    """
+    return FAMILIES.get(type(spec))(spec, signature, precision)

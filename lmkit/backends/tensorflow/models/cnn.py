@@ -6,12 +6,14 @@ from typing import Any
 
 import keras
 
+from lmkit.backends.tensorflow.models.base import FAMILIES
 from lmkit.backends.tensorflow.models.layers import ACTIVATIONS
 from lmkit.specs.models import CNN
 from lmkit.specs.models.base import EPSILON
 from lmkit.specs.signature import Signature
 
 
+@FAMILIES.register(CNN)
 def build(spec: CNN, signature: Signature, precision: str) -> keras.Model:
     """Blocks of convolutions and pooling over one or two dimensions, then dense layers."""
     L = keras.layers

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from lmkit.backends.tensorflow.models.layers import followed
+from lmkit.backends.tensorflow.models.base import FAMILIES
+from lmkit.backends.tensorflow.models.layers import Constants, hidden_tail
 from lmkit.specs.models.gcn import GCN
 from lmkit.specs.signature import Signature
 
@@ -15,8 +16,8 @@ register = keras.saving.register_keras_serializable("lmkit")
 
 
 @register
-class Nodes(keras.layers.Layer):
-    """Holds the graph as constants, which are saved with the model and learn nothing.
+class Nodes(Constants):
+    """Holds the graph as constants.
 
     Args:
         nodes, features, edges: how many, the edges with a loop at each node.
@@ -34,72 +35,73 @@ class Nodes(keras.layers.Layer):
         self.shares = constant("shares", (edges,), self.variable_dtype)
         self.built = True
 
-    def call(self, rows: Any) -> tuple[Any, ...]:
+    def call(self, rows: Any) -> tuple[Any, ...]:  # noqa: ARG002 (part of the interface)
         """The features (nodes, features), and of each edge its sender, its receiver and its weight (edges,)."""
         return tuple(ops.convert_to_tensor(v) for v in (self.features, self.senders, self.receivers, self.shares))
 
     def get_config(self) -> dict[str, Any]:
-        """What it is made of anew."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), **self.sizes}
 
 
 @register
 class Convolution(keras.layers.Layer):
-    """D^−½ (A+I) D^−½ X W + b; with heads, weights that are learnt: the softmax of LeakyReLU(a·Wxᵢ + a'·Wxⱼ)."""
+    """D^−½ (A+I) D^−½ X W + b; with heads, learned edge weights: the softmax of LeakyReLU(a·Wxᵢ + a'·Wxⱼ)."""
 
     def __init__(self, units: int, heads: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.heads = units, heads
 
     def build(self, shapes: Any) -> None:
-        """Makes the weights, for features of the first of the ``shapes``."""
+        """Make the weights, for features of the first of the ``shapes``."""
         self.kernel = self.add_weight(name="kernel", shape=(shapes[0][-1], self.units))
         self.bias = self.add_weight(name="bias", shape=(self.units,))
         if self.heads:
-            each = (self.heads, self.units // self.heads)
-            self.sender, self.receiver = (self.add_weight(name=name, shape=each) for name in ("sender", "receiver"))
+            vector = (self.heads, self.units // self.heads)
+            self.sender, self.receiver = (self.add_weight(name=name, shape=vector) for name in ("sender", "receiver"))
 
     def call(self, inputs: Any) -> Any:
-        """(nodes, inputs) → (nodes, outputs), heads beside each other."""
+        """(nodes, inputs) → (nodes, outputs), heads side by side."""
         x, senders, receivers, shares = inputs
         nodes = x.shape[0]
         x = ops.matmul(x, self.kernel)
 
-        def gathered(messages: Any) -> Any:
+        def sum_messages(messages: Any) -> Any:
             return ops.segment_sum(messages, receivers, nodes)
 
         if not self.heads:
-            return gathered(ops.take(x, senders, axis=0) * shares[:, None]) + self.bias
+            return sum_messages(ops.take(x, senders, axis=0) * shares[:, None]) + self.bias
         x = ops.reshape(x, (nodes, *self.sender.shape))
-        said, heard = ops.sum(x * self.sender, axis=2), ops.sum(x * self.receiver, axis=2)
-        scores = ops.take(said, senders, axis=0) + ops.take(heard, receivers, axis=0)
+        sent, received = ops.sum(x * self.sender, axis=2), ops.sum(x * self.receiver, axis=2)
+        scores = ops.take(sent, senders, axis=0) + ops.take(received, receivers, axis=0)
         scores = ops.maximum(scores, 0.2 * scores)  # Keras's leaky_relu takes its slope in float32: 1e-9 off
         # the softmax is the same, and no exponential overflows
         top = ops.segment_max(ops.stop_gradient(scores), receivers, nodes)
         powers = ops.exp(scores - ops.take(top, receivers, axis=0))
-        learnt = powers / ops.take(gathered(powers), receivers, axis=0)
-        found = gathered(ops.take(x, senders, axis=0) * learnt[..., None])
-        return ops.reshape(found, (nodes, self.units)) + self.bias
+        shares = powers / ops.take(sum_messages(powers), receivers, axis=0)
+        outputs = sum_messages(ops.take(x, senders, axis=0) * shares[..., None])
+        return ops.reshape(outputs, (nodes, self.units)) + self.bias
 
     def compute_output_shape(self, shapes: Any) -> tuple[int, int]:
         """(nodes, outputs)."""
         return shapes[0][0], self.units
 
     def get_config(self) -> dict[str, Any]:
-        """What it is made of anew."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), "units": self.units, "heads": self.heads}
 
 
 @register
 class Chosen(keras.layers.Layer):
-    """What was computed of all nodes (nodes, outputs), and numbers of nodes (rows, 1) → (rows, outputs)."""
+    """Outputs of all nodes (nodes, outputs), and numbers of nodes (rows, 1) → (rows, outputs)."""
 
     def call(self, inputs: Any) -> Any:
-        """Gathers the rows of the nodes asked for."""
+        """Gather the rows of the nodes."""
         of_all, rows = inputs
         return ops.take(of_all, rows[:, 0], axis=0)
 
 
+@FAMILIES.register(GCN)
 def build(spec: GCN, signature: Signature, precision: str) -> keras.Model:
     """Graph convolutions with a normalization, an activation, and dropout between them."""
     assert signature.graph is not None
@@ -112,6 +114,6 @@ def build(spec: GCN, signature: Signature, precision: str) -> keras.Model:
     for i, (width, skips) in enumerate(zip(spec.hidden, spec.skips, strict=True)):
         before = x
         x = Convolution(width, spec.heads if attends else 0, name=f"conv_{i}", dtype=precision)([x, *joined])
-        x = followed(spec, i, before if skips else None, x, precision)
+        x = hidden_tail(spec, i, before if skips else None, x, precision)
     x = Convolution(signature.outputs, int(attends), name=f"conv_{len(spec.hidden)}", dtype=precision)([x, *joined])
     return keras.Model(rows, Chosen(name="chosen", dtype=precision)([x, rows]))

@@ -1,24 +1,21 @@
-"""The model families as ``nn.Module``s, one file a family."""
+"""The model families as ``nn.Module``s, one file a family, found by the type of its specification."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from lmkit.backends.torch.models import cnn, gcn, mlp, own, transformer
+from lmkit.backends.torch.models.base import FAMILIES
 from lmkit.specs.signature import Signature
 
-FAMILIES: dict[str, Callable[[Any, Signature], nn.Module]] = {
-    "mlp": mlp.build,
-    "cnn": cnn.build,
-    "gcn": gcn.build,
-    "own": own.build,
-    "transformer": transformer.build,
-}
+__all__ = ["FAMILIES", "build"]
 
 
 def build(spec: Any, signature: Signature) -> nn.Module:
-    """The module of ``spec``'s family: (rows, features) → logits (rows, outputs)."""
-    return FAMILIES[spec.family](spec, signature)
+    """Return the module of a specification: (rows, features) → logits (rows, outputs).
+
+    Raises:
+        NotImplementedHere: PyTorch has no such family.
+    """
+    return FAMILIES.get(type(spec))(spec, signature)

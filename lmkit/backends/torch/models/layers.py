@@ -1,25 +1,51 @@
-"""What several families are built of."""
+"""The layers that families are built of, in a registry by the kind of layer that ``ModelSpec.layers()`` names."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from lmkit.specs.models import GCN, MLP
+from lmkit.backends.implementations import NotImplementedHere
+from lmkit.specs.models import GCN, MLP, Layer
 from lmkit.specs.models.base import EPSILON
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "gelu": lambda: nn.GELU(approximate="tanh"),
-    "sigmoid": nn.Sigmoid,
-}
+from lmkit.specs.signature import Signature
+from lmkit.system.registry import Registry
 
 Modules = dict[str, nn.Module]
 """Modules in order, under the names that both frameworks share."""
+
+
+class Context(NamedTuple):
+    """What a layer may need of the model that it is built for.
+
+    Attributes:
+        spec: of the model.
+        signature: of its rows.
+        modules: built so far, outside blocks.
+    """
+
+    spec: Any
+    signature: Signature
+    modules: Modules
+
+
+LayerBuilder = Callable[[Layer, Context], nn.Module]
+
+LAYERS: Registry[LayerBuilder] = Registry("layer in PyTorch", None, error=NotImplementedHere)
+"""Kind of layer → builder."""
+
+
+def build_layer(layer: Layer, context: Context) -> nn.Module:
+    """Return the module of one layer.
+
+    Raises:
+        NotImplementedHere: PyTorch has no such kind of layer.
+    """
+    return LAYERS.get(layer.kind)(layer, context)
 
 
 class Residual(nn.Module):
@@ -30,21 +56,63 @@ class Residual(nn.Module):
         self.inside, self.shortcut = chain(inside), chain(shortcut or {})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Adds what the modules inside make of ``x``."""
+        """Add the output of the modules inside to ``x``."""
         return self.inside(x) + self.shortcut(x)
 
 
 def chain(modules: Modules) -> nn.Sequential:
-    """The modules one after the other."""
+    """Return the modules one after the other."""
     return nn.Sequential(OrderedDict(modules))
 
 
-def following(spec: MLP | GCN, i: int, width: int) -> Modules:
-    """What follows hidden layer ``i``: a normalization, the activation, dropout."""
-    found: Modules = {}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": lambda: nn.GELU(approximate="tanh"),
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def activation(layer: Layer, _context: Context) -> nn.Module:
+    """An activation."""
+    return ACTIVATIONS[layer.kind]()
+
+
+for _kind in ACTIVATIONS:
+    LAYERS.add(_kind, activation)
+
+
+@LAYERS.register("dense")
+def dense(layer: Layer, _context: Context) -> nn.Module:
+    """A dense layer."""
+    fan_in, fan_out = layer.kernel
+    return nn.Linear(fan_in, fan_out, bias="bias" in layer.weights)
+
+
+@LAYERS.register("layer norm")
+def layer_norm(layer: Layer, _context: Context) -> nn.Module:
+    """Layer normalization over the last axis."""
+    return nn.LayerNorm(layer.shape[-1], EPSILON, bias="beta" in layer.weights)
+
+
+@LAYERS.register("rms norm")
+def rms_norm(layer: Layer, _context: Context) -> nn.Module:
+    """Root-mean-square normalization over the last axis."""
+    return nn.RMSNorm(layer.shape[-1], EPSILON)
+
+
+@LAYERS.register("dropout")
+def dropout(_layer: Layer, context: Context) -> nn.Module:
+    """Dropout, at the model's rate."""
+    return nn.Dropout(context.spec.dropout)
+
+
+def hidden_tail(spec: MLP | GCN, i: int, width: int) -> Modules:
+    """Return what follows the weights of hidden layer ``i``: a normalization, the activation, dropout."""
+    modules: Modules = {}
     if spec.normalization == "layer":
-        found[f"norm_{i}"] = nn.LayerNorm(width, EPSILON)
-    found[f"{spec.activation}_{i}"] = ACTIVATIONS[spec.activation]()
+        modules[f"norm_{i}"] = nn.LayerNorm(width, EPSILON)
+    modules[f"{spec.activation}_{i}"] = ACTIVATIONS[spec.activation]()
     if spec.dropout:
-        found[f"dropout_{i}"] = nn.Dropout(spec.dropout)
-    return found
+        modules[f"dropout_{i}"] = nn.Dropout(spec.dropout)
+    return modules

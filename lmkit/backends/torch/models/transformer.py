@@ -6,14 +6,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lmkit.backends.torch.models.layers import ACTIVATIONS, Modules, Residual, chain
-from lmkit.specs.models.base import EPSILON, Layer
+from lmkit.backends.torch.models.base import FAMILIES
+from lmkit.backends.torch.models.layers import LAYERS, Context, Modules, Residual, build_layer, chain, dense
+from lmkit.specs.models.base import Layer
 from lmkit.specs.models.transformer import Transformer, turns
 from lmkit.specs.signature import Shape, Signature
+from lmkit.specs.tasks import get_task
 
 
 class Patches(nn.Module):
-    """Flat rows (rows, features) → (rows, patches, numbers): every patch's numbers beside each other."""
+    """Flat rows (rows, features) → (rows, patches, numbers): every patch's numbers side by side."""
 
     def __init__(self, shape: Shape, side: int) -> None:
         super().__init__()
@@ -22,21 +24,24 @@ class Patches(nn.Module):
         self.order = [0, *axes[::2], *axes[1::2], len(self.split)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Cuts along every side, and brings what is one patch together."""
+        """Cut along every side and bring the numbers of a patch together."""
         x = x.unflatten(1, self.split).permute(self.order)
         return x.flatten(1, len(self.split) // 2).flatten(2)
 
 
 class Positions(nn.Embedding):
-    """Adds to each place, (rows, places, width), the vector of its number."""
+    """Adds the vector of its position to each place, (rows, places, width)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Adds the first vectors of the table."""
+        """Add the first vectors of the table."""
         return x + self.weight[: x.shape[1]]
 
 
 class Attention(nn.Module):
-    """Self-attention of (rows, places, queries, keys and values beside each other), softmax(QKᵀ/√d)V a head."""
+    """Self-attention of (rows, places, queries, keys and values side by side), softmax(QKᵀ/√d)V per head."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
 
     def __init__(self, spec: Transformer, places: int, causal: bool) -> None:
         super().__init__()
@@ -47,16 +52,16 @@ class Attention(nn.Module):
                 self.register_buffer(name, torch.from_numpy(table), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Every place's mixture of the values that it attends to, (rows, places, width)."""
+        """Return every place's mixture of the values that it attends to, (rows, places, width)."""
         heads, groups, size = self.heads, self.groups, self.size
         parts = zip(x.split((heads * size, groups * size, groups * size), dim=2), (heads, groups, groups), strict=True)
         q, k, v = (part.unflatten(2, (number, size)).transpose(1, 2) for part, number in parts)
         if self.rotary:
-            q, k = self._turned(q), self._turned(k)
+            q, k = self._rotate(q), self._rotate(k)
         x = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, enable_gqa=groups != heads)
         return x.transpose(1, 2).flatten(2)
 
-    def _turned(self, x: torch.Tensor) -> torch.Tensor:
+    def _rotate(self, x: torch.Tensor) -> torch.Tensor:
         a, b = x.chunk(2, dim=-1)
         cos, sin = self.cos[: x.shape[2]], self.sin[: x.shape[2]]
         return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
@@ -75,7 +80,7 @@ class Average(nn.Module):
     """(rows, places, width) → (rows, width), the mean over the places."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The mean over the places."""
+        """Return the mean over the places."""
         return x.mean(1)
 
 
@@ -91,40 +96,50 @@ class Tied(nn.Module):
         return F.linear(x, self.embedding.weight)
 
 
+@LAYERS.register("embedding")
+def embedding(layer: Layer, context: Context) -> nn.Module:
+    """Vectors of tokens, or a linear map of patches."""
+    if layer.kernel:
+        return dense(layer, context)
+    entries, width = layer.weights["embeddings"]
+    return nn.Embedding(entries, width)
+
+
+@LAYERS.register("positions")
+def positions(layer: Layer, _context: Context) -> nn.Module:
+    """Learned vectors of positions."""
+    entries, width = layer.weights["embeddings"]
+    return Positions(entries, width)
+
+
+@LAYERS.register("attention")
+def attention(_layer: Layer, context: Context) -> nn.Module:
+    """Self-attention, causal for a language."""
+    spec, signature = context.spec, context.signature
+    return Attention(spec, spec.places(signature), causal=get_task(signature.task).per_position)
+
+
+@LAYERS.register("tied dense")
+def tied_dense(_layer: Layer, context: Context) -> nn.Module:
+    """Logits by the table of the embedding."""
+    table = context.modules["embed"]
+    assert isinstance(table, nn.Embedding)
+    return Tied(table)
+
+
+LAYERS.add("swiglu", lambda _layer, _context: SwiGLU())
+LAYERS.add("average", lambda _layer, _context: Average())
+
+
+@FAMILIES.register(Transformer)
 def build(spec: Transformer, signature: Signature) -> nn.Module:
     """Tokens (rows, length) → logits (rows, length, vocabulary) of a language; else rows → logits (rows, outputs)."""
-    language, places = signature.task == "language", spec.places(signature)
     modules: Modules = {} if signature.vocabulary else {"patches": Patches(signature.shape, spec.patch)}
+    context = Context(spec, signature, modules)
     part: Modules = {}
-
-    def make(layer: Layer) -> nn.Module:
-        if layer.kernel:
-            return nn.Linear(*layer.kernel, bias="bias" in layer.weights)
-        match layer.kind:
-            case "embedding":
-                return nn.Embedding(*layer.weights["embeddings"])
-            case "positions":
-                return Positions(*layer.weights["embeddings"])
-            case "layer norm":
-                return nn.LayerNorm(layer.shape[-1], EPSILON, bias="beta" in layer.weights)
-            case "rms norm":
-                return nn.RMSNorm(layer.shape[-1], EPSILON)
-            case "attention":
-                return Attention(spec, places, causal=language)
-            case "swiglu":
-                return SwiGLU()
-            case "dropout":
-                return nn.Dropout(spec.dropout)
-            case "average":
-                return Average()
-            case "tied dense":
-                return Tied(modules["embed"])
-            case activation:
-                return ACTIVATIONS[activation]()
-
     for layer in spec.layers(signature):
         if layer.kind == "add":
             modules[layer.name], part = Residual(part), {}
         else:
-            (modules if layer.block is None else part)[layer.name] = make(layer)
+            (modules if layer.block is None else part)[layer.name] = build_layer(layer, context)
     return chain(modules)

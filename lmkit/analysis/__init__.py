@@ -1,0 +1,1 @@
+"""What limits a model: the number of rows (learning curves), and the rows that it gets wrong."""

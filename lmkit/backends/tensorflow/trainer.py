@@ -1,0 +1,336 @@
+"""The trainer in TensorFlow: many steps in one function, the rows gathered in the graph, every loss returned."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lmkit.backends.base import Probe, RowLosses, Steps
+from lmkit.backends.tensorflow import checkpoints
+from lmkit.backends.tensorflow.losses import CustomLoss, get_loss
+from lmkit.backends.tensorflow.models.custom import CustomModel
+from lmkit.backends.tensorflow.optimizers import build_optimizer
+from lmkit.backends.tensorflow.readings import ModelReader
+from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
+from lmkit.data.batches import Part, evaluation_batch_size
+from lmkit.specs.references import is_reference
+
+if TYPE_CHECKING:
+    from lmkit.data.dataset import Dataset
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import Weights
+
+CALL_STEPS = 512
+"""Steps in one call of the compiled function, at most: the length of its vectors, fixed so that it compiles once."""
+
+HOST_CALL_STEPS, HOST_CALL_NUMBERS = 32, 2**22
+"""Batches, and numbers in them, that are transferred from the host for one call, at most."""
+
+CALL_OUTPUTS = 2**22
+"""Outputs that one call returns, at most."""
+
+COMPILE_FROM = 20_000
+"""Steps from which compiling pays: it costs a second or so, and saves up to 40 µs a step. By number, not by time: a
+repeated run must decide alike."""
+
+
+class TensorFlowTrainer:
+    """A model, its optimizer and its data. One ``tf.function`` takes any number of steps up to ``CALL``."""
+
+    def __init__(
+        self,
+        model: keras.Model | CustomModel,
+        experiment: Experiment,
+        dataset: Dataset,
+        loss: LossName,
+        strategy: Strategy | None = None,
+        *,
+        collect_outputs: bool = False,
+    ) -> None:
+        training = experiment.training
+        self.strategy = strategy or SingleDevice()
+        self.model = model
+        self.device = self.strategy.device
+        self.loss_of = get_loss(loss, dataset.output_kind)
+        self.targets = dataset.training.y
+        self.outputs_per_row = _outputs_per_row(model, dataset) if collect_outputs else 0
+        self.custom_loss = self.loss_of if isinstance(self.loss_of, CustomLoss) else None
+        self.is_sum = self.custom_loss is not None and self.custom_loss.is_sum
+        self.batch_size = experiment.data.batch_size
+        self.clip_norm = training.clip_norm
+        self.log_grad_norm = training.gradient_norm is not None or training.clip_norm is not None
+        self.splits = {
+            name: tuple(_on_device(a) for a in getattr(dataset, name)) for name in ("training", "validation", "test")
+        }
+        self.row_shape = dataset.preprocessing.shape if dataset.preprocessing is not None else ()
+        self.batches = dataset.batches
+        self.batch_iterator: Iterator[Any] | None = None
+        self.next_batch = 0
+        self.rows_at_once = evaluation_batch_size(
+            dataset.training.X.shape[1:], self.batch_size, has_tokens=dataset.training.X.dtype.kind in "iu"
+        )
+        rows = dataset.rows
+        self.steps_per_epoch = dataset.steps_per_epoch(self.batch_size)
+        # a custom model or loss may see a batch as a whole: no padding, and batches of one size are taken together
+        uneven = getattr(self.batches, "uneven", False)
+        self.unpadded = isinstance(model, CustomModel) or is_reference(loss) or uneven
+        self.next_shape: Any = None
+        self.even = self.unpadded or (not self.batches and rows % self.batch_size == 0)
+        self.call_steps = min(CALL_STEPS, self.steps_per_epoch, self.strategy.max_steps or CALL_STEPS)
+        if self.batches:
+            numbers = math.prod(dataset.training.X.shape[1:]) * self.batch_size
+            self.call_steps = max(1, min(self.call_steps, HOST_CALL_STEPS, HOST_CALL_NUMBERS // numbers))
+        if self.outputs_per_row:
+            self.call_steps = max(1, min(self.call_steps, CALL_OUTPUTS // (self.batch_size * self.outputs_per_row)))
+        self.sizes = np.full(self.steps_per_epoch, self.batch_size, dtype=np.int32)
+        self.sizes[-1] = rows - (self.steps_per_epoch - 1) * self.batch_size
+        learned = {name: v.value for name, v in checkpoints.learned(model).items()}
+        self.variables = list(learned.values())
+        self.optimizer = build_optimizer(training.optimizer, learned)
+        total = min(training.epochs * self.steps_per_epoch, training.steps or training.epochs * self.steps_per_epoch)
+        self.compiled = {"on": True, "off": False}.get(training.compile, total >= COMPILE_FROM)
+        self.order: tf.Tensor = tf.zeros((self.steps_per_epoch, self.batch_size), tf.int32)
+        for i, variable in enumerate(checkpoints.random_states(model)):
+            seed = np.random.SeedSequence([experiment.seed, 2, i]).generate_state(1)[0]  # each layer draws its own
+            variable.assign(np.array([seed, 0], dtype=variable.dtype))
+        self.compiled &= training.compile == "on" or not self.unpadded  # compiling for every size does not pay
+        self.dtype = np.dtype(training.precision)
+        shapes = self._shapes(dataset.training) if uneven else None
+        self._take = tf.function(self._steps, shapes, jit_compile=self.compiled, autograph=False)
+        self._forward = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+        self._losses = tf.function(
+            lambda x, y: self.loss_of(y, model(x, training=False)), autograph=False, reduce_retracing=True
+        )
+
+    def epoch(self, order: np.ndarray, number: int = 0) -> None:
+        """Begin an epoch in which the training rows come in ``order``."""
+        if self.batches:
+            self.batches.epoch(number, order)
+            self.batch_iterator = self.next_shape = None
+            return
+        padded = np.zeros(self.steps_per_epoch * self.batch_size, dtype=np.int32)
+        padded[: len(order)] = order  # the last batch may be smaller: its rows beyond the end count nothing
+        self.order = tf.constant(padded.reshape(self.steps_per_epoch, self.batch_size))
+
+    def advance(self, first: int, rates: np.ndarray) -> Steps:
+        """Take ``len(rates)`` steps from batch ``first`` on."""
+        columns = [np.zeros((2, 0))]
+        count = [np.zeros(0, dtype=np.int64)]
+        outputs, targets = [], []
+        end = first + len(rates)
+        begin = first
+        while begin < end:
+            some = rates[begin - first : begin - first + self.call_steps]
+            padded = np.zeros(self.call_steps, dtype=self.dtype)
+            padded[: len(some)] = some
+            if self.batches:
+                batches = self._host_batches(begin, len(some))
+                if batches is None:
+                    break
+                order, sizes, rows, n = batches
+                start, some = 0, some[:n]
+            else:
+                start, order, sizes, rows = begin, self.order, self.sizes, self.splits["training"]
+                last = self.steps_per_epoch - 1
+                if self.unpadded and begin == last:
+                    start, order = 0, order[last:, : self.sizes[last]]
+                elif self.unpadded:
+                    some = some[: last - begin]
+            numbers = np.array([start, len(some)], dtype=np.int32)
+            values, *z = self._take(order, tf.constant(padded), tf.constant(numbers), tf.constant(sizes), *rows)
+            columns.append(values.numpy()[:, : len(some)])
+            first_size = 0 if self.batches else begin
+            count.append(sizes[first_size : first_size + len(some)].astype(np.int64))
+            if z:
+                is_row = np.arange(z[0].shape[1]) < count[-1][:, None]  # the others pad the last batch
+                outputs.append(z[0].numpy()[: len(some)][is_row])
+                indices = order.numpy()[start : start + len(some)][is_row]
+                targets.append((rows[1].numpy() if self.batches else self.targets)[indices])
+            begin += len(some)
+        loss, norm = np.concatenate(columns, axis=1).astype(np.float64)
+        sizes_of_steps = np.concatenate(count)
+        steps = Steps(loss, norm, sizes_of_steps)
+        if self.is_sum:
+            steps = replace(steps, sums=loss, normalizers=sizes_of_steps / self.batch_size)
+        if outputs:
+            steps = replace(steps, outputs=np.concatenate(outputs), targets=np.concatenate(targets))
+        return steps
+
+    def _host_batches(self, first: int, count: int) -> tuple[Any, np.ndarray, tuple[Any, Any], int] | None:
+        """Return up to ``count`` batches from the host, padded to the size that a call takes: order, sizes, rows and
+        the number of batches. A call continues where the last one ended."""
+        assert self.batches is not None
+        if self.batch_iterator is None or self.next_batch != first:
+            self.batch_iterator, self.next_shape = self.batches.take(first), None
+        batches = self._of_one_shape(count) if self.unpadded else list(itertools.islice(self.batch_iterator, count))
+        self.next_batch = first + len(batches)
+        if not batches:
+            return None
+        sizes = np.zeros(self.call_steps, dtype=np.int32)
+        sizes[: len(batches)] = [len(x) for x, _ in batches]
+        rows = []
+        width = len(batches[0][0]) if self.unpadded else self.batch_size
+        for arrays in zip(*batches, strict=True):
+            padded = np.zeros((self.call_steps, width, *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+            for target, array in zip(padded, arrays, strict=False):
+                target[: len(array)] = array
+            rows.append(tf.constant(padded.reshape(-1, *padded.shape[2:])))
+        order = np.arange(self.call_steps * width, dtype=np.int32).reshape(self.call_steps, width)
+        return tf.constant(order), sizes, (rows[0], rows[1]), len(batches)
+
+    def _shapes(self, rows: Part) -> list[tf.TensorSpec]:
+        """Return the signature of ``_steps`` for batches of any size: traced once, so a resumed run rounds alike."""
+        x, y = ((None,) * a.ndim if a.dtype.kind == "i" else (None, *a.shape[1:]) for a in rows)
+        count = tf.TensorSpec((None,), tf.int32)
+        order = tf.TensorSpec((None, None), tf.int32)
+        rates, numbers = tf.TensorSpec((self.call_steps,), self.dtype), tf.TensorSpec((2,), tf.int32)
+        return [order, rates, numbers, count, tf.TensorSpec(x, rows.X.dtype), tf.TensorSpec(y, rows.y.dtype)]
+
+    def _of_one_shape(self, count: int) -> list[Any]:
+        """Return up to ``count`` batches of one shape; the first of another one is left for the next call."""
+        batches: list[Any] = []
+        while len(batches) < count:
+            batch, self.next_shape = self.next_shape or next(self.batch_iterator or iter(()), None), None
+            if batch is None:
+                break
+            if batches and batch[0].shape != batches[0][0].shape:
+                self.next_shape = batch
+                break
+            batches.append(batch)
+        return batches
+
+    def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
+        """Return the gradient of every learned weight over training ``rows``, dropout off."""
+        x, y = self._training_rows(rows)
+        with tf.GradientTape() as tape:
+            losses = self.loss_of(y, self.model(x, training=False))
+            loss = tf.reduce_sum(losses) if self.is_sum else tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, self.variables)
+        names = checkpoints.learned(self.model)
+        return {name: None if g is None else _dense(g).numpy() for name, g in zip(names, gradients, strict=True)}
+
+    def _training_rows(self, rows: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        x, y = (
+            tf.gather(a, rows) if isinstance(a, tf.Tensor) else tf.constant(a[rows]) for a in self.splits["training"]
+        )
+        return x, y
+
+    @cached_property
+    def _reader(self) -> ModelReader:
+        return ModelReader(self.model, self.loss_of, self.is_sum, self.custom_loss is not None, self.row_shape)
+
+    def reading(self, rows: np.ndarray, *, exact: bool = False) -> Probe:
+        """Read layers, weights and outputs over training ``rows``; nothing changes."""
+        return self._reader.read(*self._training_rows(rows), exact=exact)
+
+    def updates(self) -> dict[str, float]:
+        """Return the relative change of each learned weight since the last reading."""
+        return self._reader.updates()
+
+    def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
+        """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""
+        return np.concatenate([self._forward(x).numpy() for x, _ in self._slices(part, rows)])
+
+    def losses(self, part: str, rows: int | None = None) -> RowLosses:
+        """Return the loss of each row of one part, or of its first rows, dropout off."""
+        if self.custom_loss:
+            size = self.batch_size
+            pieces = [self.custom_loss.row_losses(y, self._forward(x), size) for x, y in self._slices(part, rows)]
+            return RowLosses.join(pieces)
+        losses = [self._losses(x, y).numpy() for x, y in self._slices(part, rows)]
+        return RowLosses.of(np.concatenate(losses).astype(np.float64))
+
+    def _slices(self, part: str, rows: int | None) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Yield a part, some rows at a time."""
+        X, Y = self.splits[part]
+        end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
+        for i in range(0, end, size):
+            x, y = (tf.convert_to_tensor(a[i : min(i + size, end)]) for a in (X, Y))
+            yield x, y
+
+    def state(self) -> Weights:
+        """Return the optimizer's state and the random states."""
+        return checkpoints.state(self.model, self.optimizer.state, self.strategy)
+
+    def restore(self, state: Weights) -> None:
+        """Set the optimizer's state and the random states."""
+        checkpoints.restore(self.model, self.optimizer.state, state, self.strategy)
+
+    def _steps(
+        self, order: tf.Tensor, rates: tf.Tensor, numbers: tf.Tensor, sizes: tf.Tensor, X: tf.Tensor, Y: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Take ``numbers[1]`` steps from batch ``numbers[0]`` of ``order``.
+
+        Return losses and norms (2, call_steps), and the outputs (call_steps, batch, outputs) where they are collected.
+        """
+        first, count = numbers[0], numbers[1]
+        dtype, strategy = rates.dtype, self.strategy
+
+        def step(i: tf.Tensor, columns: tf.TensorArray, *outputs: tf.TensorArray) -> tuple[Any, ...]:
+            rows = strategy.local_rows(tf.gather(order, first + i))
+            x, y = tf.gather(X, rows), tf.gather(Y, rows)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(self.variables)
+                z = self.model(x, training=True)
+                loss = self._mean(self.loss_of(y, z), tf.gather(sizes, first + i))
+                if isinstance(self.model, CustomModel):
+                    loss += self.model.penalty()
+            pairs = zip(tape.gradient(loss, self.variables), self.variables, strict=True)
+            gradients = [tf.zeros_like(v) if g is None else _dense(g) for g, v in pairs]
+            loss, gradients = strategy.reduce_gradients(loss, gradients)
+            if self.log_grad_norm:
+                norm = strategy.gradient_norm(gradients)
+            else:
+                norm = tf.cond(
+                    tf.equal(i + 1, count),
+                    lambda: strategy.gradient_norm(gradients),
+                    lambda: tf.constant(np.nan, dtype),
+                )
+            if self.clip_norm is not None:
+                # PyTorch's rule, to the letter: the 1e-6 is in its published clip_grad_norm_
+                scale = tf.minimum(tf.constant(self.clip_norm, dtype) / (norm + 1e-6), 1)
+                gradients = [g * scale for g in gradients]
+            self.optimizer.step(gradients, tf.gather(rates, i))
+            written = [array.write(i, tf.cast(z, dtype)) for array in outputs]
+            return i + 1, columns.write(i, tf.stack([loss, norm])), *written
+
+        shapes = [(2,), (order.shape[1], self.outputs_per_row)] if self.outputs_per_row else [(2,)]
+        arrays = [tf.TensorArray(dtype, size=self.call_steps, element_shape=shape) for shape in shapes]
+        _, *arrays = tf.while_loop(lambda i, *_: i < count, step, (tf.constant(0), *arrays), parallel_iterations=1)
+        columns, *outputs = (array.stack() for array in arrays)
+        return [tf.transpose(columns), *outputs]
+
+    def _mean(self, losses: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """Return the mean over a batch's own rows, without the padding; of a custom loss the sum, where it says so."""
+        if self.is_sum:
+            return tf.reduce_sum(losses)
+        if self.even:
+            return tf.reduce_mean(losses)
+        unpadded = tf.where(tf.range(self.batch_size) < size, losses, tf.zeros_like(losses))
+        return tf.reduce_sum(unpadded) / tf.cast(size, losses.dtype)
+
+
+def _outputs_per_row(model: keras.Model | CustomModel, dataset: Dataset) -> int:
+    """Return the number of outputs of a row."""
+    if not isinstance(model, CustomModel):
+        return int(model.outputs[0].shape[-1])
+    return int(model(tf.convert_to_tensor(dataset.training.X[:2]), training=False).shape[-1])
+
+
+def _dense(gradient: Any) -> tf.Tensor:
+    """Return a gradient as one tensor; that of an embedding comes as the rows that were looked up."""
+    return tf.convert_to_tensor(gradient)
+
+
+def _on_device(values: Any) -> Any:
+    """Return an array as a tensor; one that is mapped from a file, or computed on access, stays on the host."""
+    return tf.constant(values) if isinstance(values, np.ndarray) and not isinstance(values, np.memmap) else values

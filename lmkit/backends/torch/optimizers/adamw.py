@@ -1,0 +1,16 @@
+"""AdamW."""
+
+from __future__ import annotations
+
+from torch.optim.adamw import adamw
+
+from lmkit.backends.torch.optimizers.adam import Adam
+from lmkit.backends.torch.optimizers.base import Rule, optimizers
+from lmkit.specs import optimizers as specs
+
+
+@optimizers.register(specs.AdamW)
+class AdamW(Adam):
+    """Adam with decoupled weight decay."""
+
+    function: Rule = staticmethod(adamw)

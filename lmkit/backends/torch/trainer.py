@@ -1,0 +1,266 @@
+"""The trainer in PyTorch: batches gathered by index in large blocks, a fused optimizer, every loss recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lmkit.backends.base import Probe, RowLosses, Steps
+from lmkit.backends.torch import checkpoints
+from lmkit.backends.torch.losses import CustomLoss, get_loss
+from lmkit.backends.torch.models.custom import CustomModel
+from lmkit.backends.torch.optimizers import build_optimizer
+from lmkit.backends.torch.readings import ModelReader
+from lmkit.backends.torch.strategies import SingleDevice, Strategy
+from lmkit.data.batches import evaluation_batch_size
+
+if TYPE_CHECKING:
+    from lmkit.data.dataset import Dataset
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import Weights
+
+GATHER = 2**20
+"""Numbers that are gathered at once, as many batches: cheaper than batch by batch, and soon done."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Rows and targets."""
+
+
+class TorchTrainer:
+    """A model, its optimizer and its data.
+
+    On a CPU each loss is read at once; on a GPU the tensors of a call are transferred together at its end, so that the
+    device never waits.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        experiment: Experiment,
+        dataset: Dataset,
+        loss: LossName,
+        strategy: Strategy | None = None,
+        *,
+        collect_outputs: bool = False,
+    ) -> None:
+        training = experiment.training
+        self.strategy = strategy or SingleDevice()
+        self.model = model
+        self.step_model = self.strategy.setup(model)
+        self.torch_device = next(model.parameters()).device
+        self.device = str(self.torch_device)
+        self.loss = get_loss(loss, dataset.training.y, dataset.output_kind)
+        self.custom_loss = self.loss if isinstance(self.loss, CustomLoss) else None
+        self.has_plain_mean = self.custom_loss is None or self.custom_loss.is_plain_mean
+        self.batch_size = experiment.data.batch_size
+        self.clip_norm = training.clip_norm
+        self.log_grad_norm = training.gradient_norm is not None or self.clip_norm is not None
+        learned = checkpoints.learned(model)
+        self.parameters = list(learned.values())
+        self.custom = isinstance(model, CustomModel)
+        self.optimizer = build_optimizer(training.optimizer, learned)
+        self.splits = {
+            name: tuple(_on_device(a, self.torch_device) for a in getattr(dataset, name))
+            for name in ("training", "validation", "test")
+        }
+        self.collect_outputs = collect_outputs
+        self.row_shape = dataset.preprocessing.shape if dataset.preprocessing is not None else ()
+        self.rows = dataset.rows
+        self.batches = dataset.batches
+        self.batch_iterator: Iterator[Any] | None = None
+        self.next_batch = 0
+        self.host_sizes: dict[int, int] = {}
+        self.rows_at_once = evaluation_batch_size(
+            dataset.training.X.shape[1:], self.batch_size, has_tokens=dataset.training.X.dtype.kind in "iu"
+        )
+        self.order = torch.zeros(0, dtype=torch.int64)
+        self.block = max(1, GATHER // max(1, math.prod(self.splits["training"][0][: self.batch_size].shape)))
+        self.gathered: tuple[int, list[Batch]] = (-1, [])
+        torch.manual_seed(experiment.seed)
+        model.train()
+
+    def epoch(self, order: np.ndarray, number: int = 0) -> None:
+        """Begin an epoch in which the training rows come in ``order``."""
+        if self.batches:
+            self.batches.epoch(number, order)
+            self.batch_iterator = None
+            return
+        self.order = torch.as_tensor(order).to(self.torch_device)
+        self.gathered = (-1, [])
+
+    def advance(self, first: int, rates: np.ndarray) -> Steps:
+        """Take ``len(rates)`` steps from batch ``first`` on."""
+        model, loss_of, parameters, step = self.step_model, self.loss, self.parameters, self.optimizer.step
+        strategy, on_cpu, collect = self.strategy, self.torch_device.type == "cpu", self.collect_outputs
+        backward = strategy.backward
+        last = len(rates) - 1
+        losses: list[Any] = []
+        norms: list[Any] = []
+        totals: list[Any] = []
+        outputs: list[torch.Tensor] = []
+        targets: list[torch.Tensor] = []
+        for i, (rate, (x, y)) in enumerate(zip(rates.tolist(), self._batches(first), strict=False)):
+            z = model(x)
+            loss = loss_of(z, y)
+            backward(loss)
+            if self.custom:
+                _fill_gradients(parameters)
+            if self.log_grad_norm or i == last:
+                norm = strategy.gradient_norm([p.grad for p in parameters])  # type: ignore[misc]
+                if self.clip_norm is not None:
+                    torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+                norms.append(norm)
+            step(rate)
+            losses.append(loss.item() if on_cpu else loss.detach())
+            if collect:
+                outputs.append(z.detach())
+                targets.append(y)
+            if not self.has_plain_mean and self.custom_loss:
+                totals.append(self.custom_loss.batch_total(loss, y, self.batch_size))
+        count = self._batch_sizes(first, len(losses))
+        skipped = [float("nan")] * (len(losses) - len(norms))
+        norm_column = np.concatenate([skipped, _to_numbers(norms)])
+        steps = Steps(strategy.reduce(_to_numbers(losses), count), norm_column, count)
+        if outputs:
+            z, y = torch.cat(outputs), torch.cat(targets)
+            steps = replace(steps, outputs=z.cpu().numpy(), targets=y.cpu().numpy())
+        if not totals:
+            return steps
+        sums, normalizers = (_to_numbers(list(column)) for column in zip(*totals, strict=True))
+        return replace(steps, sums=sums, normalizers=normalizers)
+
+    def _batches(self, first: int) -> Iterator[Batch]:
+        """Yield the epoch's batches from ``first`` on: views into blocks of batches, each block gathered at once.
+
+        Blocks begin at fixed batches, so that a batch lies in memory, and its sums are rounded, the same way wherever
+        training is resumed.
+        """
+        if self.batches:
+            yield from self._host_batches(first)
+            return
+        local_rows = self.strategy.local_rows
+        size = self.block * self.batch_size
+        for block in range(first // self.block, math.ceil(len(self.order) / size)):
+            if self.gathered[0] != block:
+                rows = local_rows(self.order[block * size : (block + 1) * size])
+                parts = (part.index_select(0, rows).split(self.batch_size) for part in self.splits["training"])
+                self.gathered = (block, list(zip(*parts, strict=True)))
+            yield from self.gathered[1][first % self.block :]
+            first = 0
+
+    def _host_batches(self, first: int) -> Iterator[Batch]:
+        """Yield batches from the host; a call continues where the last one ended."""
+        assert self.batches is not None
+        if self.batch_iterator is None or self.next_batch != first:
+            self.batch_iterator = self.batches.take(first)
+        self.next_batch = first
+        for x, y in self.batch_iterator:
+            self.host_sizes[self.next_batch] = len(x)
+            self.next_batch += 1
+            yield _tensor(x, self.torch_device), _tensor(y, self.torch_device)
+
+    def _batch_sizes(self, first: int, n: int) -> np.ndarray:
+        """Return the rows of each of ``n`` batches that were taken from batch ``first`` on."""
+        if self.batches:
+            return np.array([self.host_sizes[i] for i in range(first, first + n)], dtype=np.int64)
+        sizes = np.full(n, self.batch_size)
+        if (first + n) * self.batch_size > self.rows:
+            sizes[-1] = self.rows - (first + n - 1) * self.batch_size
+        return sizes
+
+    def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
+        """Return the gradient of every learned weight over training ``rows``, dropout off."""
+        x, y = (_tensor(a[rows], self.torch_device) for a in self.splits["training"])
+        self.model.eval()
+        loss = self.loss(self.model(x), y)
+        self.model.train()
+        if loss.requires_grad:  # else no weight has a part in it
+            self.strategy.backward(loss)
+        gradients: dict[str, np.ndarray | None] = {}
+        for name, (tensor, axes) in checkpoints.named(self.model).items():
+            if not tensor.requires_grad:
+                continue
+            gradient = None if tensor.grad is None else self.strategy.to_array(tensor.grad)
+            gradients[name] = None if gradient is None else gradient.transpose(axes)
+            tensor.grad = None
+        return gradients
+
+    @cached_property
+    def _reader(self) -> ModelReader:
+        return ModelReader(self.model, self.loss, self.custom_loss is not None, self.row_shape)
+
+    def reading(self, rows: np.ndarray, *, exact: bool = False) -> Probe:
+        """Read layers, weights and outputs over training ``rows``; nothing changes."""
+        x, y = (_tensor(a[rows], self.torch_device) for a in self.splits["training"])
+        return self._reader.read(x, y, exact=exact)
+
+    def updates(self) -> dict[str, float]:
+        """Return the relative change of each learned weight since the last reading."""
+        return self._reader.updates()
+
+    def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
+        """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""
+        return np.concatenate([z.cpu().numpy() for z, _ in self._evaluate(part, rows)])
+
+    def losses(self, part: str, rows: int | None = None) -> RowLosses:
+        """Return the loss of each row of one part, or of its first rows, dropout off."""
+        if self.custom_loss:
+            return RowLosses.join(
+                [self.custom_loss.row_losses(z, y, self.batch_size) for z, y in self._evaluate(part, rows)]
+            )
+        losses = [self.loss(z, y, reduction="none") for z, y in self._evaluate(part, rows)]
+        values = torch.cat([v.flatten(1).mean(1) if v.ndim > 1 else v for v in losses])
+        return RowLosses.of(values.cpu().numpy().astype(np.float64))
+
+    def _evaluate(self, part: str, rows: int | None) -> Iterator[Batch]:
+        """Yield outputs and targets of a part, some rows at a time."""
+        X, Y = self.splits[part]
+        end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                for i in range(0, end, size):
+                    x, y = (_tensor(a[i : min(i + size, end)], self.torch_device) for a in (X, Y))
+                    yield self.model(x), y
+        finally:
+            self.model.train()
+
+    def state(self) -> Weights:
+        """Return the optimizer's state and the random states."""
+        return checkpoints.state(self.optimizer.state, self.strategy)
+
+    def restore(self, state: Weights) -> None:
+        """Set the optimizer's state and the random states."""
+        checkpoints.restore(self.optimizer.state, state, self.strategy)
+
+
+def _fill_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Set the gradient of parameters that a custom model did not use in this step to zero."""
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+
+
+def _on_device(values: Any, device: torch.device) -> Any:
+    """Return an array on the device; one that is mapped from a file, or computed on access, stays on the host."""
+    in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
+    return torch.as_tensor(values).to(device) if in_memory else values
+
+
+def _tensor(rows: Any, device: torch.device) -> torch.Tensor:
+    """Return rows on the device; those of a read-only file as a copy."""
+    return (rows if isinstance(rows, torch.Tensor) else torch.from_numpy(np.array(rows))).to(device)
+
+
+def _to_numbers(values: list[Any]) -> np.ndarray:
+    """Return numbers, or scalar tensors in one transfer, as an array."""
+    if values and isinstance(values[0], torch.Tensor):
+        return torch.stack(values).cpu().numpy().astype(np.float64)
+    return np.array(values, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Models, losses, metrics and data that a user passes as Python objects."""

@@ -1,0 +1,1 @@
+"""Tables and images: rows with columns, read from any source."""

@@ -1,0 +1,1 @@
+"""Text: a corpus, tokenized and packed into rows of equal length."""

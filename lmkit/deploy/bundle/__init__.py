@@ -1,0 +1,1 @@
+"""Bundles: a variant as a folder that is served without a framework."""

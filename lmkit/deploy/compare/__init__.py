@@ -1,0 +1,1 @@
+"""Comparisons: variants of a model, built and measured side by side."""

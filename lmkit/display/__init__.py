@@ -1,0 +1,1 @@
+"""How plain data is drawn: tables, figures, panels and units."""

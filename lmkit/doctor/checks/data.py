@@ -1,0 +1,240 @@
+"""The data: scales, leakage, labels, imbalance, parts that are too small or differ."""
+
+from __future__ import annotations
+
+import math
+
+from lmkit.doctor.checks import check
+from lmkit.doctor.evidence import Evidence
+from lmkit.doctor.finding import Confidence, Finding
+
+WEAK = ("underfit", "unfinished", "at-chance", "constant-output")
+
+
+@check(
+    "unscaled-inputs",
+    strength=86,
+    explains=(*WEAK, "dead-units", "saturated", "rate-high", "rate-low", "exploding", "vanishing", "overfit"),
+)
+def unscaled_inputs(evidence: Evidence) -> Finding | None:
+    """Columns of very different or very large scales."""
+    profile = evidence.profile
+    column = profile.largest
+    if column is None or column.spread is None or column.mean is None:
+        return None
+    size = max(column.spread, abs(column.mean) / 3)
+    if size < 10:
+        return None
+    is_weak = not _is_good(evidence)
+    confidence: Confidence = "hint" if not is_weak else "sure" if size >= 30 else "likely"
+    smallest = profile.smallest.spread if profile.smallest else None
+    custom = evidence.experiment.data.kind == "loader"
+    return Finding(
+        check="unscaled-inputs",
+        what=f"the inputs are not scaled: {column.name!r} has a mean of {column.mean:.3g} and a spread of "
+        f"{column.spread:.3g}",
+        evidence={"largest spread": column.spread, "its mean": column.mean, "smallest spread": smallest or 0.0},
+        confidence=confidence,
+        advice="scale the columns to unit variance",
+        change={} if custom else {"data.scale": "standard"},
+    )
+
+
+def _is_good(evidence: Evidence) -> bool:
+    """Whether the model is about as good as a forest; without one, whether it learned."""
+    score, forest = evidence.validation_score, evidence.reference("forest").score
+    if score is not None and forest is not None:
+        return score > forest - 0.04
+    return evidence.is_learned
+
+
+@check("unscaled-target", strength=85, explains=(*WEAK, "rate-high", "rate-low", "exploding", "nan", "dead-units"))
+def unscaled_target(evidence: Evidence) -> Finding | None:
+    """A target of large numbers."""
+    target = evidence.profile.target
+    if target is None or target.spread is None or target.mean is None:
+        return None
+    size = max(target.spread, abs(target.mean) / 3)
+    if size < 10:
+        return None
+    weak = not _is_good(evidence)
+    return Finding(
+        check="unscaled-target",
+        what=f"the target is not scaled: its mean is {target.mean:.3g}, its spread {target.spread:.3g}",
+        evidence={"mean": target.mean, "spread": target.spread},
+        confidence=("sure" if size > 30 else "likely") if weak else "hint",
+        advice="scale the target; predictions stay in its unit",
+        change={"data.scale_target": True},
+    )
+
+
+@check("leakage", strength=90, explains=("overfit", "unfinished"))
+def leakage(evidence: Evidence) -> Finding | None:
+    """A column that is nearly the target, or rows of training in other parts."""
+    profile = evidence.profile
+    if profile.revealing:
+        names = ", ".join(map(repr, profile.revealing))
+        return Finding(
+            check="leakage",
+            what=f"{names} nearly is the target: it may be known only together with it",
+            evidence={"columns": names},
+            confidence="sure",
+            advice="leave the column out, unless it is known before the prediction",
+            change={"data.drop": list(profile.revealing)},
+        )
+    shares = {part: share for part, share in profile.shared.items() if share and share > 0.2}
+    if not shares:
+        return None
+    worst = max(shares, key=lambda part: shares[part] or 0.0)
+    return Finding(
+        check="leakage",
+        what=f"{shares[worst]:.0%} of the rows of the {worst} part are also in the training part: its scores are too "
+        "good",
+        evidence={f"shared rows of {part}": share for part, share in shares.items()},
+        confidence="sure",
+        advice="leave duplicates out before the split",
+    )
+
+
+@check("row-number", strength=72)
+def row_number(evidence: Evidence) -> Finding | None:
+    """A column that numbers the rows."""
+    names = evidence.profile.row_numbers
+    if not names:
+        return None
+    return Finding(
+        check="row-number",
+        what=f"{names[0]!r} numbers the rows: what is learned from it says nothing about new rows",
+        evidence={"columns": ", ".join(names)},
+        confidence="likely",
+        advice="leave the column out",
+        change={"data.drop": list(names)},
+    )
+
+
+@check("no-signal", strength=66, explains=("overfit", "label-noise", "unfinished", "underfit", "at-chance"))
+def no_signal(evidence: Evidence) -> Finding | None:
+    """Nothing predicts the target of new rows: permuted targets, or features without a relation to them."""
+    profile, forest, linear = evidence.profile, evidence.reference("forest").score, evidence.reference("linear").score
+    base, rows = evidence.reference("constant").score, profile.score_rows
+    if forest is None or linear is None or base is None or rows < 20:
+        return None
+    error = 2 * (math.sqrt(max(base * (1 - base), 0.02) / rows) if evidence.is_classification else 1 / math.sqrt(rows))
+    score = evidence.validation_score
+    if max(forest, linear) > base + error or score is None or score > base + error:
+        return None
+    training = evidence.training_score
+    memorized = training is not None and training > base + max(0.15, 2 * error)
+    return Finding(
+        check="no-signal",
+        what="nothing predicts the target of new rows: not this model, nor a linear one, nor a forest"
+        + (", while the training rows are learned by heart" if memorized else ""),
+        evidence={"model": score, "linear": linear, "forest": forest, "constant": base},
+        confidence="sure" if memorized else "likely",
+        advice="check whether rows and targets belong together (a shuffle of one of them), or find other features",
+    )
+
+
+@check("label-noise", strength=64, explains=("overfit", "underfit"))
+def label_noise(evidence: Evidence) -> Finding | None:
+    """Many rows whose neighbours have another class."""
+    share = evidence.profile.disagreement
+    if share is None or not evidence.profile.has_rows or share <= 0.12:
+        return None
+    forest, base = evidence.reference("forest").score, evidence.reference("constant").score
+    if forest is not None and base is not None and forest < base + 0.05:
+        return None  # the features tell nothing: neighbours neither
+    references = [r.score for r in evidence.profile.references.values() if r.score is not None]
+    if references and max(references) > 1 - share:
+        return None  # labels follow the features in another way than by their distance
+    train = evidence.training_score
+    if forest is not None and evidence.validation_score is not None and evidence.validation_score > forest + 0.08:
+        return None  # the model is right where neighbours are wrong: the features, not the labels, are hard
+    is_sparse = evidence.profile.rows.get("training", 0) < 3 * min(100, evidence.profile.features)
+    evidence_numbers = {"rows whose neighbours agree on another class": share}
+    return Finding(
+        check="label-noise",
+        what=f"{share:.0%} of the rows have another class than their neighbours agree on: wrong labels, or a hard task",
+        evidence=evidence_numbers | ({"accuracy on the training part": train} if train is not None else {}),
+        confidence="hint" if is_sparse else "sure" if share > 0.2 else "likely",
+        advice="look at the rows with the largest losses; regularize, or stop early, so that they are not learned",
+        change={"training.early_stopping": {"patience": 5}},
+    )
+
+
+@check("imbalance", strength=60, explains=("constant-output", "at-chance", "overfit", "unfinished", "no-signal"))
+def imbalance(evidence: Evidence) -> Finding | None:
+    """A class so rare that accuracy says nothing."""
+    shares = [share for share in evidence.profile.class_shares if share]
+    if not evidence.is_classification or len(shares) < 2 or min(shares) * len(shares) > 0.2:
+        return None
+    top = evidence.readings[-1].outputs.top_share if evidence.readings else None
+    always = top is not None and top >= 0.985
+    return Finding(
+        check="imbalance",
+        what=f"the rarest class has {min(shares):.1%} of the rows: always predicting the most frequent one is right "
+        f"for {max(shares):.1%}" + (", and that is what the model does" if always else ""),
+        evidence={"smallest share": min(shares), "largest share": max(shares)}
+        | ({"predictions of one class": top} if top is not None else {}),
+        confidence="sure" if always else "likely",
+        advice="judge by AUC or the recall of the rare class; weight the classes in the loss, or take more of its rows",
+    )
+
+
+@check("duplicates", strength=62, explains=("overfit", "unfinished"))
+def duplicates(evidence: Evidence) -> Finding | None:
+    """Rows that occur several times."""
+    share = evidence.profile.duplicates
+    if share is None or share < 0.3 or evidence.profile.features < 4:
+        return None
+    return Finding(
+        check="duplicates",
+        what=f"{share:.0%} of the training rows are copies of others",
+        evidence={"share of copies": share},
+        confidence="likely",
+        advice="leave duplicates out before the split",
+    )
+
+
+@check("validation-small", strength=58)
+def validation_small(evidence: Evidence) -> Finding | None:
+    """A validation part too small to tell anything."""
+    rows = evidence.profile.rows
+    validation, training = rows.get("validation", 0), rows.get("training", 0)
+    if (
+        not training
+        or validation >= 30
+        or evidence.experiment.data.kind not in ("table", "image", "sequence", "loader")
+    ):
+        return None
+    if not validation:
+        return None
+    error = 0.5 / math.sqrt(validation)
+    return Finding(
+        check="validation-small",
+        what=f"{validation} rows of validation cannot tell: the standard error of an accuracy is up to {error:.2f}",
+        evidence={"rows": validation, "standard error": error},
+        confidence="sure" if validation < 15 else "hint",
+        advice="take a larger share for validation, or cross-validate",
+        change={"data.validation": 0.3} if training + validation > 60 else {},
+    )
+
+
+@check("parts-differ", strength=63, explains=("overfit",))
+def parts_differ(evidence: Evidence) -> Finding | None:
+    """Training and validation come from different distributions."""
+    profile = evidence.profile
+    shift, rows = profile.shift, min(profile.rows.get("training", 0), profile.rows.get("validation", 0))
+    if shift is None or rows < 30:
+        return None
+    noise = 5 * math.sqrt(2 / rows)
+    if shift < max(0.8, noise):
+        return None
+    return Finding(
+        check="parts-differ",
+        what=f"the validation part differs from the training part: the means of {profile.shifted!r} are {shift:.2g} "
+        "standard deviations apart",
+        evidence={"largest difference of means": shift},
+        confidence="sure" if shift > 1.5 and shift > 2 * noise else "likely",
+        advice="split at random, or say why the parts should differ",
+    )

@@ -1,0 +1,71 @@
+"""What is wrong with a run: its folder examined, and what simple models reach on its data."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from lmkit.data.profile import FILE, Profile, profile_data
+from lmkit.data.references import with_references
+from lmkit.doctor.diagnosis import Diagnosis
+from lmkit.doctor.evidence import Evidence
+from lmkit.doctor.examine import examine
+from lmkit.errors import LmkitError
+from lmkit.runfolder.status import describe_end
+from lmkit.specs.losses import resolve_loss
+from lmkit.system.records import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lmkit.data.dataset import Dataset
+    from lmkit.runfolder.folder import RunFolder
+
+MAX_ROWS = 200_000
+"""Rows of training up to which the data are read again for references."""
+
+
+def diagnose(folder: RunFolder, prepare_data: Callable[[], Dataset] | None = None) -> Diagnosis:
+    """Return what is wrong with a run, while it trains or afterwards; see ``Run.doctor``.
+
+    Args:
+        folder: of the run, in any state.
+        prepare_data: prepares its data again, to fit a linear model and a forest where its worker did not; none: these
+            are left out.
+
+    Raises:
+        ConfigError, DamagedFile: a file of the run cannot be read.
+    """
+    profile = read_record(Profile, folder.path / FILE)
+    remarks = []
+    if prepare_data is not None and (profile is None or not profile.references):
+        profile, remark = _compare(folder, prepare_data, profile)
+        remarks += [remark] if remark else []
+    evidence = Evidence.read(folder, profile)
+    status = evidence.status
+    if status.state in ("failed", "lost") and not evidence.has_diverged:
+        remarks.insert(0, f"the run {describe_end(status)}")
+    if not evidence.readings and len(evidence.losses):
+        remarks.append("no readings of its layers: it was trained with training.readings: off, or by an older version")
+    return Diagnosis(folder.name, examine(evidence), remarks)
+
+
+def _compare(
+    folder: RunFolder, prepare_data: Callable[[], Dataset], profile: Profile | None
+) -> tuple[Profile | None, str]:
+    """Return the profile with references, from the data as they are read again, and why there are none."""
+    if profile is not None and (not profile.has_rows or profile.rows.get("training", 0) > MAX_ROWS):
+        return profile, ""
+    try:
+        data = prepare_data()
+        loss = resolve_loss(folder.experiment.training.loss, data.preprocessing.task, custom_model=True)
+    except (LmkitError, OSError) as error:
+        return profile, f"its data were not compared with simple models: {str(error).splitlines()[0][:200]}"
+    if profile is None:
+        profile = profile_data(data, loss)
+    profile = with_references(profile, data)
+    if profile.references and not folder.status().live:
+        with suppress(OSError):  # a folder that can only be read
+            folder.write_json(FILE, asdict(profile))
+    return profile, ""

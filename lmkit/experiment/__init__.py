@@ -1,0 +1,1 @@
+"""The experiment: one validated configuration."""

@@ -1,0 +1,1 @@
+"""Methods of explanation: one file each, found through ``METHODS``."""

@@ -1,0 +1,1 @@
+"""Runs: started, found, watched and controlled through their folders."""

@@ -1,0 +1,1 @@
+"""Files, processes, environment: what the operating system gives."""

@@ -1,0 +1,1 @@
+"""Training: the loop that every framework shares."""

@@ -1,0 +1,131 @@
+"""The recorder of a run: its steps in blocks, its status, and a heartbeat. One process writes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from lmkit.runfolder.folder import RunFolder
+from lmkit.runfolder.status import Status
+from lmkit.system.environment import peak_memory
+from lmkit.system.processes import process
+from lmkit.training.fit import Block, Callback, Fit, StopTraining
+
+if TYPE_CHECKING:
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.training.progress import Progress
+
+FLUSH_SECONDS = 0.2
+"""Interval between two writes of steps, at least."""
+
+STATUS_SECONDS = 0.5
+HEARTBEAT_SECONDS = 2.0
+
+
+class Recorder(Callback):
+    """Writes the steps and the status of a run into its folder.
+
+    Attributes:
+        progress: of training, once it is set up.
+        total: steps of the whole training.
+    """
+
+    def __init__(self, folder: RunFolder, experiment: Experiment) -> None:
+        self.folder, self.experiment = folder, experiment
+        self.status = Status(state="running", host=socket.gethostname(), **process())
+        self.progress: Progress | None = None
+        self.total = 0
+        self.lock = threading.Lock()
+        self.status_step: int | None = None
+        self.pending: list[Block] = []
+        self.flushed = self.status_written = time.monotonic()
+
+    def on_steps_end(self, fit: Fit, block: Block) -> None:  # noqa: ARG002 (part of the interface)
+        """Record the steps of a call; write steps and status where that is due."""
+        if len(block.steps.loss):
+            self.pending.append(block)
+        now = time.monotonic()
+        if now - self.flushed >= FLUSH_SECONDS:
+            self.flush()
+        if now - self.status_written >= STATUS_SECONDS:
+            self.write_status()
+
+    def on_train_end(self, fit: Fit, stop: StopTraining) -> None:  # noqa: ARG002 (part of the interface)
+        """Write the last steps."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the steps since the last flush as one record: columns as arrays, or one number for all steps."""
+        self.flushed = time.monotonic()
+        if not self.pending:
+            return
+        blocks = self.pending
+        rates = np.concatenate([block.rates for block in blocks])
+        record: dict[str, Any] = {"step": blocks[0].first, "time": round(time.time(), 3)}
+        record["loss"] = np.concatenate([block.steps.loss for block in blocks]).tolist()
+        record["lr"] = float(rates[0]) if np.all(rates == rates[0]) else rates.tolist()
+        norms = np.concatenate([block.steps.gradient_norm for block in blocks])
+        record["gradient_norm"] = norms.tolist() if np.isfinite(norms).any() else None
+        for name in dict.fromkeys(name for block in blocks for name in block.steps.columns):
+            record[name] = np.concatenate([block.steps.column(name) for block in blocks]).tolist()
+        self.folder.metrics.append(record)
+        self.pending = []  # kept where the append fails, for the next flush
+
+    def write_status(self, **changes: Any) -> None:
+        """Replace the status."""
+        now, progress = time.monotonic(), self.progress
+        if progress is not None:
+            # wall-clock time, validation included: the remaining time depends on it
+            steps = progress.step - (progress.step if self.status_step is None else self.status_step)
+            seconds = now - self.status_written
+            if steps > 0 and seconds >= STATUS_SECONDS / 2:
+                rate, old = steps / seconds, self.status.steps_per_second
+                smooth = rate if old is None else 0.7 * old + 0.3 * rate
+                self.status = replace(self.status, steps_per_second=smooth)
+            self.status_step = progress.step
+        self.status_written = now
+        with self.lock:
+            status = replace(self.status, heartbeat=time.time(), **_memory(), **changes)
+            if progress is not None:
+                speed = status.steps_per_second
+                status = replace(
+                    status,
+                    step=progress.step,
+                    seconds=round(progress.seconds, 4),
+                    epoch=min(progress.epoch + 1, self.experiment.training.epochs),
+                    samples_per_second=speed and speed * self.experiment.data.batch_size,
+                    seconds_left=changes.get("seconds_left", speed and (self.total - progress.step) / speed),
+                )
+            self.status = status
+            self.folder.write_status(status)
+
+    @contextlib.contextmanager
+    def heartbeat(self) -> Iterator[None]:
+        """Renew the heartbeat of the status meanwhile, for a step, or a compilation, may take long."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._renew_heartbeat, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _renew_heartbeat(self, stop: threading.Event) -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            with self.lock, contextlib.suppress(OSError):  # training meets the same error and reports it
+                self.folder.write_status(replace(self.status, heartbeat=time.time()))
+
+
+def _memory() -> dict[str, Any]:
+    """Return the resident memory of this process, now and at its peak, in bytes."""
+    now = psutil.Process().memory_info().rss
+    return {"memory": now, "peak_memory": max(now, peak_memory())}

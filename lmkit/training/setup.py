@@ -1,0 +1,214 @@
+"""What a worker sets up before the first step: data, model and trainer, and the checkpoint where there is one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lmkit.backends import Backend, Trainer, get_backend
+from lmkit.backends.threads import threads_for
+from lmkit.custom import arguments, trust
+from lmkit.data import quality
+from lmkit.data.fingerprint import check_preprocessing, check_unchanged, locate_data, write_record
+from lmkit.data.kinds import get_kind
+from lmkit.data.preparation import prepare
+from lmkit.errors import DamagedFile
+from lmkit.experiment.summary import summarize
+from lmkit.runfolder.events import DataInferred, DataWarning, Resumed, Started
+from lmkit.runfolder.folder import EPOCH_ARRAYS, OWN, RunFolder, check_weights
+from lmkit.specs.losses import resolve_loss
+from lmkit.specs.tasks import Task, get_task
+from lmkit.system.environment import environment
+from lmkit.system.files import write_text
+from lmkit.training.checks import (
+    avoid_single_row,
+    check_gradients,
+    check_loss,
+    check_target,
+    examine_outputs,
+)
+from lmkit.training.metrics import MetricFunctions, score
+from lmkit.training.progress import Progress
+
+if TYPE_CHECKING:
+    from lmkit.data.dataset import Dataset
+    from lmkit.experiment.experiment import Experiment
+    from lmkit.specs.losses import LossName
+    from lmkit.specs.models import Weights
+    from lmkit.specs.training import EarlyStopping
+    from lmkit.training.epoch_metrics import EpochMetrics
+
+
+@dataclass
+class Components:
+    """All that training works with.
+
+    Attributes:
+        metrics: custom metric functions by name.
+        remarks: what was found in checks of the model, for the log.
+        steps: of the whole training, at most.
+    """
+
+    experiment: Experiment
+    backend: Backend
+    data: Dataset
+    loss: LossName
+    metrics: MetricFunctions
+    model: Any
+    trainer: Trainer
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """The task of the data."""
+        return get_task(self.data.preprocessing.task)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training, at most."""
+        training = self.experiment.training
+        total = training.epochs * self.data.steps_per_epoch(self.experiment.data.batch_size)
+        return min(total, training.steps or total)
+
+    @property
+    def early_stopping(self) -> EarlyStopping | None:
+        """When training ends early; None for data without a validation part, as of a loader."""
+        return self.experiment.training.early_stopping if len(self.data.validation.X) else None
+
+    def rates(self, progress: Progress) -> Any:
+        """Return the function that gives each step its learning rate, by the schedule and the progress's rate."""
+        schedule, total = self.experiment.training.schedule, self.steps
+        per_epoch = self.data.steps_per_epoch(self.experiment.data.batch_size)
+        return lambda numbers: progress.rate * schedule.factors(numbers, per_epoch, total)
+
+    def score(self, part: str) -> dict[str, float]:
+        """Return loss and metrics of one part of the data."""
+        return score(self.trainer, part, self.data, self.loss, metrics=self.metrics)
+
+
+def build_components(folder: RunFolder, experiment: Experiment, cleanup: ExitStack) -> Components:
+    """Prepare the data and build the model with its first weights, and the trainer.
+
+    Args:
+        folder: of the run; custom objects lie beside it.
+        experiment: what to train.
+        cleanup: restores the number of threads when it is closed.
+    """
+    training, root = experiment.training, folder.path.parent
+    backend = get_backend(experiment.framework)
+    trust.require(trust.list_code(experiment), root, folder.path)
+    check_unchanged(folder, experiment)
+    experiment = locate_data(folder, experiment)
+    trust.load(experiment, root, folder.path)
+    if text := arguments.source_code(experiment, root):
+        write_text(folder.inside(OWN), text)
+    data = prepare(experiment.data, experiment.seed, training.precision, root)
+    check_preprocessing(folder, data.preprocessing)
+    experiment, data = limit_batch_size(experiment, data)
+    check_target(data)
+    metrics = arguments.load_metrics(experiment)
+    signature = data.preprocessing.signature
+    experiment.model.check(signature)
+    batch_size = experiment.data.batch_size
+    threads = threads_for(experiment.model, signature, batch_size, training.threads)
+    if threads:
+        cleanup.callback(backend.set_threads, backend.set_threads(threads))
+    backend.seed(experiment.seed)
+    model = backend.build(experiment.model, signature, training.precision)
+    if not threads:  # the work of a custom model is known once it is built
+        work = getattr(model, "multiplications", 0)
+        if threads := threads_for(experiment.model, signature, batch_size, multiplications=work):
+            cleanup.callback(backend.set_threads, backend.set_threads(threads))
+    if weights := experiment.model.initial_weights(signature, experiment.seed):
+        backend.set_weights(model, weights)
+    outputs = examine_outputs(backend, experiment, model, data)
+    check_loss(backend, experiment, outputs)
+    data = data.adapt(outputs.task, outputs.kind)
+    loss = resolve_loss(training.loss, outputs.task)
+    data, remark = avoid_single_row(backend, experiment, model, data)
+    remarks = [text for text in (outputs.remark, remark) if text]
+    collect = not get_task(data.preprocessing.task).per_position
+    trainer = backend.trainer(model, experiment, data, loss, collect_outputs=collect)
+    return Components(experiment, backend, data, loss, metrics, model, trainer, remarks)
+
+
+def limit_batch_size(experiment: Experiment, data: Dataset) -> tuple[Experiment, Dataset]:
+    """Return the experiment with batches of at most all training rows, and the data with a warning that says so."""
+    size, rows = experiment.data.batch_size, len(data.training.X)
+    if data.batches or not get_kind(experiment.data).has_batches or size <= rows:
+        return experiment, data
+    spec = experiment.data.model_copy(update={"batch_size": rows})
+    text = f"batch_size: given {size}, lowered to the {rows} rows of the training part: an epoch is one step"
+    return experiment.model_copy(update={"data": spec}), data._replace(warnings=(*data.warnings, text))
+
+
+def restore_checkpoint(
+    folder: RunFolder, components: Components, epoch_metrics: EpochMetrics
+) -> tuple[Progress, Weights | None]:
+    """Return progress and best weights of the last checkpoint, and set everything else to it; else check a new run.
+
+    Raises:
+        LmkitError: the loss of a new run does not depend on its weights.
+        ConfigError: a custom metric cannot be computed.
+    """
+    saved = folder.load_checkpoint("last")
+    if not saved:
+        _check_gradients(components)
+        if components.metrics:  # report a broken metric now, not after an epoch
+            data, loss = components.data, components.loss
+            score(components.trainer, "training", data, loss, 32, components.metrics, skip_loss=True)
+        return Progress(rate=components.experiment.training.optimizer.lr), None
+    weights, state, progress = saved
+    position = Progress.from_dict(progress, folder.checkpoints / "last" / "state.json")
+    expected = components.backend.weights(components.model)
+    check_weights(expected, weights, folder.checkpoints / "last")
+    components.backend.set_weights(components.model, weights)
+    try:
+        components.trainer.restore(state)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        path = folder.checkpoints / "last" / "optimizer.safetensors"
+        raise DamagedFile(path, f"it does not fit the model and the optimizer: {str(error)[:200]}") from None
+    epoch_metrics.restore(folder.load_epoch_arrays(), position.sums, folder.checkpoints / "last" / EPOCH_ARRAYS)
+    best = folder.load_checkpoint("best")
+    if best:
+        check_weights(expected, best[0], folder.checkpoints / "best")
+    return position, best[0] if best else None
+
+
+def _check_gradients(components: Components) -> None:
+    """Check that training can change the weights, and note those that it cannot."""
+    experiment = components.experiment
+    rows = min(len(components.data.training.X), experiment.data.batch_size)
+    blind = check_gradients(components.backend, experiment, components.model, components.trainer, rows)
+    if blind:
+        names = ", ".join(blind[:6]) + (f", … ({len(blind)} in total)" if len(blind) > 6 else "")
+        components.remarks.append(f"no gradient: {names} have no part in the loss, and stay as they are")
+
+
+def write_records(folder: RunFolder, components: Components) -> None:
+    """Write the preprocessing and what the data are, once; and the environment of this worker."""
+    if folder.read_json("preprocessing.json") is None:
+        folder.write_json("preprocessing.json", components.data.preprocessing.to_dict())
+    write_record(folder, components.experiment)
+    folder.write_json("environment.json", environment(components.backend.environment()))
+
+
+def log_start(folder: RunFolder, components: Components, progress: Progress) -> None:
+    """Log that the run starts, with what was inferred about its data and warnings, or that it is resumed."""
+    if any(event.type == Started.type for event in folder.events.read()[0]):
+        folder.events.record(Resumed(step=progress.step, epoch=progress.epoch, pid=os.getpid()))
+        folder.metrics.append({"resumed": progress.step})
+        return
+    device = components.trainer.device
+    rows = components.data.part_rows
+    signature = components.data.preprocessing.signature
+    summary = summarize(components.experiment, signature, validates=len(components.data.validation.X) > 0)
+    host = socket.gethostname()
+    folder.events.record(Started(pid=os.getpid(), host=host, device=device, rows=rows, summary=summary))
+    for text in components.data.notes:
+        folder.events.record(DataInferred(text=text))
+    for text in [*components.remarks, *quality.warnings(components.data, quality.CHEAP_NUMBERS)]:
+        folder.events.record(DataWarning(step=0, text=text))
