@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from lmkit.deploy.bundle.bundle import bundle
     from lmkit.deploy.bundle.load import load_bundle
     from lmkit.deploy.compare.comparison import compare, comparison
-    from lmkit.errors import (
+    from lmkit.exceptions import (
         ConfigError,
         DataError,
         LmkitError,
@@ -93,22 +92,23 @@ _MODULES = {
     "stop_sweep": "lmkit.sweeping.sweep",
     "report": "lmkit.reports",
     "learning_curve": "lmkit.analysis.learning_curve",
+    "errors": "lmkit.analysis.errors",
     "configure": "lmkit.widgets.configurator",
     "monitor": "lmkit.widgets.display",
     "descent": "lmkit.widgets.descent",
     "landscape": "lmkit.surfaces.landscape",
     "charts": "",
     "tables": "",
-    "LmkitError": "lmkit.errors",
-    "ConfigError": "lmkit.errors",
-    "DataError": "lmkit.errors",
-    "TemplateError": "lmkit.errors",
-    "SweepError": "lmkit.errors",
-    "MissingPackage": "lmkit.errors",
-    "RunNotFound": "lmkit.errors",
-    "RunStateError": "lmkit.errors",
-    "RunFailed": "lmkit.errors",
-    "UntrustedCode": "lmkit.errors",
+    "LmkitError": "lmkit.exceptions",
+    "ConfigError": "lmkit.exceptions",
+    "DataError": "lmkit.exceptions",
+    "TemplateError": "lmkit.exceptions",
+    "SweepError": "lmkit.exceptions",
+    "MissingPackage": "lmkit.exceptions",
+    "RunNotFound": "lmkit.exceptions",
+    "RunStateError": "lmkit.exceptions",
+    "RunFailed": "lmkit.exceptions",
+    "UntrustedCode": "lmkit.exceptions",
 }
 """Public name → the module it is imported from at first use; empty where the name is a module itself."""
 
@@ -166,16 +166,6 @@ __all__ = [
     "trust",
     "watch",
 ]
-
-
-class _Errors(types.ModuleType):
-    """The module ``lmkit.errors``, which is called as ``lk.errors(run)`` as well."""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return importlib.import_module("lmkit.analysis.errors").errors(*args, **options)
-
-
-importlib.import_module("lmkit.errors").__class__ = _Errors
 
 
 def __getattr__(name: str) -> Any:

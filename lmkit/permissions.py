@@ -9,7 +9,7 @@ from lmkit.custom.trust import Code, remember, run_folder
 from lmkit.deploy.bundle.load import describe_program
 from lmkit.deploy.bundle.verify import CHECKSUMS, remember_bundle
 from lmkit.display.table import Table
-from lmkit.errors import LmkitError, RunNotFound
+from lmkit.exceptions import LmkitError, RunNotFound
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.resolve import EXPERIMENT_FILES, resolve_run
 from lmkit.run.run import Run

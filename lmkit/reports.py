@@ -17,7 +17,7 @@ from lmkit.batch.execute import run_template
 from lmkit.batch.html import page
 from lmkit.batch.pdf import pdf
 from lmkit.deploy.compare.comparison import Comparison
-from lmkit.errors import RunNotFound, TemplateError
+from lmkit.exceptions import RunNotFound, TemplateError
 from lmkit.run.resolve import resolve_run, resolve_runs
 from lmkit.run.run import Run
 from lmkit.sweeping.sweep import Sweep, find_sweep

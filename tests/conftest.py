@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from lmkit.deploy.measure import roofline
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.runfolder.folder import RunFolder
 
 LIMITS = roofline.Roofline(1, {"float32": 1e11, "int8": 4e11}, ((2**16, 1e11), (2**28, 1e10)))

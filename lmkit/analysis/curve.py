@@ -12,7 +12,7 @@ from lmkit.charts.values import round_values
 from lmkit.data.preparation import prepare
 from lmkit.display.figure import BLUE, GREEN, GREY, ORANGE, SKY, Chart, Plot, Series
 from lmkit.display.table import Table
-from lmkit.errors import ConfigError, DataError, LmkitError, shorten
+from lmkit.exceptions import ConfigError, DataError, LmkitError, shorten
 from lmkit.experiment.experiment import Experiment
 from lmkit.specs.tasks import metric_info
 from lmkit.sweeping.sweep import Sweep

@@ -15,7 +15,7 @@ from lmkit.charts.values import shorten as shorten_label
 from lmkit.display.figure import BLUE, GREY, VERMILLION, Chart, Plot, Series
 from lmkit.display.panels import Bars
 from lmkit.display.table import Table
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.specs.values import plain_value
 

@@ -10,7 +10,7 @@ from lmkit.data.fingerprint import locate_data
 from lmkit.data.kinds import get_kind
 from lmkit.data.tables.fit import split
 from lmkit.data.tables.parts import PARTS
-from lmkit.errors import ConfigError, DataError, shorten
+from lmkit.exceptions import ConfigError, DataError, shorten
 from lmkit.preprocessing.predict import check_outputs
 from lmkit.specs.metrics import softmax
 from lmkit.specs.tasks import get_task

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.analysis.curve import SEED, SHARE, LearningCurve, prepare_share, scored_part
-from lmkit.errors import ConfigError, DataError, shorten
+from lmkit.exceptions import ConfigError, DataError, shorten
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.resolve import resolve_experiment
 from lmkit.specs.tasks import get_task

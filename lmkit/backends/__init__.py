@@ -7,7 +7,7 @@ import importlib
 from lmkit.backends.base import Backend, CannotPrune, LossSum, NoGradient, Probe, Removed, RowLosses, Steps, Trainer
 from lmkit.backends.facts import FRAMEWORKS
 from lmkit.backends.quiet import without_notes
-from lmkit.errors import MissingPackage, nearest, shorten
+from lmkit.exceptions import MissingPackage, nearest, shorten
 from lmkit.system import optional
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

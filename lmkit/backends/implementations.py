@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.system.registry import Registry
 
 T = TypeVar("T")

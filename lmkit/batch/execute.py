@@ -19,7 +19,7 @@ from lmkit.batch.notebook_folder import FOLDER, new_notebook
 from lmkit.batch.remote import RemoteOutput, remote_output
 from lmkit.batch.runner import Ending, Journal, execute, prepare
 from lmkit.batch.templates import Template, build_experiment, check_parameters, read_template
-from lmkit.errors import RunStateError, TemplateError, shorten
+from lmkit.exceptions import RunStateError, TemplateError, shorten
 from lmkit.run.run import Run
 from lmkit.runfolder.folder import RunFolder, runs_root
 from lmkit.system.files import move_file

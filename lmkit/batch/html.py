@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import TemplateError, describe_exception
+from lmkit.exceptions import TemplateError, describe_exception
 from lmkit.system.files import write_text
 from lmkit.system.optional import require
 from lmkit.system.privacy import redact, shorten_home

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmkit.errors import TemplateError, nearest
+from lmkit.exceptions import TemplateError, nearest
 from lmkit.system.temporary import temporary_folder
 
 PYTHON = "python"

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from lmkit.errors import TemplateError, shorten
+from lmkit.exceptions import TemplateError, shorten
 from lmkit.specs.plain import parse_value, plain
 
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lmkit.errors import MissingPackage, TemplateError
+from lmkit.exceptions import MissingPackage, TemplateError
 from lmkit.system.files import move_file
 from lmkit.system.temporary import temporary_folder
 

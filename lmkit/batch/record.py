@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import TemplateError, shorten
+from lmkit.exceptions import TemplateError, shorten
 from lmkit.runfolder.journal import JOURNAL
 from lmkit.specs.plain import plain
 from lmkit.system.files import JsonLines

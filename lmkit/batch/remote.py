@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 from lmkit.system.optional import require
 
 # a Path has lost one of the two slashes; the letter of a Windows drive is no scheme

@@ -23,7 +23,7 @@ from lmkit.batch.kernels import KernelSettings, kernel_manager
 from lmkit.batch.parameter_usage import PARAMETERS
 from lmkit.batch.parameters import parameters_code
 from lmkit.batch.templates import Template
-from lmkit.errors import TemplateError, describe_exception
+from lmkit.exceptions import TemplateError, describe_exception
 from lmkit.runfolder.commands import Stop
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.journal import JOURNAL

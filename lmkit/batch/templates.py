@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.batch.parameter_usage import READS_ALL
 from lmkit.batch.parameters import Parameter, missing_imports, parameter_value, parse_cell, read_parameters
 from lmkit.custom import trust
-from lmkit.errors import TemplateError, nearest
+from lmkit.exceptions import TemplateError, nearest
 from lmkit.experiment.experiment import Experiment
 from lmkit.experiment.schema import SchemaReader, experiment_schema, short_names
 from lmkit.specs.plain import parse_value, plain

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lmkit.charts.values import round_values
 from lmkit.display.figure import COLOURS, GREY, Chart, Plot, Series
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 if TYPE_CHECKING:
     from lmkit.planning.plan import Plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.charts.legend import legend_names
 from lmkit.charts.values import LOG_FACTOR, round_values, shorten
 from lmkit.display.figure import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.runfolder.progress import epoch_text, sentence
 from lmkit.specs.tasks import get_task, metric_info
 from lmkit.system.numbers import index_of_best

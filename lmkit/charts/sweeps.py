@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lmkit.charts.values import round_value, shorten, spans_decades
 from lmkit.display.figure import BLUE, GREY, VERMILLION, Chart, Mark, Plot, Series
 from lmkit.display.panels import Axis, Lines, Parallel
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.system.numbers import finite_number, order_key
 
 if TYPE_CHECKING:

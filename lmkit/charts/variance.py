@@ -10,7 +10,7 @@ from lmkit.charts.sweeps import completed_trials, is_seed
 from lmkit.charts.values import shorten, spans_decades
 from lmkit.display.figure import Chart
 from lmkit.display.panels import Bars
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.system.numbers import finite_number
 from lmkit.system.optional import is_installed
 

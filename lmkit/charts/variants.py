@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lmkit.charts.values import spans_decades
 from lmkit.display.figure import BLACK, COLOURS, GREY, SYMBOLS, Chart, Plot, Series
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 if TYPE_CHECKING:
     from lmkit.deploy.compare.comparison import Comparison

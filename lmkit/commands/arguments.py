@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from lmkit.errors import SweepError, TemplateError, shorten
+from lmkit.exceptions import SweepError, TemplateError, shorten
 from lmkit.experiment.origin import note_file
 from lmkit.experiment.placeholders import RawText
 from lmkit.specs.plain import load_yaml, not_yaml

@@ -21,7 +21,7 @@ from lmkit.commands.signals import termination
 from lmkit.commands.streams import standard_streams
 from lmkit.commands.sweeps import stop_sweep, sweep, sweeps
 from lmkit.commands.verbs import VERBS
-from lmkit.errors import LmkitError, RunFailed, describe_exception, nearest
+from lmkit.exceptions import LmkitError, RunFailed, describe_exception, nearest
 from lmkit.system.identity import shadowing_problem
 from lmkit.system.imports import skip_slow_imports
 

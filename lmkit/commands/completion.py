@@ -13,7 +13,7 @@ import yaml
 from lmkit.batch.templates import read_template, template_paths
 from lmkit.commands.arguments import Kind
 from lmkit.commands.verbs import VERBS, Verb
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 from lmkit.experiment.placeholders import Placeholders
 from lmkit.experiment.schema import experiment_schema
 from lmkit.runfolder.find import run_folders

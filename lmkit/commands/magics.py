@@ -19,7 +19,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from lmkit.commands.arguments import PairParser, add_arguments
 from lmkit.commands.completion import complete
 from lmkit.commands.verbs import VERBS, Verb
-from lmkit.errors import CommandError, ConfigError, DataError, LmkitError, TemplateError, nearest, shorten
+from lmkit.exceptions import CommandError, ConfigError, DataError, LmkitError, TemplateError, nearest, shorten
 from lmkit.experiment.placeholders import Placeholders
 from lmkit.specs.plain import compose_yaml, load_yaml
 

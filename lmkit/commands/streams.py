@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 from lmkit.system.temporary import temporary_folder
 
 STREAM = "-"

@@ -18,7 +18,7 @@ from lmkit.custom.objects import (
     signature_of_reference,
     to_reference,
 )
-from lmkit.errors import ConfigError, nearest
+from lmkit.exceptions import ConfigError, nearest
 from lmkit.specs.frameworks import MODEL_BASES, class_names
 from lmkit.specs.models.custom import PROVIDED, Custom
 from lmkit.specs.references import KEPT, label

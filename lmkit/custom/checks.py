@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmkit.custom.objects import describe_error
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.specs.outputs import OutputKind, check_row_count
 from lmkit.specs.signature import Shape, Signature
 from lmkit.specs.tasks import get_task

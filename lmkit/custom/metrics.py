@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmkit.custom.objects import describe_error, signature_of
-from lmkit.errors import ConfigError, nearest
+from lmkit.exceptions import ConfigError, nearest
 
 if TYPE_CHECKING:
     import numpy as np

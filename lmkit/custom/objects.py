@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.custom import pickling
 from lmkit.display.units import format_bytes
-from lmkit.errors import ConfigError, UntrustedCode, nearest
+from lmkit.exceptions import ConfigError, UntrustedCode, nearest
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.models.custom import Custom
 from lmkit.specs.references import HELD, KEPT, OBJECT, label

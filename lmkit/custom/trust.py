@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.custom import objects
 from lmkit.custom.project import is_project_code
-from lmkit.errors import UntrustedCode
+from lmkit.exceptions import UntrustedCode
 from lmkit.experiment.origin import file_of, note_file
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.models.custom import Custom

@@ -21,7 +21,7 @@ from lmkit.data.kinds import get_kind, read_preprocessing
 from lmkit.data.tables import hub
 from lmkit.data.tables.memory import stored_path
 from lmkit.display.units import format_bytes
-from lmkit.errors import DamagedFile, DataError, LmkitError
+from lmkit.exceptions import DamagedFile, DataError, LmkitError
 from lmkit.specs.data import HUB, STORED
 from lmkit.specs.references import HELD, KEPT
 from lmkit.system.privacy import expand_home, shorten_home

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.preprocessing.check import check_preprocessing
 from lmkit.system.reading import read_object
 

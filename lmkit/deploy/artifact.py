@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.system import trust
 from lmkit.system.numbers import to_json
 from lmkit.system.reading import open_file, read_json

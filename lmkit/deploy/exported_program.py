@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import UntrustedCode, shorten
+from lmkit.exceptions import UntrustedCode, shorten
 
 MARKERS = ("archive_format", "archive_version", "byteorder", "version", ".data/version", ".data/serialization_id")
 """Entries that hold a word or a number."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lmkit.backends import get_backend
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 if TYPE_CHECKING:
     import numpy as np

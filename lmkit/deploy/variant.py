@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.deploy.measure.statistics import Interval, Latency
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.runfolder.find import distinct_labels
 from lmkit.system.records import is_number, parse_record
 

@@ -11,7 +11,7 @@ from lmkit.data.references import with_references
 from lmkit.doctor.diagnosis import Diagnosis
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.examine import examine
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.runfolder.status import describe_end
 from lmkit.specs.losses import resolve_loss
 from lmkit.system.records import read_record

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from lmkit.errors import ConfigError, DamagedFile, nearest, shorten
+from lmkit.exceptions import ConfigError, DamagedFile, nearest, shorten
 from lmkit.experiment.defaults import complete, made_name
 from lmkit.experiment.messages import describe_errors
 from lmkit.experiment.origin import note_file

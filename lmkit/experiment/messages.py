@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lmkit.errors import MAX_LETTERS, nearest, shorten
+from lmkit.exceptions import MAX_LETTERS, nearest, shorten
 from lmkit.specs.base import Spec
 from lmkit.specs.documentation import field_documentation
 

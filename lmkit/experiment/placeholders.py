@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lmkit.errors import CommandError
+from lmkit.exceptions import CommandError
 from lmkit.specs.plain import parse_value
 
 _OPENING = re.compile(r"\$\$|\{\{(?P<text>[^\n]*?)\}\}|\$(?P<name>[^\W\d]\w*)|\{")

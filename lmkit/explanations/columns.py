@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.errors import DataError, nearest
+from lmkit.exceptions import DataError, nearest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import DataError, LmkitError, UntrustedCode
+from lmkit.exceptions import DataError, LmkitError, UntrustedCode
 from lmkit.explanations.columns import select_columns
 from lmkit.explanations.explanation import Explanation
 from lmkit.explanations.methods.base import METHODS, Method, Request

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lmkit.backends import get_backend
 from lmkit.data.batches import EVALUATION_NUMBERS
 from lmkit.data.kinds import DataKind, row_kind
-from lmkit.errors import ConfigError, DataError, nearest
+from lmkit.exceptions import ConfigError, DataError, nearest
 from lmkit.explanations.columns import Column, list_columns
 from lmkit.explanations.integrated_gradients import Slopes
 from lmkit.preprocessing.predict import check_outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.explanations.model import ExplainedModel, Rows, take_rows
 from lmkit.preprocessing.predict import prepare_rows
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.backends import require
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.planning.timing import Speed
 from lmkit.runfolder.journal import JOURNAL
 from lmkit.system.cores import available_cores

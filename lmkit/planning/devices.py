@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 
 UNITS = {
     "": 1,

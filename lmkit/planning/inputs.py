@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.data.kinds import get_kind
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 from lmkit.experiment.experiment import Experiment
 from lmkit.specs.signature import Signature
 

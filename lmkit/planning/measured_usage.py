@@ -7,7 +7,7 @@ from typing import Any
 
 from lmkit.display.table import Table
 from lmkit.display.units import format_bytes, format_count, format_latency
-from lmkit.errors import ConfigError, RunStateError
+from lmkit.exceptions import ConfigError, RunStateError
 from lmkit.planning import calibration
 from lmkit.planning.devices import Device
 from lmkit.planning.plan import Plan, estimate, threads

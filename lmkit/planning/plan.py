@@ -15,7 +15,7 @@ from lmkit.data.kinds import get_kind
 from lmkit.data.tables.sources import check_sizes, part_sizes
 from lmkit.display.table import Table
 from lmkit.display.units import format_bytes, format_count, format_duration, format_flops, format_latency
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.experiment.experiment import Experiment
 from lmkit.planning import calibration, sharding
 from lmkit.planning.assumptions import list_assumptions

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lmkit.errors import shorten
+from lmkit.exceptions import shorten
 from lmkit.preprocessing.formats import PARTS
 from lmkit.specs.tasks import TASKS
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 if TYPE_CHECKING:
     import numpy as np

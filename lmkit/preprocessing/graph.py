@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError, nearest
+from lmkit.exceptions import DataError, nearest
 from lmkit.preprocessing.table import TablePreprocessing, without_default_kind
 from lmkit.specs.values import plain_value
 

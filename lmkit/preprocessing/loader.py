@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.preprocessing.table import TablePreprocessing
 
 if TYPE_CHECKING:

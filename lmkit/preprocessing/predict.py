@@ -19,7 +19,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.specs.outputs import check_row_count
 
 if TYPE_CHECKING:

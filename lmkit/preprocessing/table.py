@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.preprocessing.formats import expand, is_missing
 from lmkit.specs.outputs import OutputKind, to_logits
 from lmkit.specs.tasks import get_task

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError, MissingPackage
+from lmkit.exceptions import DataError, MissingPackage
 from lmkit.preprocessing.table import without_default_kind
 from lmkit.preprocessing.tokenizer import Tokenizer, check_tokens
 from lmkit.specs.metrics import softmax

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lmkit.custom import objects
 from lmkit.custom.trust import remember
-from lmkit.errors import ConfigError, LmkitError, shorten
+from lmkit.exceptions import ConfigError, LmkitError, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.run.run import Run
 from lmkit.run.runs import Runs

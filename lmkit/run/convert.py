@@ -14,7 +14,7 @@ from lmkit.custom import trust
 from lmkit.custom.arguments import load_metrics
 from lmkit.custom.objects import references
 from lmkit.data.fingerprint import RECORD
-from lmkit.errors import ConfigError, RunStateError, shorten
+from lmkit.exceptions import ConfigError, RunStateError, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.run.run import Run
 from lmkit.run.wait import wait_until_completed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmkit.display.table import Table
 from lmkit.display.units import format_bytes
-from lmkit.errors import RunStateError
+from lmkit.exceptions import RunStateError
 from lmkit.run.packed_files import FOLDER, list_files
 from lmkit.run.resolve import resolve_run
 from lmkit.system.files import copy_file, make_directory

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lmkit.custom import objects
 from lmkit.data.tables.memory import stored_path
-from lmkit.errors import LmkitError, RunStateError
+from lmkit.exceptions import LmkitError, RunStateError
 from lmkit.specs.data import STORED
 from lmkit.specs.references import HELD, KEPT
 from lmkit.system.files import copy_file, make_directory

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.custom import arguments
-from lmkit.errors import ConfigError, RunNotFound, shorten
+from lmkit.exceptions import ConfigError, RunNotFound, shorten
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.packed_files import restore
 from lmkit.run.run import Run

@@ -15,7 +15,7 @@ from lmkit.backends import get_backend, require
 from lmkit.custom import trust
 from lmkit.data.fingerprint import check_unchanged, prepare_again
 from lmkit.data.kinds import get_kind, load_preprocessing
-from lmkit.errors import ConfigError, DamagedFile, RunFailed, RunStateError, shorten
+from lmkit.exceptions import ConfigError, DamagedFile, RunFailed, RunStateError, shorten
 from lmkit.executors import WorkerExecutor
 from lmkit.experiment.experiment import Experiment
 from lmkit.preprocessing.predict import compute_outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
-from lmkit.errors import RunFailed, RunStateError
+from lmkit.exceptions import RunFailed, RunStateError
 from lmkit.run.run import Run
 from lmkit.system.environment import has_widgets
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmkit.errors import RunNotFound, nearest, shorten
+from lmkit.exceptions import RunNotFound, nearest, shorten
 from lmkit.runfolder.folder import RunFolder, runs_root
 
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from lmkit.errors import ConfigError, DamagedFile, RunStateError
+from lmkit.exceptions import ConfigError, DamagedFile, RunStateError
 from lmkit.experiment.experiment import Experiment
 from lmkit.runfolder.commands import Command
 from lmkit.runfolder.events import EventLog

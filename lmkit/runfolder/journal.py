@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmkit.errors import ConfigError, DamagedFile
+from lmkit.exceptions import ConfigError, DamagedFile
 from lmkit.runfolder.folder import RunFolder
 from lmkit.system.files import JsonLines
 

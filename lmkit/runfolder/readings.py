@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.runfolder.events import MAX_STEP
 from lmkit.system.files import JsonLines
 from lmkit.system.records import Count, parse_record

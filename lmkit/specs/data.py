@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.base import Names, Spec, as_tuple, short
 from lmkit.specs.graph import GraphSpec

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from lmkit.errors import ConfigError, nearest, shorten
+from lmkit.exceptions import ConfigError, nearest, shorten
 from lmkit.specs.outputs import EPSILON, OutputKind, to_logits
 from lmkit.specs.references import is_reference
 from lmkit.specs.tasks import TASKS, TaskName, get_task

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 if TYPE_CHECKING:
     import numpy as np

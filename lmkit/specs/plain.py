@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 
 MAX_DEPTH = 50
 """Levels of nested lists and mappings in a text or a value."""

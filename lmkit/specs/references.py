@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from lmkit.errors import shorten
+from lmkit.exceptions import shorten
 
 KEPT, HELD = "kept:", "held:"
 

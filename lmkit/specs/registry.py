@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import Field
 
-from lmkit.errors import LmkitError, shorten
+from lmkit.exceptions import LmkitError, shorten
 from lmkit.specs.base import Spec
 from lmkit.system.registry import Registry
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lmkit.errors import DataError, nearest
+from lmkit.exceptions import DataError, nearest
 from lmkit.specs.metrics import ACCURACY, AUC, BITS_PER_BYTE, MAE, PERPLEXITY, R2, Metric, auc, softmax
 from lmkit.specs.values import TargetEncoding, plain_value
 

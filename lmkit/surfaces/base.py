@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 
 Interval = tuple[float, float]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.errors import ConfigError, DataError, nearest, shorten
+from lmkit.exceptions import ConfigError, DataError, nearest, shorten
 from lmkit.surfaces.base import Surface, SurfaceInfo
 from lmkit.surfaces.squares import Residual, SquaresSurface
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.surfaces.base import Surface, SurfaceInfo
 
 

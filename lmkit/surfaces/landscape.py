@@ -16,7 +16,7 @@ import numpy as np
 
 from lmkit.display.contours import ContourMap
 from lmkit.display.figure import COLOURS, Chart, Plot, Series
-from lmkit.errors import ConfigError, RunStateError, nearest, shorten
+from lmkit.exceptions import ConfigError, RunStateError, nearest, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.surfaces.base import Interval, SurfaceInfo
 from lmkit.surfaces.grid import GridSurface

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.specs.optimizers import SGD, Adam, AdamW
 
 Rule = Callable[[np.ndarray, float], np.ndarray]

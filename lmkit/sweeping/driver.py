@@ -19,7 +19,7 @@ from typing import Any
 
 from lmkit.custom.trust import remember
 from lmkit.display.units import estimate_remaining, format_duration
-from lmkit.errors import LmkitError, SweepError
+from lmkit.exceptions import LmkitError, SweepError
 from lmkit.runfolder.commands import Stop, parse_command
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.tail import valid_epochs

@@ -29,7 +29,7 @@ from typing import Any, cast
 import yaml
 
 from lmkit.batch.runner import Journal
-from lmkit.errors import DamagedFile, SweepError, shorten
+from lmkit.exceptions import DamagedFile, SweepError, shorten
 from lmkit.runfolder.commands import Command
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.plain import dump_yaml, load_yaml, not_yaml

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lmkit.errors import MAX_LETTERS
+from lmkit.exceptions import MAX_LETTERS
 from lmkit.experiment.experiment import Experiment
 from lmkit.sweeping.pruners import pruner_to_dict
 from lmkit.sweeping.records import SweepSpec

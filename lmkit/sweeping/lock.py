@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lmkit.errors import DamagedFile, SweepError
+from lmkit.exceptions import DamagedFile, SweepError
 from lmkit.runfolder.status import LOST_AFTER, Status, vanished
 from lmkit.sweeping.records import DriverRecord
 from lmkit.system.files import create_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.errors import SweepError, shorten
+from lmkit.exceptions import SweepError, shorten
 from lmkit.specs.tasks import higher_is_better
 from lmkit.system.numbers import finite_number, index_of_best
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from lmkit.errors import SweepError, nearest, shorten
+from lmkit.exceptions import SweepError, nearest, shorten
 
 History = Mapping[float, float]
 """Epoch → the objective after that epoch; lower is better."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from lmkit.batch.templates import OVERRIDES
-from lmkit.errors import DamagedFile, SweepError
+from lmkit.exceptions import DamagedFile, SweepError
 from lmkit.experiment.schema import full_path
 from lmkit.sweeping.objectives import Objective
 from lmkit.sweeping.pruners import Pruner, pruner_to_dict, read_pruner

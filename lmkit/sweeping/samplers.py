@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from lmkit.errors import SweepError, nearest, shorten
+from lmkit.exceptions import SweepError, nearest, shorten
 from lmkit.sweeping.identity import parameters_key
 from lmkit.sweeping.objectives import NotFinite, Objective, objective_values
 from lmkit.sweeping.records import Trial

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import LmkitError, SweepError, UntrustedCode, shorten
+from lmkit.exceptions import LmkitError, SweepError, UntrustedCode, shorten
 from lmkit.specs.plain import parse_value, plain
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmkit.errors import LmkitError, SweepError, shorten
+from lmkit.exceptions import LmkitError, SweepError, shorten
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.start import check_data
 from lmkit.runfolder.folder import runs_root

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.display.table import Table
-from lmkit.errors import DamagedFile, LmkitError, SweepError, nearest, shorten
+from lmkit.exceptions import DamagedFile, LmkitError, SweepError, nearest, shorten
 from lmkit.run.run import Run
 from lmkit.run.runs import Runs
 from lmkit.runfolder.commands import Stop

@@ -16,7 +16,7 @@ from lmkit.batch.templates import (
     template_paths,
 )
 from lmkit.custom import trust
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.experiment.defaults import made_name
 from lmkit.experiment.experiment import Experiment
 from lmkit.experiment.schema import full_path

@@ -13,7 +13,7 @@ from lmkit.batch.kernels import KernelSettings
 from lmkit.batch.runner import Ending, Journal, execute
 from lmkit.batch.templates import build_experiment, check_parameters, read_template
 from lmkit.batch.warm_servers import prepare
-from lmkit.errors import LmkitError, SweepError
+from lmkit.exceptions import LmkitError, SweepError
 from lmkit.run.run import Run
 from lmkit.runfolder.commands import Stop
 from lmkit.runfolder.folder import RunFolder

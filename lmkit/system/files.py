@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from lmkit.errors import LinkError, shorten
+from lmkit.exceptions import LinkError, shorten
 from lmkit.system.numbers import to_json
 from lmkit.system.reading import NO_WAIT, open_file
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterable
 
-from lmkit.errors import MissingPackage
+from lmkit.exceptions import MissingPackage
 
 DISTRIBUTION = "jupyter-lmkit"
 """The name of this package on the package index; it is imported as ``lmkit``."""

@@ -14,7 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import DamagedFile, shorten
+from lmkit.exceptions import DamagedFile, shorten
 
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 """The flag of ``os.open`` that does not wait for the other end of a pipe; 0 on Windows."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, Lt
 from pydantic import Field, TypeAdapter, ValidationError
 
-from lmkit.errors import DamagedFile, shorten
+from lmkit.exceptions import DamagedFile, shorten
 from lmkit.system.reading import read_object
 
 Count = Annotated[int, Ge(0), Lt(2**62)]

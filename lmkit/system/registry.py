@@ -48,7 +48,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from lmkit.errors import LmkitError, nearest, shorten
+from lmkit.exceptions import LmkitError, nearest, shorten
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 TIMEOUT = 1800.0
 """Default seconds for one answer; making a variant may compile or train it."""

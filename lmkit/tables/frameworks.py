@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.backends import get_backend
 from lmkit.display.table import FormattedNumber, Table
 from lmkit.display.units import format_duration
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.run.runs import labels
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmkit.errors import ConfigError, LmkitError, RunNotFound, shorten
+from lmkit.exceptions import ConfigError, LmkitError, RunNotFound, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.run.run import Run
 from lmkit.sweeping.sweep import Sweep, find_sweep

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.system import optional
 from lmkit.system.registry import Registry
 

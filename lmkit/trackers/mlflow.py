@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.runfolder.status import Status
 from lmkit.trackers.base import Point, RunInfo, TrackerRun, milliseconds
 

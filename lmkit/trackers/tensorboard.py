@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Any
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.runfolder.status import Status
 from lmkit.sweeping.search_space import Range
 from lmkit.sweeping.sweep import Sweep

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmkit.backends.base import LossSum
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.runfolder.events import Checkpoint, DataWarning, Epoch, Sample
 from lmkit.training.fit import Block, Callback, Clock, Diverged, Fit, StopTraining
 from lmkit.training.generation import generate

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lmkit.custom.checks import check_rows, describe_kind
-from lmkit.errors import ConfigError, DataError, LmkitError
+from lmkit.exceptions import ConfigError, DataError, LmkitError
 from lmkit.specs.models import Custom
 from lmkit.specs.outputs import LAST_OPERATIONS, OutputKind, infer_kind, lies_in_unit_interval
 from lmkit.specs.references import is_reference, label

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lmkit.custom import objects
-from lmkit.errors import RunStateError
+from lmkit.exceptions import RunStateError
 from lmkit.runfolder.commands import (
     AddNote,
     Command,

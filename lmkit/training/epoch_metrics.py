@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmkit.custom.metrics import compute_metric
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.specs.tasks import get_task
 from lmkit.training.fit import Block, Callback, Fit
 from lmkit.training.metrics import MetricFunctions

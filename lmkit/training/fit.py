@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.runfolder.status import Cause
 
 if TYPE_CHECKING:

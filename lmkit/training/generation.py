@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import ConfigError, shorten
+from lmkit.exceptions import ConfigError, shorten
 
 if TYPE_CHECKING:
     import numpy as np

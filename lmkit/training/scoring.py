@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmkit.backends import RowLosses, get_backend
 from lmkit.custom import arguments, trust
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.specs.losses import loss_value, resolve_loss
 from lmkit.specs.references import is_reference
 from lmkit.training.metrics import score

@@ -15,7 +15,7 @@ from lmkit.data import quality
 from lmkit.data.fingerprint import check_preprocessing, check_unchanged, locate_data, write_record
 from lmkit.data.kinds import get_kind
 from lmkit.data.preparation import prepare
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.experiment.summary import summarize
 from lmkit.runfolder.events import DataInferred, DataWarning, Resumed, Started
 from lmkit.runfolder.folder import EPOCH_ARRAYS, OWN, RunFolder, check_weights

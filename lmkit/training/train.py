@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmkit.errors import LmkitError, RunStateError
+from lmkit.exceptions import LmkitError, RunStateError
 from lmkit.runfolder.events import Failed, Finished
 from lmkit.runfolder.status import Cause
 from lmkit.system.files import remove_directory, replace_file, write_bytes

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.experiment.experiment import Experiment
 from lmkit.widgets import elements as E
 from lmkit.widgets.trust import TrustButton

@@ -24,7 +24,7 @@ from lmkit.deploy.compare.table import ANNOTATIONS, REMARKS, table
 from lmkit.deploy.techniques.base import techniques
 from lmkit.deploy.variant import labels
 from lmkit.display.figure import GREY, Plot
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.widgets.live_table import Live, cell
 from lmkit.widgets.output import Output, comparison_outputs
 from lmkit.widgets.style import css, script

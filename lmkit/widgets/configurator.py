@@ -17,7 +17,7 @@ import traitlets as T
 from lmkit.backends import require
 from lmkit.data.kinds import get_kind
 from lmkit.data.tables.sources import check_sizes
-from lmkit.errors import ConfigError, DataError, LmkitError, MissingPackage, UntrustedCode
+from lmkit.exceptions import ConfigError, DataError, LmkitError, MissingPackage, UntrustedCode
 from lmkit.executors.worker import prepare
 from lmkit.experiment.defaults import made_name
 from lmkit.experiment.experiment import Experiment

@@ -20,7 +20,7 @@ from lmkit import charts
 from lmkit.backends import require
 from lmkit.charts.surfaces import PATH_COLOURS
 from lmkit.display.figure import Chart
-from lmkit.errors import ConfigError, nearest, shorten
+from lmkit.exceptions import ConfigError, nearest, shorten
 from lmkit.specs.optimizers import AdamW
 from lmkit.surfaces import path as rules
 from lmkit.surfaces.base import Surface

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmkit.errors import LmkitError, RunFailed, RunNotFound
+from lmkit.exceptions import LmkitError, RunFailed, RunNotFound
 from lmkit.run.attach import attach
 from lmkit.run.run import Run
 from lmkit.run.runs import Runs

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_origin
 
 import yaml
 
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.experiment.defaults import made_name
 from lmkit.experiment.experiment import Experiment
 from lmkit.experiment.messages import TAGS

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from lmkit.display.table import FormattedNumber, format_cell
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.widgets.debounce import in_background
 from lmkit.widgets.output import Output, display_with_placeholders, replace_outputs
 from lmkit.widgets.plotly_js import plotly_js

@@ -20,7 +20,7 @@ import numpy as np
 import traitlets
 
 from lmkit.display.figure import COLOURS, GREY, SKY, VERMILLION
-from lmkit.errors import LmkitError, UntrustedCode
+from lmkit.exceptions import LmkitError, UntrustedCode
 from lmkit.permissions import trust
 from lmkit.run.pack import pack
 from lmkit.run.run import Run

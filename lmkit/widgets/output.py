@@ -15,7 +15,7 @@ from lmkit.charts.runs import learning_curves
 from lmkit.charts.variants import comparison
 from lmkit.deploy.compare.comparison import Comparison
 from lmkit.doctor.diagnose import diagnose
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.explanations.explanation import Explanation
 from lmkit.run.run import Run
 from lmkit.sweeping.sweep import Sweep

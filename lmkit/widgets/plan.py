@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmkit.display.units import format_bytes, format_duration, format_flops, format_latency
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.planning import calibration
 from lmkit.planning.devices import Device, find_device
 from lmkit.planning.memory import KINDS, MEANINGS

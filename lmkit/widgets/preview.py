@@ -23,7 +23,7 @@ from lmkit.data.tables.sources import load, part_sizes
 from lmkit.data.tables.table import Table
 from lmkit.display.figure import BLUE, GREY
 from lmkit.display.units import format_bytes
-from lmkit.errors import DataError, LmkitError
+from lmkit.exceptions import DataError, LmkitError
 from lmkit.specs.data import FILE_NAMES, HUB, STORED, TEXTS, DataSpec
 from lmkit.specs.references import label
 from lmkit.specs.signature import Signature

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.experiment.defaults import complete
 from lmkit.experiment.experiment import Experiment
 from lmkit.specs.data import DataSpec

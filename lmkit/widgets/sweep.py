@@ -24,7 +24,7 @@ import traitlets
 from lmkit import charts
 from lmkit.display.table import FormattedNumber
 from lmkit.display.units import estimate_remaining, format_duration
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.run.run import Run
 from lmkit.runfolder.folder import RunFolder
 from lmkit.sweeping.folder import TrialFolder

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.experiment.experiment import Experiment
 from lmkit.experiment.paths import paths
 from lmkit.experiment.placeholders import escape

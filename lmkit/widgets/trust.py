@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable
 
 from lmkit.custom.trust import find_untrusted, list_code
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.permissions import trust
 from lmkit.run.run import Run
 from lmkit.widgets import elements as E

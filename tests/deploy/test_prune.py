@@ -18,7 +18,7 @@ from lmkit.deploy.techniques import NotApplicable
 from lmkit.deploy.techniques.base import find
 from lmkit.deploy.techniques.prune import compressed_bytes, magnitude_mask
 from lmkit.deploy.trained_model import TrainedModel
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.specs.models import CNN, GCN, MLP, ModelSpec, Transformer, Weights
 from lmkit.specs.models.base import Units, pruned_widths, resized
 from lmkit.specs.models.pruning import importance, prune_units

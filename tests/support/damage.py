@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 DEEP = 20_000
 MAX_LETTERS = 4000

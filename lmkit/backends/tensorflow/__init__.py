@@ -19,7 +19,7 @@ from lmkit.backends.tensorflow.models import custom
 from lmkit.backends.tensorflow.optimizers import build_optimizer
 from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
 from lmkit.backends.tensorflow.trainer import TensorFlowTrainer
-from lmkit.errors import MissingPackage
+from lmkit.exceptions import MissingPackage
 from lmkit.system.cores import available_cores
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from lmkit.backends.base import RowLosses
 from lmkit.backends.implementations import NotImplementedHere
 from lmkit.custom.objects import describe_error, get_object
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.specs.losses import LossFacts, LossName
 from lmkit.specs.outputs import EPSILON, OutputKind
 from lmkit.specs.references import is_reference, label

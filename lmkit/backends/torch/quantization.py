@@ -15,7 +15,7 @@ import torch
 
 from lmkit.backends.quiet import quiet, without_notes
 from lmkit.backends.torch.export import for_inference
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 DATA, SCALE = ".int8", ".scale"
 """Suffixes of a weight's name where it is stored as integers with one scale per row."""

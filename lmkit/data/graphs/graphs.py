@@ -20,7 +20,7 @@ from lmkit.data.tables.fit import fit, split
 from lmkit.data.tables.size import exceeds
 from lmkit.data.tables.sources import check_sizes, read
 from lmkit.data.tables.table import Table, as_table, source_label
-from lmkit.errors import DataError, nearest, shorten
+from lmkit.exceptions import DataError, nearest, shorten
 from lmkit.preprocessing.graph import GraphPreprocessing, node_indices
 from lmkit.specs.data import BUNDLED, DataSpec
 from lmkit.specs.graph import GraphSpec

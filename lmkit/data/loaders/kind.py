@@ -15,7 +15,7 @@ from lmkit.data.quality import StreamOverlap
 from lmkit.data.tables.fit import split as split_rows
 from lmkit.data.tables.sources import check_sizes
 from lmkit.data.tables.table import Table
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.preprocessing.loader import LoaderPreprocessing, is_tokens
 from lmkit.specs.inference import Target
 from lmkit.specs.references import OBJECT, label

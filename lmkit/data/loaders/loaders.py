@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.custom import objects
 from lmkit.data.batches import Part
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.preprocessing.loader import to_array, to_rows
 from lmkit.specs.frameworks import unpicklable_loader
 from lmkit.specs.references import OBJECT

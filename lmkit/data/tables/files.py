@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.errors import DataError, nearest, shorten
+from lmkit.exceptions import DataError, nearest, shorten
 from lmkit.specs.data import COMPRESSIONS, DELIMITED
 from lmkit.system.optional import require
 

@@ -12,7 +12,7 @@ from lmkit.data.tables.order import describe_split, draw_order
 from lmkit.data.tables.parts import PARTS
 from lmkit.data.tables.sources import check_sizes, part_sizes, shared_rows
 from lmkit.data.tables.table import Table
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.preprocessing.table import TablePreprocessing
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.data import DataSpec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.tables.images import File, read_images
 from lmkit.data.tables.memory import flat_frame, with_target
-from lmkit.errors import DataError, nearest, shorten
+from lmkit.exceptions import DataError, nearest, shorten
 from lmkit.specs.data import HUB, DataSpec
 from lmkit.system.optional import require
 

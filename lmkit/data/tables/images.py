@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from lmkit.data.tables.memory import COUNTS, flat_frame, with_target
 from lmkit.data.tables.parts import NAMES, PARTS, part_folders
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 if TYPE_CHECKING:
     import numpy as np

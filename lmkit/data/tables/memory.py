@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.errors import DataError, shorten
+from lmkit.exceptions import DataError, shorten
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.data import STORED
 from lmkit.system.files import replace_file

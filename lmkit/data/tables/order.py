@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.tables.columns import infer_columns, plain_values
-from lmkit.errors import DataError, shorten
+from lmkit.exceptions import DataError, shorten
 from lmkit.preprocessing.formats import expand, to_seconds
 from lmkit.specs.data import DataSpec
 

@@ -10,7 +10,7 @@ from lmkit.data.tables.columns import NAMELESS, numbers_rows
 from lmkit.data.tables.files import read_file
 from lmkit.data.tables.memory import COUNTS, SHAPE, TARGET, to_frame
 from lmkit.data.tables.size import check_memory
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.specs.data import FILE_NAMES, FILES, DataSpec
 
 if TYPE_CHECKING:

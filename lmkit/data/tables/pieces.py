@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.data.tables.columns import MISSING, Columns, convert, infer_columns, parse_target, target_format
 from lmkit.data.tables.files import arrow_options, is_delimited, read_names, sniff
 from lmkit.data.tables.table import find_infinite, raise_problems
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.specs.data import DataSpec
 from lmkit.specs.inference import Target
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lmkit.data.tables.arrow_size import arrow_bytes
 from lmkit.display.units import format_bytes
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,7 +15,7 @@ from lmkit.data.tables.memory import flat_frame, stored_path, with_target
 from lmkit.data.tables.parts import part_files, read_part_files
 from lmkit.data.tables.size import check_memory
 from lmkit.data.tables.table import Table, as_table, check_augmentation
-from lmkit.errors import DataError, LmkitError, nearest, shorten
+from lmkit.exceptions import DataError, LmkitError, nearest, shorten
 from lmkit.specs.data import BUNDLED, FILE_NAMES, HUB, STORED, DataSpec
 from lmkit.specs.tasks import get_task
 

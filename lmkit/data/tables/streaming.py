@@ -23,7 +23,7 @@ from lmkit.data.tables.memory import FOLDER
 from lmkit.data.tables.pieces import PIECE_ROWS, infer_features, iter_pieces, iter_targets, read_header
 from lmkit.data.tables.sources import check_sizes, part_sizes
 from lmkit.data.tables.table import check_columns, find_task
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.preprocessing.table import TablePreprocessing
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.data import DataSpec

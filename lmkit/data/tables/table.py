@@ -12,7 +12,7 @@ from lmkit.data.tables.files import DECIMAL, READ_NOTES
 from lmkit.data.tables.memory import SHAPE, TARGET
 from lmkit.data.tables.order import Order, read_order
 from lmkit.data.tables.parts import part_numbers
-from lmkit.errors import DataError, nearest
+from lmkit.exceptions import DataError, nearest
 from lmkit.specs.data import STORED, DataSpec, row_shape
 from lmkit.specs.inference import Target
 from lmkit.specs.signature import Shape, Signature

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lmkit.errors import DataError, nearest, shorten
+from lmkit.exceptions import DataError, nearest, shorten
 from lmkit.specs.data import PYTHON_DOCS, DataSpec
 
 BLOCK = 2**20

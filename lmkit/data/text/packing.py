@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.tables.memory import FOLDER
 from lmkit.data.text.corpus import fingerprint, pieces
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.preprocessing.tokenizer import DTYPE, Tokenizer
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.data import DataSpec

@@ -9,7 +9,7 @@ from lmkit.data.batches import GatheredBatches, Part
 from lmkit.data.dataset import Dataset
 from lmkit.data.text.corpus import source_bytes
 from lmkit.data.text.packing import PARTS, Corpus, pack, scan
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.preprocessing.text import TextPreprocessing
 from lmkit.preprocessing.tokenizer import require_tokenizers
 from lmkit.specs.data import DataSpec

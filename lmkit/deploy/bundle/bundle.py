@@ -42,7 +42,7 @@ from lmkit.deploy.bundle.verify import (
 )
 from lmkit.deploy.runtimes import is_program
 from lmkit.deploy.techniques.base import find
-from lmkit.errors import nearest, shorten
+from lmkit.exceptions import nearest, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.run.run import Run
 from lmkit.run.wait import wait_until_completed

@@ -25,7 +25,7 @@ from lmkit.deploy.bundle.verify import (
     read_signature,
 )
 from lmkit.deploy.runtimes import Loaded, find, is_program, load
-from lmkit.errors import DataError, MissingPackage, UntrustedCode
+from lmkit.exceptions import DataError, MissingPackage, UntrustedCode
 from lmkit.preprocessing.predict import check_outputs, prepare_rows
 from lmkit.specs.outputs import check_row_count
 from lmkit.system.cores import available_cores

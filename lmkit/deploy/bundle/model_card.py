@@ -11,7 +11,7 @@ from lmkit.data.kinds import TABLE, get_kind
 from lmkit.deploy.artifact import MEASUREMENT, Artifact
 from lmkit.deploy.runtimes import find, is_program
 from lmkit.display.units import format_bytes, format_latency
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.explanations.methods.base import Request
 from lmkit.explanations.methods.permutation import PermutationMethod
 from lmkit.explanations.model import ExplainedModel

@@ -11,7 +11,7 @@ from typing import Any
 from lmkit.deploy.artifact import RECORD, Artifact, digest, is_inside
 from lmkit.deploy.bundle.onnx_files import external_files
 from lmkit.deploy.runtimes import find, is_program
-from lmkit.errors import DamagedFile, LmkitError, shorten
+from lmkit.exceptions import DamagedFile, LmkitError, shorten
 from lmkit.system import trust
 from lmkit.system.reading import read_object, read_text
 

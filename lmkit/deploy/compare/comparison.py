@@ -21,7 +21,7 @@ from lmkit.deploy.measure.statistics import ROUNDS, Interval, noise
 from lmkit.deploy.techniques.base import find, techniques
 from lmkit.deploy.variant import Variant
 from lmkit.display.table import Table
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.run.resolve import resolve_runs
 from lmkit.run.run import Run
 from lmkit.run.wait import wait_until_completed

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from lmkit.deploy.measure.statistics import Interval
 from lmkit.deploy.variant import Variant
-from lmkit.errors import ConfigError, nearest
+from lmkit.exceptions import ConfigError, nearest
 from lmkit.specs.tasks import higher_is_better, metric_info
 
 AIMS = ("fastest", "smallest", "most accurate")

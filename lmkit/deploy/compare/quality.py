@@ -23,7 +23,7 @@ from lmkit.deploy.measure.paired import (
     share_difference,
 )
 from lmkit.deploy.measure.statistics import Interval
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.specs.tasks import get_task
 from lmkit.training.metrics import loss_metrics
 from lmkit.training.scoring import MAX_NUMBERS, PrecomputedOutputs, score_outputs

@@ -17,7 +17,7 @@ from lmkit.deploy.compare.constraint import (
 from lmkit.deploy.measure.statistics import Interval, noise
 from lmkit.deploy.variant import Variant, labels
 from lmkit.display.units import format_bytes, format_latency
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 
 class Recommendation(NamedTuple):

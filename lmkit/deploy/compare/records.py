@@ -18,7 +18,7 @@ from lmkit.deploy.artifact import MEASUREMENT, Artifact, StaleArtifact, is_built
 from lmkit.deploy.runtimes import RUNTIMES
 from lmkit.deploy.techniques.base import technique_packages, techniques
 from lmkit.deploy.variant import Variant
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.run.run import Run
 from lmkit.system.environment import installed_versions, processor
 from lmkit.system.files import make_directory, write_json

@@ -160,7 +160,7 @@ class VariantServer:
 def explained_failures(runtime: str) -> Iterator[None]:
     """Turn what one of lmkit's runtimes raises for a file into a sentence; the errors of other packages' stay."""
     from lmkit.deploy.runtimes import find
-    from lmkit.errors import LmkitError
+    from lmkit.exceptions import LmkitError
 
     try:
         yield

@@ -30,7 +30,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lmkit.deploy.artifact import Artifact
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.system.registry import Registry
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.model_files import save_model
 from lmkit.deploy.techniques.failures import explained
 from lmkit.deploy.trained_model import TrainedModel
-from lmkit.errors import LmkitError, nearest, shorten
+from lmkit.exceptions import LmkitError, nearest, shorten
 from lmkit.system.registry import Registry
 
 GROUPS = ("baseline", "compile", "convert", "quantize", "prune", "distil", "both ways")

@@ -13,7 +13,7 @@ from typing import Any
 from lmkit.custom import objects
 from lmkit.custom.pickling import source
 from lmkit.deploy.techniques.base import implementation_module, model_technique, technique, techniques
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.system.rpc import MeasurementFailed
 
 

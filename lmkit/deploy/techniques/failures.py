@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lmkit.backends.facts import EXPORT_TECHNIQUES
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 
 if TYPE_CHECKING:
     from lmkit.deploy.artifact import Artifact

@@ -15,7 +15,7 @@ from lmkit.deploy.techniques.convert import check_artifact
 from lmkit.deploy.techniques.failures import ConversionFailed, Failure, explain
 from lmkit.deploy.techniques.quantize import calibration
 from lmkit.deploy.trained_model import TrainedModel
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.system.environment import has_vnni
 from lmkit.system.optional import require
 from lmkit.system.rpc import NotApplicable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lmkit.backends import others, require
 from lmkit.deploy.techniques.base import model_technique
 from lmkit.deploy.trained_model import TrainedModel
-from lmkit.errors import MissingPackage
+from lmkit.exceptions import MissingPackage
 from lmkit.system.rpc import NotApplicable
 
 

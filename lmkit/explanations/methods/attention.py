@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import Chart
 from lmkit.display.pictures import Picture
 from lmkit.display.table import Table
-from lmkit.errors import LmkitError
+from lmkit.exceptions import LmkitError
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.methods.tokens import token_texts
 from lmkit.explanations.model import ExplainedModel

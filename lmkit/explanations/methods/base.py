@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.explanations.model import ExplainedModel, Rows
 from lmkit.system.registry import Registry
 

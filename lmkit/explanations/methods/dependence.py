@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import BLUE, GREY, SKY, Chart, Plot, Series
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.explanations.columns import Column, select_columns
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel, take_rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.explanations.columns import Column, select_columns
 from lmkit.explanations.intervals import mean_interval
 from lmkit.explanations.methods.base import METHODS, Request

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.explanations.integrated_gradients import TOLERANCE, integrated_gradients
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator
 
-from lmkit.errors import nearest, shorten
+from lmkit.exceptions import nearest, shorten
 from lmkit.specs.models.base import Layer, ModelSpec, Weights
 from lmkit.specs.models.cnn import CNN
 from lmkit.specs.models.custom import Custom

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import BeforeValidator, Field, Strict
 
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.specs.base import Spec, as_tuple
 from lmkit.specs.signature import Shape, Signature
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import ModuleType
 from typing import Protocol
 
-from lmkit.errors import SweepError, nearest, shorten
+from lmkit.exceptions import SweepError, nearest, shorten
 from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import Job
 from lmkit.system.registry import Registry

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmkit.batch import warm_servers
-from lmkit.errors import SweepError, shorten
+from lmkit.exceptions import SweepError, shorten
 from lmkit.sweeping.engines import EngineLost
 from lmkit.sweeping.folder import TrialFolder
 from lmkit.sweeping.records import TrialOutcome

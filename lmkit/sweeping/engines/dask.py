@@ -30,7 +30,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.sweeping.engines import EngineLost
 from lmkit.sweeping.engines.cluster import (
     TIMEOUT,

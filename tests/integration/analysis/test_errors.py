@@ -188,5 +188,5 @@ def test_data_that_is_gone_and_parts_without_rows(root: Path, towns: pd.DataFram
 
 def test_the_module_of_the_exceptions_stays() -> None:
     module: Any = lk.errors
-    assert module is sys.modules["lmkit.errors"]
+    assert module is sys.modules["lmkit.exceptions"]
     assert module.DataError is lk.DataError

@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from magic_fixtures import Cell
 
 import lmkit
-from lmkit.errors import RunStateError
+from lmkit.exceptions import RunStateError
 
 # -- training -------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.backends.torch.trainer import TorchTrainer
 from lmkit.data.dataset import batch_order
 from lmkit.data.preparation import prepare
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.runfolder.commands import Resume
 from lmkit.specs.models import Custom
 from lmkit.specs.signature import Signature

@@ -20,7 +20,7 @@ from lmkit.data.loaders import loaders
 from lmkit.data.loaders.kind import prepare
 from lmkit.data.loaders.streams import IsolatedGenerators, Stream
 from lmkit.data.quality import StreamOverlap
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.runfolder.commands import Resume, Stop
 from lmkit.specs.data import DataSpec
 from lmkit.training import fit

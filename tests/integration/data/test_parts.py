@@ -14,7 +14,7 @@ from sklearn.datasets import load_breast_cancer
 import lmkit as lk
 from lmkit.data.memory import store_data
 from lmkit.data.preparation import prepare
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.specs.data import DataSpec
 
 draw = np.random.default_rng(12)

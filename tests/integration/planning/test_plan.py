@@ -18,7 +18,7 @@ import lmkit as lk
 from lmkit.backends import get_backend
 from lmkit.commands.cli import main
 from lmkit.display.figure import Plot
-from lmkit.errors import ConfigError, DataError, LmkitError, RunNotFound
+from lmkit.exceptions import ConfigError, DataError, LmkitError, RunNotFound
 from lmkit.planning import calibration, sharding
 from lmkit.planning.counting import SIZES, costs
 from lmkit.planning.devices import Device, parse_bytes

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from lmkit.analysis.power_law import PowerLaw, fit
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 
 ROWS = np.array([34.0, 67, 135, 270, 539, 1078])
 

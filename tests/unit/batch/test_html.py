@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from lmkit.batch.formulas import MAX_FORMULAS
 from lmkit.batch.html import MAX_LINES, page
 from lmkit.batch.pictures import MAX_PICTURE
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 
 PIXEL = base64.b64encode(
     bytes.fromhex(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmkit.batch.kernels import check_kernel
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 
 
 def notebook(name: str = "", language: str = "", info: str = "") -> dict[str, object]:

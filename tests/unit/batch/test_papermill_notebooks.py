@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from lmkit.batch.kernels import check_kernel
 from lmkit.batch.runner import prepare
 from lmkit.batch.templates import check_parameters, read_template
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 
 PYTHON = {"name": "python3", "language": "python"}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lmkit.batch.parameters import missing_imports, parameter_value, parameters_code, read_parameters
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 
 CELL = '''
 """What this notebook can be asked for."""

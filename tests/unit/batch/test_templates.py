@@ -12,7 +12,7 @@ from written_notebook import write_notebook
 
 import lmkit as lk
 from lmkit.batch.templates import allowed, build_experiment, check_parameters, read_template, template_paths
-from lmkit.errors import ConfigError, TemplateError
+from lmkit.exceptions import ConfigError, TemplateError
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.models import MLP
 

@@ -10,7 +10,7 @@ import pytest
 
 from lmkit.commands.arguments import PairParser, add_arguments, template_parameters
 from lmkit.commands.verbs import VERBS
-from lmkit.errors import TemplateError
+from lmkit.exceptions import TemplateError
 
 
 def parsed(*words: str) -> argparse.Namespace:

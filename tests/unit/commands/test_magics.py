@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from magic_fixtures import Cell
 
 import lmkit
-from lmkit.errors import CommandError, ConfigError, DataError, RunNotFound, TemplateError
+from lmkit.exceptions import CommandError, ConfigError, DataError, RunNotFound, TemplateError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as M
 
 from lmkit.custom.metrics import compute_metric, metric_input
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.preprocessing.table import TablePreprocessing
 
 draw = np.random.default_rng(4)

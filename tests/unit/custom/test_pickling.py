@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score
 
 import lmkit as lk
 from lmkit.custom import arguments, objects, pickling
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.specs.models import Custom
 from lmkit.specs.references import is_reference, label
 

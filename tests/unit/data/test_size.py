@@ -19,7 +19,7 @@ from pyarrow import feather
 from lmkit.data.dataset import EAGER_BYTES
 from lmkit.data.tables import kind, size, sources
 from lmkit.data.tables.arrow_size import arrow_bytes
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.specs.data import DataSpec
 from lmkit.widgets import preview
 

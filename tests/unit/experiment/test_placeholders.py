@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lmkit.errors import CommandError
+from lmkit.exceptions import CommandError
 from lmkit.experiment.placeholders import Placeholders, RawText, escape
 
 DATA = object()

@@ -8,7 +8,7 @@ import pytest
 
 from lmkit.data.tables.fit import prepare_table
 from lmkit.data.tables.table import as_table
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.explanations.columns import list_columns, select_columns, sum_features
 from lmkit.explanations.methods.permutation import correlated_columns
 from lmkit.preprocessing.table import TablePreprocessing

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.preprocessing.loader import LoaderPreprocessing
 from lmkit.preprocessing.predict import UnseenCategory, check_outputs, prepare_rows
 from lmkit.preprocessing.table import TablePreprocessing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.runfolder.readings import (
     LayerReading,
     OutputReading,

@@ -13,7 +13,7 @@ import yaml
 
 import lmkit as lk
 from lmkit import Experiment
-from lmkit.errors import LmkitError, shorten
+from lmkit.exceptions import LmkitError, shorten
 from lmkit.runfolder.folder import RunFolder
 from lmkit.specs.plain import MAX_DEPTH, compose_yaml, load_written, load_yaml, parse_value
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmkit.errors import DataError
+from lmkit.exceptions import DataError
 from lmkit.specs.models import MLP
 from lmkit.specs.signature import Signature
 from lmkit.surfaces.base import SurfaceInfo

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import rosen, rosen_der
 
-from lmkit.errors import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError
 from lmkit.surfaces.catalogue import SURFACES, find_surface, ravine, regression, rosenbrock
 
 POINTS = np.random.default_rng(0).uniform(-1.9, 1.9, (20, 2))

@@ -12,7 +12,7 @@ from lmkit.commands import cli
 from lmkit.commands.completion import complete
 from lmkit.commands.magics import _call
 from lmkit.commands.output import DONE, NOT_COMPLETED, REFUSED
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.experiment.placeholders import Placeholders
 
 

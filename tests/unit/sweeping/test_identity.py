@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lmkit import Experiment
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.specs.plain import dump_yaml, load_yaml
 from lmkit.sweeping.folder import SweepFolder
 from lmkit.sweeping.objectives import Objective

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from written_sweep import written_sweep, written_trial
 
-from lmkit.errors import LinkError
+from lmkit.exceptions import LinkError
 from lmkit.runfolder.commands import Stop
 from lmkit.sweeping.folder import SweepFolder, TrialFolder
 from lmkit.sweeping.records import PruneRecord, SweepSettings, TrialOutcome

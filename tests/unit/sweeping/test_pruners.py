@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.sweeping.objectives import Objective, is_dominated, objective_values, read_objectives
 from lmkit.sweeping.pruners import HalvingPruner, MedianPruner, Pruner, pruner_to_dict, read_pruner
 

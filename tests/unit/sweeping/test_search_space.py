@@ -10,7 +10,7 @@ import pytest
 from narrowing import require_type
 
 import lmkit as lk
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.models import MLP
 from lmkit.sweeping.folder import sweeps_root

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.system.files import (
     JsonLines,
     create_json,

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import lmkit
-from lmkit.errors import LmkitError, MissingPackage
+from lmkit.exceptions import LmkitError, MissingPackage
 from lmkit.system.optional import is_installed, missing_modules, require
 
 

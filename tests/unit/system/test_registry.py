@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmkit.errors import ConfigError, LmkitError
+from lmkit.exceptions import ConfigError, LmkitError
 from lmkit.system.registry import PluginWarning, Registry
 
 Install = Callable[..., None]

@@ -11,7 +11,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from lmkit.backends.base import Steps
 from lmkit.data.batches import Part
 from lmkit.data.dataset import Dataset
-from lmkit.errors import DamagedFile
+from lmkit.exceptions import DamagedFile
 from lmkit.preprocessing.table import TablePreprocessing
 from lmkit.training import epoch_metrics
 from lmkit.training.epoch_metrics import EpochMetrics

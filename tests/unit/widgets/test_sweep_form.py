@@ -12,7 +12,7 @@ from narrowing import require_type
 import lmkit as lk
 from lmkit.commands.cli import main
 from lmkit.commands.magics import _call
-from lmkit.errors import SweepError
+from lmkit.exceptions import SweepError
 from lmkit.experiment.placeholders import Placeholders
 from lmkit.sweeping.search_space import read_space
 from lmkit.widgets import configurator

@@ -13,7 +13,7 @@ from lmkit.backends.torch.models.base import FAMILIES
 from lmkit.custom.arguments import arguments_of
 from lmkit.custom.checks import axes_hint, check_built, check_outputs, trial_rows
 from lmkit.custom.objects import describe_error, get_object, signature_of
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 from lmkit.specs.models import Custom
 from lmkit.specs.references import label
 from lmkit.specs.signature import Shape, Signature

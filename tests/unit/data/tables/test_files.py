@@ -17,7 +17,7 @@ import pytest
 from lmkit.data.memory import store_data
 from lmkit.data.preparation import prepare
 from lmkit.data.tables.sources import load
-from lmkit.errors import DataError, MissingPackage
+from lmkit.exceptions import DataError, MissingPackage
 from lmkit.specs.data import DataSpec
 
 draw = np.random.default_rng(3)

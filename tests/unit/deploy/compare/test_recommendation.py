@@ -10,7 +10,7 @@ from lmkit.deploy.compare.comparison import Comparison
 from lmkit.deploy.compare.recommendation import NoneFits
 from lmkit.deploy.measure.statistics import Interval, Latency
 from lmkit.deploy.variant import Variant
-from lmkit.errors import ConfigError
+from lmkit.exceptions import ConfigError
 
 
 def variant(

@@ -10,9 +10,9 @@ import pytest
 
 import lmkit as lk
 from lmkit.backends import get_backend, require
-from lmkit.errors import ConfigError, LmkitError, MissingPackage, nearest
+from lmkit.exceptions import ConfigError, LmkitError, MissingPackage, nearest
 
-errors = importlib.import_module("lmkit.errors")  # lk.errors is a function, too
+errors = importlib.import_module("lmkit.exceptions")  # lk.errors is a function, too
 CLASSES = {n: c for n, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, Exception)}
 
 
