@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch.optim.adamw import adamw
 
 from lmkit.backends.torch.optimizers.adam import Adam
@@ -14,3 +18,4 @@ class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
     function: Rule = staticmethod(adamw)
+    operation: Callable[..., Any] = staticmethod(torch._fused_adamw_)
