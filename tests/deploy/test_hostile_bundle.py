@@ -205,16 +205,40 @@ def test_a_saved_model_writes_no_file(bundle, tmp_path):
         ("onnxruntime", "model.pt2", ["model.pt2"]),
         ("openvino", "saved_model.pb", ["saved_model.pb"]),
         ("litert", "model.json", ["model.json"]),
+        ("tensorflow", "my.model.json", ["my.model.json/x.json"]),
+        ("torch", "my.model.json", ["my.model.json/x.json"]),
     ],
 )
 def test_the_runtime_and_the_files_decide(bundle, runtime, entry, files, monkeypatch):
     monkeypatch.setattr("lmkit.deploy.bundle.load.load", _not_loaded)
     paths = [bundle / "artefact" / name for name in files]
     for path in paths:
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"{}")
     put(bundle, runtime, entry, *paths)
     change(bundle, "signature.json", trust="data")  # what it says of itself does not count
     with pytest.raises(BundleError, match="is a program"):
+        lk.load_bundle(bundle)
+
+
+def test_a_builder_is_found_in_a_specification_of_any_name(bundle):
+    model = bundle / "artefact" / "my.model.json"
+    model.write_text(json.dumps({"model": {"family": "own", "builder": "subprocess:getoutput"}}))
+    put(bundle, "torch", "my.model.json", model)
+    with pytest.raises(BundleError, match="a bundle may hold no code"):
+        lk.load_bundle(bundle, trust=True)
+
+
+def test_a_file_that_is_added_to_a_program_is_not_covered_by_trust(bundle, monkeypatch):
+    monkeypatch.setattr("lmkit.deploy.bundle.load.load", lambda *_: "loaded")
+    folder = bundle / "artefact" / "saved"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"program")
+    put(bundle, "tensorflow", "saved", folder / "saved_model.pb")
+    remember_bundle(bundle)
+    assert lk.load_bundle(bundle)._model == "loaded"
+    (folder / "saved_model.cpb").write_bytes(b"a program that TensorFlow prefers")
+    with pytest.raises(BundleError, match=r"no checksum of artefact/saved/saved_model\.cpb"):
         lk.load_bundle(bundle)
 
 

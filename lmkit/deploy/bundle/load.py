@@ -206,7 +206,7 @@ def describe_program(path: Path) -> str:
 
 def is_custom(folder: Path, artifact: Artifact) -> bool:
     """Return whether the runtime would run a custom model's code to build it."""
-    if artifact.entry != "model.json":
+    if not artifact.entry.endswith(".json"):
         return False
     model = read_mapping(folder, artifact.entry).get("model")
     return isinstance(model, dict) and ("builder" in model or model.get("family") == "own")

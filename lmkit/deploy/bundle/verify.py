@@ -122,6 +122,10 @@ def read_artifact(path: Path, signature: dict[str, Any], names: set[str]) -> Art
         raise BundleError(f"{path / record}: entry: given {shorten(entry)}, which is none of its files")
     if entry.endswith(".onnx"):
         _check_onnx(path / folder, artifact)
+    if is_program(artifact):  # its runtime may read any file beside it
+        for file in (path / folder).rglob("*"):
+            if file.is_symlink() or not file.is_dir():
+                _check_listed(path, file.relative_to(path).as_posix(), names)
     return artifact
 
 

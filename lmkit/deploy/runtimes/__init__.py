@@ -120,13 +120,15 @@ DATA_FILES = (".onnx", ".data", ".tflite", ".xml", ".bin", ".json", ".safetensor
 def is_program(artifact: Artifact) -> bool:
     """Return whether loading an artifact may run code of its author, by its runtime and by its files.
 
-    What the artifact says of itself does not count, nor what it could not be without an unknown runtime.
+    What the artifact says of itself does not count, nor what it could not be without an unknown runtime. A folder is a
+    program whatever its name, since a runtime reads files in it that the artifact need not list.
     """
     try:
         formats: tuple[str, ...] = getattr(find(artifact.runtime), "DATA_FORMATS", ())
     except LmkitError:
         return True
-    return not (artifact.entry.endswith(formats) and all(name.endswith(DATA_FILES) for name in artifact.files))
+    is_data = artifact.entry in artifact.files and artifact.entry.endswith(formats)
+    return not (is_data and all(name.endswith(DATA_FILES) for name in artifact.files))
 
 
 def load(folder: Path, artifact: Artifact, threads: int) -> Loaded:

@@ -150,7 +150,7 @@ def load(folder: Path, artifact: Artifact, threads: int) -> TensorFlowModel:
     with contextlib.suppress(RuntimeError):  # TensorFlow was used already in this process: its threads are fixed
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-    if artifact.entry == "model.json":
+    if artifact.entry.endswith(DATA_FORMATS):
         from lmkit.deploy.model_files import load_model
 
         model = load_model("tensorflow", folder, artifact)
