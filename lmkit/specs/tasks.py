@@ -94,7 +94,7 @@ class Task:
 
     def decode(self, logits: np.ndarray, encoding: TargetEncoding) -> np.ndarray:
         """Return the predictions (rows,) of logits (rows, outputs), as values of the data."""
-        raise NotImplementedError
+        return self.restore(logits, encoding)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return the probabilities (rows, classes) of logits (rows, outputs)."""
@@ -129,9 +129,7 @@ class Task:
 
     def hard_answers(self, y: np.ndarray, outputs: int) -> np.ndarray:
         """Return the encoded target in the shape of ``soft_answers``."""
-        import numpy as np
-
-        return np.asarray(y[..., None] == np.arange(outputs)) if self.integer_targets else y
+        return y[..., None] == range(outputs) if self.integer_targets else y
 
     def describe(self, outputs: int) -> str:
         """Return the task in words, such as ``classification into 10 classes``."""
@@ -157,6 +155,12 @@ class _Classes(Task):
         numbers = {value: i for i, value in enumerate(encoding.classes)}
         codes, values = pd.factorize(np.asarray(y))  # there are many rows, and few values
         return np.asarray(np.array([numbers[plain_value(v)] for v in values], dtype=np.int64)[codes])
+
+    def unmix(self, y: np.ndarray) -> np.ndarray:
+        """Return class numbers (rows,) of shares (rows, classes), and 0 or 1 (rows, 1) of shares of class 1."""
+        if y.ndim == 1:
+            return y
+        return y.argmax(axis=-1) if y.shape[-1] > 1 else (y > 0.5).astype(y.dtype)
 
     def restore(self, y: np.ndarray, encoding: TargetEncoding) -> np.ndarray:
         """Return the classes (rows,) of encoded targets."""
@@ -214,17 +218,12 @@ class Binary(_Classes):
 
     def target_problem(self, numeric: bool, classes: int, example: Any, where: str) -> str:
         """Refuse more than two classes."""
-        if classes > 2:
-            return f"given binary, but the target of {where} has {classes} classes; use multiclass"
-        return ""
+        problem = f"given binary, but the target of {where} has {classes} classes; use multiclass"
+        return problem if classes > 2 else ""
 
     def encode(self, y: Any, encoding: TargetEncoding) -> np.ndarray:
         """Return 0 or 1 (rows, 1), float64."""
         return super().encode(y, encoding).astype("float64")[:, None]
-
-    def unmix(self, y: np.ndarray) -> np.ndarray:
-        """Return 0 or 1 (rows, 1) of shares of class 1."""
-        return (y > 0.5).astype(y.dtype)
 
     def most_probable(self, logits: np.ndarray) -> Any:
         """Return 1 where the logit is positive (rows,)."""
@@ -257,10 +256,6 @@ class Multiclass(_Classes):
         "mean_squared_error": "the number of a class is a name, not a quantity",
     }
     integer_targets = True
-
-    def unmix(self, y: np.ndarray) -> np.ndarray:
-        """Return class numbers (rows,) of shares (rows, classes)."""
-        return y if y.dtype.kind in "iu" else y.argmax(axis=-1)
 
     def memberships(self, logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities and classes: each class against the rest (Provost and Domingos, 2000)."""
@@ -299,12 +294,7 @@ class Regression(Task):
 
     def restore(self, y: np.ndarray, encoding: TargetEncoding) -> np.ndarray:
         """Return the numbers (rows,) in their own unit."""
-        values: np.ndarray = y[:, 0].astype("float64") * encoding.target["scale"] + encoding.target["shift"]
-        return values
-
-    def decode(self, logits: np.ndarray, encoding: TargetEncoding) -> np.ndarray:
-        """Return the numbers (rows,) in their own unit."""
-        return self.restore(logits, encoding)
+        return encoding.target["scale"] * y[:, 0].astype("float64") + encoding.target["shift"]
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Raise DataError: numbers have no probabilities."""
@@ -390,10 +380,9 @@ def get_task(name: TaskName) -> Task:
     >>> get_task("multiclass").outputs(10)
     10
     """
-    try:
-        return TASKS[name]
-    except KeyError:
-        raise KeyError(f"no task {name!r}; {nearest(name, TASKS)}") from None
+    if name not in TASKS:
+        raise KeyError(f"no task {name!r}; {nearest(name, TASKS)}")
+    return TASKS[name]
 
 
 def metric_info() -> dict[str, Metric]:
