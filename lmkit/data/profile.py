@@ -1,22 +1,22 @@
 """What the prepared data of a run are like, in numbers: ``profile.json``, which the doctor reads.
 
-A profile looks at no more than ``PROFILE_ROWS`` rows of each part, and takes some hundredths of a second.
+A profile looks at all targets of the training part, and at no more than ``PROFILE_ROWS`` rows of each part, fewer where
+rows are long. It takes some hundredths of a second.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from lmkit.data import quality
 from lmkit.specs.losses import loss_value
 from lmkit.specs.references import is_reference
 from lmkit.specs.tasks import get_task
-from lmkit.system.records import Count
+from lmkit.system.records import Count, Statistic
 
 if TYPE_CHECKING:
     from lmkit.data.batches import Part
@@ -28,6 +28,9 @@ FILE = "profile.json"
 PROFILE_ROWS = 1_500
 """Rows of a part that are looked at, at most."""
 
+PROFILE_NUMBERS, MIN_PROFILE_ROWS = 2**23, 100
+"""Numbers in these rows, at most, but at least so many rows: photographs are too large for all of them."""
+
 NEIGHBOR_ROWS, NEIGHBORS, AGREEMENT = 1_000, 15, 0.6
 """Rows among which neighbours are sought, how many, and the share of them that has to agree on another class."""
 
@@ -36,9 +39,6 @@ MAX_LISTED = 5
 
 MAX_CLASSES = 100
 """Classes whose shares are written, at most: the most frequent ones."""
-
-Value = Annotated[float, Field(allow_inf_nan=False)] | None
-"""A number; None where it does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ class Reference:
         loss: the loss of the run, where the model gives what that loss takes.
     """
 
-    score: Value = None
-    training_score: Value = None
-    loss: Value = None
+    score: Statistic = None
+    training_score: Statistic = None
+    loss: Statistic = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ class Column:
     """
 
     name: str
-    mean: Value = None
-    spread: Value = None
+    mean: Statistic = None
+    spread: Statistic = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Profile:
         constant: the number of constant columns.
         row_numbers: columns that number the rows.
         revealing: columns that nearly are the target.
-        duplicates: the share of training rows that equal another one.
+        duplicates: the share of training rows that repeat another one, its first occurrence not counted.
         shared: part → the share of its rows that are also in the training part.
         disagreement: the share of rows whose neighbours agree on another class.
         shift: the largest difference between the means of the training and the validation part, in standard deviations.
@@ -100,19 +100,19 @@ class Profile:
     rows: dict[str, Count] = field(default_factory=dict)
     features: Count = 0
     has_rows: bool = False
-    chance_loss: Value = None
-    chance_score: Value = None
-    class_shares: tuple[Value, ...] = ()
+    chance_loss: Statistic = None
+    chance_score: Statistic = None
+    class_shares: tuple[Statistic, ...] = ()
     target: Column | None = None
     largest: Column | None = None
     smallest: Column | None = None
     constant: Count = 0
     row_numbers: tuple[str, ...] = ()
     revealing: tuple[str, ...] = ()
-    duplicates: Value = None
-    shared: dict[str, Value] = field(default_factory=dict)
-    disagreement: Value = None
-    shift: Value = None
+    duplicates: Statistic = None
+    shared: dict[str, Statistic] = field(default_factory=dict)
+    disagreement: Statistic = None
+    shift: Statistic = None
     shifted: str = ""
     score_rows: Count = 0
     references: dict[str, Reference] = field(default_factory=dict)
@@ -129,23 +129,23 @@ def profile_data(data: Dataset, loss: LossName) -> Profile:
     task = get_task(preprocessing.task)
     values: dict[str, Any] = {"task": preprocessing.task, "rows": data.part_rows}
     training = sample(data.training)
-    y = training.y
-    if not task.per_position and len(y):
-        values |= _target(y, task, loss)
+    if not task.per_position and len(training.y):
+        values |= _target(np.asarray(data.training.y[:]), task, loss)
     has_rows = has_row_vectors(data) and len(training.X) > 1
     if has_rows:
         X = training.X.reshape(len(training.X), -1).astype(np.float64)
         names = feature_names(data, X.shape[1])
         values |= {"features": X.shape[1]} | _columns(X, names, is_table=len(preprocessing.shape) == 1)
-        hashes = quality.row_hashes(training.X) ^ (quality.row_hashes(y) << np.uint64(1))
+        _, hashes = quality.hash_rows(training)
         values["duplicates"] = 1 - len(np.unique(hashes)) / len(hashes)
         values["shared"] = _shared(data)
         values["revealing"] = tuple(quality.revealing_columns(training, preprocessing)[0][:MAX_LISTED])
         if task.exclusive_classes:
-            values["disagreement"] = disagreement(X[:NEIGHBOR_ROWS], y.reshape(-1)[:NEIGHBOR_ROWS])
+            values["disagreement"] = disagreement(X[:NEIGHBOR_ROWS], training.y.reshape(-1)[:NEIGHBOR_ROWS])
         other = data.validation if len(data.validation.X) else data.test
         if len(other.X) > 1:
-            values |= _shift(X, sample(other).X.reshape(min(len(other.X), PROFILE_ROWS), -1).astype(np.float64), names)
+            rows = sample(other).X
+            values |= _shift(X, rows.reshape(len(rows), -1).astype(np.float64), names)
     return Profile(has_rows=has_rows, **values)
 
 
@@ -158,11 +158,21 @@ def has_row_vectors(data: Dataset) -> bool:
     )
 
 
-def sample(part: Part, rows: int = PROFILE_ROWS) -> Part:
-    """Return at most so many rows of a part as arrays: evenly spaced, of a mapped file the first ones."""
+def sample_size(features: int) -> int:
+    """Return how many rows of so many numbers ``sample`` takes, at most.
+
+    >>> sample_size(30), sample_size(3 * 224 * 224)
+    (1500, 100)
+    """
+    return min(PROFILE_ROWS, max(MIN_PROFILE_ROWS, PROFILE_NUMBERS // max(1, features)))
+
+
+def sample(part: Part) -> Part:
+    """Return at most ``sample_size`` rows of a part as arrays: evenly spaced, of a mapped file the first ones."""
     from lmkit.data.batches import Part
 
     X, y = part
+    rows = sample_size(math.prod(X.shape[1:]))
     if len(X) <= rows or not isinstance(X, np.ndarray) or isinstance(X, np.memmap):
         return Part(np.asarray(X[:rows]), np.asarray(y[:rows]))
     indices = np.linspace(0, len(X) - 1, rows).astype(np.int64)
@@ -230,11 +240,7 @@ def _shared(data: Dataset) -> dict[str, float]:
     numbers = sum(math.prod(part.X.shape) for part in parts.values())
     if numbers > quality.CHEAP_NUMBERS or not all(isinstance(part.X, np.ndarray) for part in parts.values()):
         return {}
-    hashes = {
-        name: quality.row_hashes(part.X) ^ (quality.row_hashes(np.asarray(part.y[:])) << np.uint64(1))
-        for name, part in parts.items()
-        if len(part.X)
-    }
+    hashes = {name: quality.hash_rows(part)[1] for name, part in parts.items() if len(part.X)}
     return {
         name: float(np.isin(rows, hashes["training"]).mean()) for name, rows in hashes.items() if name != "training"
     }

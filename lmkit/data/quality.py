@@ -25,7 +25,7 @@ MIN_REVEALING_ROWS, REVEALING_ROWS, MAX_REVEALING_COLUMNS = 50, 20_000, 200
 """Rows from which, and rows and columns up to which, features are compared with the target."""
 
 MAX_HASHED = 4096
-"""Numbers of a row of a stream that are compared, at most, so that images cost no more than a step."""
+"""Numbers of a row that ``hash_rows`` compares, at most, so that those of an image cost no more than a step."""
 
 BLOCK_NUMBERS = 2**18
 """Numbers that are hashed at once: they fit the cache of a processor."""
@@ -137,7 +137,7 @@ class StreamOverlap:
         self._rows = {name: len(part.X) for name, part in parts.items()}
 
     def _hash(self, part: Part) -> list[_Matches]:
-        features, both = _hash_rows(part)
+        features, both = hash_rows(part)
         return [_Matches(features), _Matches(both)]
 
     def add(self, index: int, batch: Part) -> None:
@@ -146,7 +146,7 @@ class StreamOverlap:
             return  # of an epoch that was begun by another process
         self.batches += 1
         if self._parts:
-            hashes = _hash_rows(batch)
+            hashes = hash_rows(batch)
             for matches in self._parts.values():
                 for each, values in zip(matches, hashes, strict=True):
                     each.add(values)
@@ -179,8 +179,8 @@ class _Matches:
         return int(self.counts[self.found].sum())
 
 
-def _hash_rows(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Return hashes (rows,) of the features, and of features and target."""
+def hash_rows(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Return hashes (rows,) of the features, and of features and target; of long rows some numbers are compared."""
     import numpy as np
 
     X = np.asarray(part.X).reshape(len(part.X), math.prod(np.shape(part.X)[1:]))

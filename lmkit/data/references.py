@@ -13,8 +13,8 @@ from lmkit.specs.tasks import get_task
 if TYPE_CHECKING:
     from lmkit.data.dataset import Dataset
 
-MAX_FEATURES = 1_024
-"""Features that the models see, at most: of more, so many at equal distances."""
+MAX_FEATURES = 256
+"""Features that the models see, at most: of more, so many at equal distances. The time of a forest grows with them."""
 
 TREES = 50
 
@@ -23,7 +23,8 @@ def with_references(profile: Profile, data: Dataset) -> Profile:
     """Return the profile with what a constant, a linear model and a small forest reach; unchanged where rows are no
     vectors, or there are too few.
 
-    At most 1,500 rows of a part are used; it takes some tenths of a second. The models have a seed of their own.
+    The rows are those of the profile. It takes between some tenths of a second and three seconds, by the number of
+    features; scikit-learn's import comes on top. The models have a seed of their own.
     """
     training, other = sample(data.training), sample(data.validation if len(data.validation.X) else data.test)
     if not has_row_vectors(data) or len(training.X) < 10 or len(other.X) < 2:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
 from lmkit.data.profile import FILE, Profile, Reference
@@ -168,8 +169,14 @@ class Evidence:
 
     @property
     def score_error(self) -> float:
-        """The standard error of an accuracy of one half on the validation part."""
-        return 0.5 / math.sqrt(max(1, self.profile.rows.get("validation", self.profile.score_rows)))
+        """The standard error of an accuracy of one half on the rows by which models are compared."""
+        return 0.5 / math.sqrt(max(1, self.profile.rows.get("validation") or self.profile.score_rows))
+
+    @property
+    def matches_forest(self) -> bool | None:
+        """Whether the model is about as good as a forest; None where one of the two has no score."""
+        score, forest = self.validation_score, self.reference("forest").score
+        return None if score is None or forest is None else score > forest - 0.04
 
     # -- readings ---------------------------------------------------------------------------------
 
@@ -177,6 +184,10 @@ class Evidence:
     def reading_steps(self) -> list[float]:
         """The steps of the readings."""
         return [float(reading.step) for reading in self.readings]
+
+    def largest(self, value: Callable[[Reading], float | None]) -> float | None:
+        """Return the largest value over the readings; None where none has one."""
+        return _largest(map(value, self.readings))
 
     def over_layers(self, value: Callable[[LayerReading], float | None]) -> list[float | None]:
         """Return the largest value over the layers, reading by reading."""
@@ -198,8 +209,8 @@ class Evidence:
     @cached_property
     def median_update(self) -> float | None:
         """The median over all readings and layers of the change in a step."""
-        values = sorted(v for updates in self.updates for v in updates.values())
-        return values[len(values) // 2] if values else None
+        values = [v for updates in self.updates for v in updates.values()]
+        return median_high(values) if values else None
 
     @cached_property
     def kernels(self) -> list[str]:
@@ -212,6 +223,6 @@ class Evidence:
         return float(self.experiment.training.optimizer.lr)
 
 
-def _largest(values: Any) -> float | None:
+def _largest(values: Iterable[float | None]) -> float | None:
     numbers = [v for v in values if v is not None]
     return max(numbers) if numbers else None

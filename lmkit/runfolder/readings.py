@@ -17,7 +17,7 @@ from pydantic import Field
 from lmkit.exceptions import DamagedFile
 from lmkit.runfolder.events import MAX_STEP
 from lmkit.system.files import JsonLines
-from lmkit.system.records import Count, parse_record
+from lmkit.system.records import Count, Statistic, parse_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +31,8 @@ MAX_LAYERS, MAX_WEIGHTS, MAX_PLACES = 64, 128, 64
 MAX_BYTES = 2**26
 """Bytes of the file that are read at once."""
 
-Value = Annotated[float, Field(allow_inf_nan=False)] | None
-"""A statistic; None where it was not finite, or does not exist."""
-
-BOUNDED = 0.97
-"""The size of a tanh from which its slope is below 0.06: the unit is saturated. Of a sigmoid, 0.015 from 0 or 1."""
+SATURATION = 0.97
+"""The size of a tanh from which its slope is below 0.06: the unit is saturated. A sigmoid is half of one about 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +53,12 @@ class LayerReading:
     name: str
     kind: str = ""
     units: Count = 0
-    low: Value = None
-    high: Value = None
-    spread: Value = None
-    row_spread: Value = None
-    silent: Value = None
-    saturated: Value = None
+    low: Statistic = None
+    high: Statistic = None
+    spread: Statistic = None
+    row_spread: Statistic = None
+    silent: Statistic = None
+    saturated: Statistic = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +79,10 @@ class WeightReading:
     name: str
     size: Count = 0
     axes: Count = 0
-    norm: Value = None
-    gradient: Value = None
-    zeros: Value = None
-    update: Value = None
+    norm: Statistic = None
+    gradient: Statistic = None
+    zeros: Statistic = None
+    update: Statistic = None
     is_connected: bool = True
 
     @property
@@ -112,14 +109,14 @@ class OutputReading:
         class_share: the share of that class in the targets.
     """
 
-    low: Value = None
-    high: Value = None
-    row_spread: Value = None
-    sum_low: Value = None
-    sum_high: Value = None
+    low: Statistic = None
+    high: Statistic = None
+    row_spread: Statistic = None
+    sum_low: Statistic = None
+    sum_high: Statistic = None
     top_class: Count | None = None
-    top_share: Value = None
-    class_share: Value = None
+    top_share: Statistic = None
+    class_share: Statistic = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,14 +137,14 @@ class Reading:
 
     step: Annotated[int, Field(ge=0, lt=MAX_STEP)]
     rows: Count = 0
-    loss: Value = None
+    loss: Statistic = None
     layers: tuple[LayerReading, ...] = ()
     weights: tuple[WeightReading, ...] = ()
     outputs: OutputReading = field(default_factory=OutputReading)
-    mixed: Value = None
-    curvature: Value = None
-    dealt: Value = None
-    places: tuple[Value, ...] = ()
+    mixed: Statistic = None
+    curvature: Statistic = None
+    dealt: Statistic = None
+    places: tuple[Statistic, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Return the reading as it is written: numbers with five digits, layers and weights as columns."""
@@ -203,8 +200,8 @@ def layer_reading(name: str, kind: str, units: int, statistics: Iterable[float])
         name: of the layer.
         kind: its class.
         units: the length of the axis of units.
-        statistics: low, high, spread, row_spread, the share of silent units, the share of numbers beyond ±.97, and the
-            share nearer than .015 to 0 or 1.
+        statistics: low, high, spread, row_spread, the share of silent units, the share of numbers beyond
+            ±``SATURATION``, and the share further than half of it from 0.5.
     """
     low, high, spread, row_spread, silent, beyond, at_ends = statistics
     if high <= 1 and -1 <= low < 0:

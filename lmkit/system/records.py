@@ -22,6 +22,9 @@ Seconds = Annotated[float, Ge(0), Lt(253_402_300_800)]
 Number = Annotated[float, Field(allow_inf_nan=False, lt=2.0**1000, gt=-(2.0**1000))]
 """A finite number with which one can compute."""
 
+Statistic = Annotated[float, Field(allow_inf_nan=False)] | None
+"""A finite number; None where it was not finite, or does not exist."""
+
 MAX_PROBLEMS = 3
 """Wrong fields that a message names."""
 

@@ -28,6 +28,7 @@ from lmkit.runfolder.commands import (
 )
 from lmkit.runfolder.events import Continued, LearningRate, Note, Paused
 from lmkit.specs.references import HELD
+from lmkit.system.records import is_number
 from lmkit.training.fit import Callback, Fit, StopTraining
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Control(Callback):
                 self.paused = False
                 events.record(Continued(step=step))
                 self.recorder.write_status(state="running")
-            case SetLearningRate():
+            case SetLearningRate() if is_number(command.value, 0):
                 old, fit.progress.rate = fit.progress.rate, float(command.value)
                 events.record(LearningRate(step=step, old=old, value=fit.progress.rate))
                 self.checkpoints.save(fit)  # so that a resumed run continues at the new rate

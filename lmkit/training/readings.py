@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmkit.data.batches import evaluation_batch_size
 from lmkit.data.profile import FILE, Profile, profile_data
 from lmkit.data.references import with_references
 from lmkit.runfolder.events import DataWarning
@@ -22,13 +23,12 @@ from lmkit.system.records import read_record
 from lmkit.training.fit import Block, Callback, Fit, StopTraining
 
 if TYPE_CHECKING:
-    from lmkit.backends import Probe
     from lmkit.data.dataset import Dataset
     from lmkit.runfolder.folder import RunFolder
     from lmkit.training.setup import Components
 
 PROBE_ROWS, MIN_PROBE_ROWS = 256, 32
-"""Training rows in a reading, at most; as many as a batch has, but at least so many."""
+"""Training rows in a reading, at most; as many as a batch has, but at least so many, unless rows are large."""
 
 INTERVAL, SHARE_OF_RUN = 128, 0.01
 """Steps between two readings: at least so many, and this share of the run."""
@@ -36,12 +36,12 @@ INTERVAL, SHARE_OF_RUN = 128, 0.01
 MAX_COST = 0.025
 """The share of the time of training that readings may take; where one takes longer, the next ones come later."""
 
-REFERENCES_AFTER = 3.0
-"""Seconds of training after which a linear model and a forest are fitted: they take some tenths of a second. For a
-shorter run ``run.doctor()`` fits them."""
+REFERENCES_AFTER = 60.0
+"""Seconds of training after which a linear model and a forest are fitted, which takes up to some seconds. For a shorter
+run ``run.doctor()`` fits them."""
 
 OUTPUT_NUMBERS = 2**18
-"""Numbers of the outputs that are looked at, at most: those of the first rows."""
+"""Numbers of the outputs that are looked at, at most: those of the first rows, or of their first positions."""
 
 
 class Readings(Callback):
@@ -64,6 +64,7 @@ class Readings(Callback):
         self.count = 0
         self.profile: Profile | None = None
         self.is_compared = False
+        self.describes_data = True
         if self.lines.path.exists():
             self.count = len(self.lines.read(quiet=True)[0])
             self.lines.append({"resumed": step})
@@ -75,8 +76,15 @@ class Readings(Callback):
         return 1 if self.pending else max(1, self.next - fit.progress.step)
 
     def on_steps_begin(self, fit: Fit) -> None:
-        """Read where that is due."""
-        self._write_profile(fit)
+        """Write the profile, and read where that is due."""
+        if self.describes_data:
+            try:
+                self._write_profile(fit)
+            except OSError:
+                raise
+            except Exception as error:  # data of a person's own may be nothing that can be described
+                self.describes_data = False
+                self._warn(fit.progress.step, "no profile of the data for the doctor", error)
         if self.is_on and fit.progress.step >= self.next:
             step = fit.progress.step
             begin = time.monotonic()
@@ -125,29 +133,33 @@ class Readings(Callback):
         if self.count >= MAX_READINGS:
             self.is_on = False
             return None
-        components, data = self.components, self.components.data
+        components, rows = self.components, self.rows
         self.last = step
         exact = step & (step - 1) == 0 or step >= components.steps
         try:
             with _random_states_restored() if self.is_custom else contextlib.nullcontext():
-                probe = components.trainer.reading(self.rows, exact=exact)
+                probe = components.trainer.reading(rows, exact=exact)
+            outputs = read_outputs(probe.outputs, components.data, rows)
         except Exception as error:
             self.is_on = False  # a custom model may do in training only what it cannot do otherwise
-            text = f"no readings for the doctor: {type(error).__name__}: {str(error)[:200]}"
-            self.folder.events.record(DataWarning(step=step, text=text))
+            self._warn(step, "no readings for the doctor", error)
             return None
         return Reading(
             step=step,
-            rows=len(self.rows),
+            rows=len(rows),
             loss=probe.loss,
             layers=probe.layers,
             weights=probe.weights,
-            outputs=read_outputs(probe, data, self.rows),
+            outputs=outputs,
             mixed=probe.mixed,
             curvature=probe.curvature,
             dealt=probe.dealt,
             places=probe.places,
         )
+
+    def _warn(self, step: int, text: str, error: Exception) -> None:
+        text = f"{text}: {type(error).__name__}: {str(error)[:200]}"
+        self.folder.events.record(DataWarning(step=step, text=text))
 
     def _write(self, updates: dict[str, float]) -> None:
         reading, self.pending = self.pending, None
@@ -161,21 +173,25 @@ class Readings(Callback):
 
 
 def probe_rows(data: Dataset, batch_size: int) -> np.ndarray:
-    """Return the training rows (rows,) of a reading: evenly spaced, of mapped files and loaders the first ones."""
-    total = len(data.training.X)
-    count = min(PROBE_ROWS, max(MIN_PROBE_ROWS, batch_size), total)
-    if data.batches is not None or not isinstance(data.training.X, np.ndarray):
+    """Return the training rows (rows,) of a reading: evenly spaced, of mapped files and loaders the first ones.
+
+    They are at most as many as are evaluated at once, or as a batch has: large rows fit into memory as in training.
+    """
+    X = data.training.X
+    total = len(X)
+    most = evaluation_batch_size(X.shape[1:], batch_size, has_tokens=X.dtype.kind in "iu")
+    count = min(PROBE_ROWS, max(MIN_PROBE_ROWS, batch_size), most, total)
+    if data.batches is not None or not isinstance(X, np.ndarray):
         return np.arange(count)
     return np.linspace(0, total - 1, count).astype(np.int64)
 
 
-def read_outputs(probe: Probe, data: Dataset, rows: np.ndarray) -> OutputReading:
+def read_outputs(outputs: np.ndarray, data: Dataset, rows: np.ndarray) -> OutputReading:
     """Return the statistics of outputs (rows, …), and how often which class is predicted."""
-    z = probe.outputs
-    z = z[: max(2, OUTPUT_NUMBERS // max(1, z[0].size))] if len(z) else z
-    if not z.size:
+    if not outputs.size:
         return OutputReading()
-    flat = z.reshape(-1, z.shape[-1]).astype(np.float64)
+    z = outputs.reshape(-1, outputs.shape[-1])[: max(2, OUTPUT_NUMBERS // outputs.shape[-1])]
+    flat = z.astype(np.float64)
     sums = flat.sum(-1)
     classes: dict[str, Any] = {}
     preprocessing = data.preprocessing

@@ -122,15 +122,15 @@ def _run(recorder: Recorder, signals: Signals) -> None:
     """Train to the end; write metrics, predictions and the outcome."""
     folder = recorder.folder
     recorder.write_status()
-    with ExitStack() as cleanup:
-        cleanup.enter_context(signals.noted())
-        cleanup.enter_context(recorder.heartbeat())
-        components = build_components(folder, recorder.experiment, cleanup)
-        fit = build_fit(recorder, components, signals)
-        stop = fit.run()
-    metrics = components.score("test")
-    check_finite("test", metrics.get("loss"), f"after step {fit.progress.step}")
-    _write_predictions(folder, components)
+    with recorder.heartbeat():
+        with ExitStack() as cleanup:
+            cleanup.enter_context(signals.noted())
+            components = build_components(folder, recorder.experiment, cleanup)
+            fit = build_fit(recorder, components, signals)
+            stop = fit.run()
+        metrics = components.score("test")
+        check_finite("test", metrics.get("loss"), f"after step {fit.progress.step}")
+        _write_predictions(folder, components)
     progress = fit.progress
     folder.events.record(
         Finished(state=stop.state, reason=stop.reason, step=progress.step, epoch=progress.epoch, metrics=metrics)

@@ -19,6 +19,7 @@ from lmkit.backends.tensorflow.models.layers import Constants
 from lmkit.runfolder.readings import (
     MAX_LAYERS,
     MAX_WEIGHTS,
+    SATURATION,
     WeightReading,
     evenly,
     layer_reading,
@@ -94,14 +95,8 @@ class ModelReader:
             outputs = self.model(x, training=False)
             losses = self.loss_of(y, outputs)
             loss = tf.reduce_sum(losses) if self.is_sum else tf.reduce_mean(losses)
-        *gradients, of_rows = (
-            tape.gradient(loss, [*self.variables, x])
-            if places
-            else [
-                *tape.gradient(loss, self.variables),
-                None,
-            ]
-        )
+        gradients = tape.gradient(loss, [*self.variables, *([x] if places else [])])
+        of_rows = gradients.pop() if places else None
         self.connected = [g is not None for g in gradients]
         names = evenly([name for name, _ in self.layers if name in inputs], MAX_LAYERS)
         kinds = {name: type(layer).__name__ for name, layer in self.layers}
@@ -248,14 +243,14 @@ def _statistics(x: tf.Tensor) -> tf.Tensor:
     units = tf.reshape(x, (-1, tf.shape(x)[-1]))
     silent = 1 - tf.reduce_mean(tf.cast(tf.reduce_any(tf.not_equal(units, 0), axis=0), x.dtype))
     size = tf.abs(x)
-    at_ends = tf.abs(x - 0.5) > 0.485
+    at_ends = tf.abs(x - 0.5) > SATURATION / 2
     numbers = [
         tf.reduce_min(x),
         tf.reduce_max(x),
         tf.math.reduce_std(x),
         tf.reduce_mean(tf.math.reduce_std(x, axis=0)),
         silent,
-        tf.reduce_mean(tf.cast(size > 0.97, x.dtype)),
+        tf.reduce_mean(tf.cast(size > SATURATION, x.dtype)),
         tf.reduce_mean(tf.cast(at_ends, x.dtype)),
     ]
     return tf.cast(tf.stack(numbers), tf.float32)

@@ -44,7 +44,7 @@ repeated run must decide alike."""
 
 
 class TensorFlowTrainer:
-    """A model, its optimizer and its data. One ``tf.function`` takes any number of steps up to ``CALL``."""
+    """A model, its optimizer and its data. One ``tf.function`` takes any number of steps up to ``CALL_STEPS``."""
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.runfolder.readings import (
     MAX_LAYERS,
     MAX_WEIGHTS,
+    SATURATION,
     LayerReading,
     WeightReading,
     evenly,
@@ -108,9 +109,9 @@ class ModelReader:
         finally:
             for handle in handles:
                 handle.remove()
-        if self.data_layers is None:
+        if x.requires_grad and self.data_layers is None:  # else rows need no gradient, and are not collected
             self.data_layers = {name for name, (_, value) in inputs.items() if not _has_weights(value.grad_fn, x)}
-        for name in self.data_layers:
+        for name in self.data_layers or ():
             inputs.pop(name, None)
 
     def _layers(self, inputs: dict[str, tuple[torch.nn.Module, torch.Tensor]]) -> tuple[LayerReading, ...]:
@@ -200,6 +201,6 @@ def _statistics(module: torch.nn.Module, value: torch.Tensor) -> torch.Tensor:
     spread = (variances.mean() + means.var(correction=0)).sqrt()  # of groups of equal size
     beyond = at_ends = torch.zeros_like(low)
     if low >= -1 and high <= 1:  # else the activation has no flat ends
-        beyond = (x.abs() > 0.97).to(x.dtype).mean()
-        at_ends = ((x - 0.5).abs() > 0.485).to(x.dtype).mean()
+        beyond = (x.abs() > SATURATION).to(x.dtype).mean()
+        at_ends = ((x - 0.5).abs() > SATURATION / 2).to(x.dtype).mean()
     return torch.stack([low, high, spread, variances.sqrt().mean(), silent, beyond, at_ends])

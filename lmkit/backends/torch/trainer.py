@@ -169,7 +169,7 @@ class TorchTrainer:
     def _batch_sizes(self, first: int, n: int) -> np.ndarray:
         """Return the rows of each of ``n`` batches that were taken from batch ``first`` on."""
         if self.batches:
-            return np.array([self.host_sizes[i] for i in range(first, first + n)], dtype=np.int64)
+            return np.array([self.host_sizes.pop(i) for i in range(first, first + n)], dtype=np.int64)
         sizes = np.full(n, self.batch_size)
         if (first + n) * self.batch_size > self.rows:
             sizes[-1] = self.rows - (first + n - 1) * self.batch_size

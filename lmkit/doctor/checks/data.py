@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lmkit.data.profile import Column, sample_size
 from lmkit.doctor.checks import check
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Confidence, Finding
@@ -20,13 +21,9 @@ def unscaled_inputs(evidence: Evidence) -> Finding | None:
     """Columns of very different or very large scales."""
     profile = evidence.profile
     column = profile.largest
-    if column is None or column.spread is None or column.mean is None:
+    confidence = _scale_confidence(evidence, column)
+    if column is None or confidence is None:
         return None
-    size = max(column.spread, abs(column.mean) / 3)
-    if size < 10:
-        return None
-    is_weak = not _is_good(evidence)
-    confidence: Confidence = "hint" if not is_weak else "sure" if size >= 30 else "likely"
     smallest = profile.smallest.spread if profile.smallest else None
     custom = evidence.experiment.data.kind == "loader"
     return Finding(
@@ -40,29 +37,31 @@ def unscaled_inputs(evidence: Evidence) -> Finding | None:
     )
 
 
-def _is_good(evidence: Evidence) -> bool:
-    """Whether the model is about as good as a forest; without one, whether it learned."""
-    score, forest = evidence.validation_score, evidence.reference("forest").score
-    if score is not None and forest is not None:
-        return score > forest - 0.04
-    return evidence.is_learned
+def _scale_confidence(evidence: Evidence, column: Column | None) -> Confidence | None:
+    """Return how sure it is that a scale does harm: a hint where the model is good; None for a usual scale."""
+    if column is None or column.spread is None or column.mean is None:
+        return None
+    size = max(column.spread, abs(column.mean) / 3)
+    if size < 10:
+        return None
+    matches_forest = evidence.matches_forest
+    if evidence.is_learned if matches_forest is None else matches_forest:
+        return "hint"
+    return "sure" if size >= 30 else "likely"
 
 
 @check("unscaled-target", strength=85, explains=(*WEAK, "rate-high", "rate-low", "exploding", "nan", "dead-units"))
 def unscaled_target(evidence: Evidence) -> Finding | None:
     """A target of large numbers."""
     target = evidence.profile.target
-    if target is None or target.spread is None or target.mean is None:
+    confidence = _scale_confidence(evidence, target)
+    if target is None or confidence is None:
         return None
-    size = max(target.spread, abs(target.mean) / 3)
-    if size < 10:
-        return None
-    weak = not _is_good(evidence)
     return Finding(
         check="unscaled-target",
         what=f"the target is not scaled: its mean is {target.mean:.3g}, its spread {target.spread:.3g}",
         evidence={"mean": target.mean, "spread": target.spread},
-        confidence=("sure" if size > 30 else "likely") if weak else "hint",
+        confidence=confidence,
         advice="scale the target; predictions stay in its unit",
         change={"data.scale_target": True},
     )
@@ -74,12 +73,13 @@ def leakage(evidence: Evidence) -> Finding | None:
     profile = evidence.profile
     if profile.revealing:
         names = ", ".join(map(repr, profile.revealing))
+        subject = names if len(profile.revealing) == 1 else f"a sum of {names}, or each of them,"
         return Finding(
             check="leakage",
-            what=f"{names} nearly is the target: it may be known only together with it",
+            what=f"{subject} nearly is the target: it may be known only together with it",
             evidence={"columns": names},
             confidence="sure",
-            advice="leave the column out, unless it is known before the prediction",
+            advice="leave out what is not known before the prediction",
             change={"data.drop": list(profile.revealing)},
         )
     shares = {part: share for part, share in profile.shared.items() if share and share > 0.2}
@@ -224,7 +224,8 @@ def validation_small(evidence: Evidence) -> Finding | None:
 def parts_differ(evidence: Evidence) -> Finding | None:
     """Training and validation come from different distributions."""
     profile = evidence.profile
-    shift, rows = profile.shift, min(profile.rows.get("training", 0), profile.rows.get("validation", 0))
+    parts = (profile.rows.get(part, 0) for part in ("training", "validation"))
+    shift, rows = profile.shift, min(*parts, sample_size(profile.features))
     if shift is None or rows < 30:
         return None
     noise = 5 * math.sqrt(2 / rows)

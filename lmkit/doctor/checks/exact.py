@@ -24,18 +24,20 @@ BROKEN = ("constant-output", "underfit", "at-chance", "rate-low", "rate-high", "
 @check("rows-mixed", strength=100, explains=(*BROKEN, "saturated"))
 def rows_mixed(evidence: Evidence) -> Finding | None:
     """A row's outputs depend on the other rows of its batch."""
-    values = [reading.mixed for reading in evidence.readings]
-    numbers = [v for v in values if v is not None]
-    if not numbers or max(numbers) <= MIXED:
+    change = evidence.largest(lambda reading: reading.mixed)
+    if change is None or change <= MIXED:
         return None
     return Finding(
         check="rows-mixed",
         what="the outputs of a row depend on the other rows of its batch",
-        evidence={"relative change of a row's outputs by other rows": max(numbers)},
+        evidence={"relative change of a row's outputs by other rows": change},
         confidence="sure",
         advice="look for an operation over axis 0 of the model, such as softmax(dim=0), a sort or a mean over rows",
         chart=Series(
-            title="change of a row's outputs by others", steps=evidence.reading_steps, values=values, limit=MIXED
+            title="change of a row's outputs by others",
+            steps=evidence.reading_steps,
+            values=[reading.mixed for reading in evidence.readings],
+            limit=MIXED,
         ),
     )
 
@@ -127,14 +129,13 @@ def _is_connected(weights: Sequence[WeightReading], name: str) -> bool:
 @check("no-bend", strength=94, explains=("underfit", "unfinished", "at-chance"))
 def no_bend(evidence: Evidence) -> Finding | None:
     """Several layers, and no activation between them."""
-    values = [reading.curvature for reading in evidence.readings]
-    numbers = [v for v in values if v is not None]
-    if not numbers or max(numbers) >= LINEAR or len(evidence.kernels) < 2:
+    curvature = evidence.largest(lambda reading: reading.curvature)
+    if curvature is None or curvature >= LINEAR or len(evidence.kernels) < 2:
         return None
     return Finding(
         check="no-bend",
         what=f"the model is linear: nothing bends between its {len(evidence.kernels)} layers",
-        evidence={"|f(u) + f(v) − f(u+v) − f(0)|, relative": max(numbers)},
+        evidence={"|f(u) + f(v) − f(u+v) − f(0)|, relative": curvature},
         confidence="sure",
         advice="put an activation, such as a ReLU, between the layers",
     )
@@ -143,13 +144,13 @@ def no_bend(evidence: Evidence) -> Finding | None:
 @check("dealt-targets", strength=99, explains=BROKEN)
 def dealt_targets(evidence: Evidence) -> Finding | None:
     """The loss is the same whichever row a target belongs to."""
-    numbers = [r.dealt for r in evidence.readings if r.dealt is not None]
-    if not numbers or max(numbers) >= DEALT:
+    change = evidence.largest(lambda reading: reading.dealt)
+    if change is None or change >= DEALT:
         return None
     return Finding(
         check="dealt-targets",
         what="the loss does not change when the targets are dealt to other rows",
-        evidence={"relative change of the loss": max(numbers)},
+        evidence={"relative change of the loss": change},
         confidence="sure",
         advice="compare shapes in the loss: (n, 1) − (n,) is every row against every target; reshape one of them",
     )

@@ -111,9 +111,8 @@ def underfit(evidence: Evidence) -> Finding | None:
 @check("overfit", strength=44)
 def overfit(evidence: Evidence) -> Finding | None:
     """The validation loss rises while the training loss falls."""
-    pairs = [(t, v) for t, v in zip(evidence.column("loss"), evidence.column("val_loss"), strict=True)]
-    values = [v for _, v in pairs if v is not None]
-    training = [t for t, _ in pairs if t is not None]
+    values = [v for v in evidence.column("val_loss") if v is not None]
+    training = [v for v in evidence.column("loss") if v is not None]
     if len(values) < 3 or not training or min(values) <= 0:
         return None
     ratio = values[-1] / min(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median_high
 
 from lmkit.doctor.checks import check
 from lmkit.doctor.evidence import Evidence
@@ -33,10 +34,6 @@ def gradient_ratio(reading: Reading) -> float | None:
     return first / last if first is not None and last else None
 
 
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
 @check("vanishing", strength=68, explains=CONSEQUENCES)
 def vanishing(evidence: Evidence) -> Finding | None:
     """The gradient is lost on its way to the first layers."""
@@ -45,7 +42,7 @@ def vanishing(evidence: Evidence) -> Finding | None:
     ends = evidence.above_chance
     if len(numbers) < 3 or ends is None or ends < 0.8:
         return None
-    ratio = _median(numbers)
+    ratio = median_high(numbers)
     if ratio >= VANISHING["likely"]:
         return None
     return Finding(
@@ -74,14 +71,14 @@ def vanishing_in_time(evidence: Evidence) -> Finding | None:
     """The gradient with respect to early places of a sequence is lost."""
     places = [reading.places for reading in evidence.readings if len(reading.places) >= 8]
     ratios = [(p[0] or 0.0) / p[-1] for p in places if p[0] is not None and p[-1]]
-    if len(ratios) < 2 or evidence.is_learned or _median(ratios) >= 1e-3:
+    if len(ratios) < 2 or evidence.is_learned or median_high(ratios) >= 1e-3:
         return None
     last = places[-1]
     return Finding(
         check="vanishing-in-time",
         what="the gradient vanishes through time: what came first in a sequence has no influence",
-        evidence={"∂J/∂x of the first ÷ of the last place": _median(ratios)},
-        confidence="sure" if _median(ratios) < 1e-5 else "likely",
+        evidence={"∂J/∂x of the first ÷ of the last place": median_high(ratios)},
+        confidence="sure" if median_high(ratios) < 1e-5 else "likely",
         advice="use an LSTM or GRU, attention, or shorter sequences",
         chart=Series(title="∂J/∂x by place", steps=list(range(len(last))), values=last),
     )
@@ -148,9 +145,9 @@ def saturated(evidence: Evidence) -> Finding | None:
     """Units lie at the flat ends of their activation."""
     shares = evidence.over_layers(lambda layer: layer.saturated)
     numbers = [v for v in shares if v is not None]
-    if not numbers or _median(numbers) < SATURATED["likely"]:
+    if not numbers or median_high(numbers) < SATURATED["likely"]:
         return None
-    share = _median(numbers)
+    share = median_high(numbers)
     is_fitted = evidence.above_chance is not None and evidence.above_chance < 0.2
     is_sure = share >= SATURATED["sure"] and not evidence.is_learned
     confidence: Confidence = "hint" if is_fitted else "sure" if is_sure else "likely"
@@ -192,7 +189,7 @@ def dropout_strong(evidence: Evidence) -> Finding | None:
         if r.loss is not None and r.step < len(evidence.losses) and math.isfinite(evidence.losses[r.step])
     ]
     late = pairs[len(pairs) // 2 :]
-    excess = _median([noisy / quiet for noisy, quiet in late if quiet > 0]) if any(q > 0 for _, q in late) else 1.0
+    excess = median_high([noisy / quiet for noisy, quiet in late if quiet > 0]) if any(q > 0 for _, q in late) else 1.0
     is_weak = not _is_good(evidence)
     is_strong = rate >= 0.7 and is_weak
     is_hidden = rate == 0 and evidence.experiment.model.is_custom and excess > 3 and is_weak and not _mixes(evidence)
@@ -212,9 +209,8 @@ def dropout_strong(evidence: Evidence) -> Finding | None:
 
 def _is_good(evidence: Evidence) -> bool:
     """Whether the model is about as good as a forest, or fits its training rows."""
-    score, forest = evidence.validation_score, evidence.reference("forest").score
-    if score is not None and forest is not None:
-        return score > forest - 0.04
+    if evidence.matches_forest is not None:
+        return evidence.matches_forest
     return evidence.above_chance is not None and evidence.above_chance < 0.3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median_high
 from typing import Any
 
 from lmkit.doctor.checks import check
@@ -40,15 +41,15 @@ def rate_high(evidence: Evidence) -> Finding | None:
     start = evidence.start_loss
     if largest is None or not start or evidence.is_learned:
         return None
-    worst = max((v for v in losses if v is not None), default=math.nan)
+    growth = max((v for v in losses if v is not None), default=start) / start
     if not evidence.has_diverged:
         ends = evidence.above_chance
-        if largest <= LARGE_UPDATE or worst <= RISEN * start or ends is None or ends < NOT_LEARNED:
+        if largest <= LARGE_UPDATE or growth <= RISEN or ends is None or ends < NOT_LEARNED:
             return None
-        after = f"the loss rose to {worst / start:.3g} times its start"
+        after = f"the loss rose to {growth:.3g} times its start"
     else:
-        grown = [v for v in evidence.losses[:-1].tolist() if math.isfinite(v)][-200:]
-        growth = max(grown, default=start) / start
+        finite = [v for v in evidence.losses[:-1].tolist() if math.isfinite(v)][-200:]
+        growth = max([growth, *(v / start for v in finite)])
         if largest <= LARGE_UPDATE and growth < 20:
             return None
         after = "the loss became infinite or no number"
@@ -56,7 +57,7 @@ def rate_high(evidence: Evidence) -> Finding | None:
     return Finding(
         check="rate-high",
         what=f"the learning rate {evidence.learning_rate:g} is too high: {after}",
-        evidence={"largest change of a layer in a step": largest, "largest loss ÷ first loss": worst / start},
+        evidence={"largest change of a layer in a step": largest, "largest loss ÷ first loss": growth},
         confidence="sure",
         advice="lower the learning rate",
         change=rate(lowered),
@@ -139,7 +140,7 @@ def clip_low(evidence: Evidence) -> Finding | None:
     norms = [v for v in evidence.gradient_norms.tolist() if math.isfinite(v)]
     if clip is None or len(norms) < 3 or evidence.is_learned:
         return None
-    median = sorted(norms)[len(norms) // 2]
+    median = median_high(norms)
     ends = evidence.above_chance
     is_adaptive = not evidence.experiment.training.optimizer.name.startswith("sgd")
     if median < 20 * clip or ends is None or ends < 0.7 or is_adaptive:

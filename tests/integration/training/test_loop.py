@@ -27,6 +27,7 @@ from lmkit.backends.torch.trainer import TorchTrainer
 from lmkit.runfolder.folder import RunFolder
 from lmkit.system.files import TornLine
 from lmkit.training import fit, recorder
+from lmkit.training.setup import Components
 from lmkit.training.train import train
 
 FAST = {
@@ -467,6 +468,7 @@ def test_commands_that_nobody_knows_are_passed_over(each_step: Any) -> None:
     def ask(step: int) -> None:
         if step == 2:
             lk.attach().folder.control.append({"command": "dance"})
+            lk.attach().folder.control.append({"command": "learning_rate", "value": "fast"})
             with (lk.attach().path / "control.jsonl").open("a") as file:
                 file.write("not JSON\n")
             lk.attach().stop()
@@ -502,6 +504,23 @@ def test_the_status_tells_where_it_stands(each_step: Any, monkeypatch: pytest.Mo
     assert told[-1].seconds_left == pytest.approx(1 / rate)
     assert told[-1].samples_per_second == pytest.approx(32 * rate)
     assert told[-1].memory > 10**7
+
+
+def test_a_heartbeat_comes_while_the_test_part_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "HEARTBEAT_SECONDS", 0.01)
+    score, heartbeats = Components.score, []
+
+    def score_slowly(components: Components, part: str) -> dict[str, float]:
+        if part == "test":
+            before, until = lk.attach().status.heartbeat, time.monotonic() + 20
+            while lk.attach().status.heartbeat == before and time.monotonic() < until:
+                time.sleep(0.01)
+            heartbeats.extend([before, lk.attach().status.heartbeat])
+        return score(components, part)
+
+    monkeypatch.setattr(Components, "score", score_slowly)
+    assert trained(epochs=1).state == "completed"
+    assert heartbeats[0] < heartbeats[1]
 
 
 def test_a_heartbeat_comes_while_a_step_lasts(each_step: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import lmkit as lk
 from lmkit.data.profile import Profile
 from lmkit.runfolder.readings import Reading, load_readings
 from lmkit.system.records import read_record
+from lmkit.training import readings as training_readings
+from lmkit.training.setup import build_components
 
 FRAMEWORKS = ["torch", "tensorflow"]
 
@@ -201,3 +204,23 @@ def test_a_resumed_run_takes_its_readings_back() -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("\n".join(json.dumps(line) for line in [*lines, {"resumed": 4}, lines[-1]]) + "\n")
     assert [reading.step for reading in readings(run)] == [0, 1, 2, 4, 12]
+
+
+def test_the_data_are_no_layer_whatever_is_read_first() -> None:
+    X = np.random.default_rng(0).normal(size=(40, 12, 1))
+    data = lk.train((X, X[:, 0, 0] > 0), model={"family": "cnn", "channels": [2]}, epochs=1, inline=True)
+    with ExitStack() as cleanup:
+        trainer = build_components(data.folder, data.experiment, cleanup).trainer
+        names = [[layer.name for layer in trainer.reading(np.arange(8), exact=e).layers] for e in (False, True)]
+    assert names[0] == names[1] == [layer.name for layer in readings(data)[0].layers]
+
+
+def test_data_that_cannot_be_described_are_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no numbers")
+
+    monkeypatch.setattr(training_readings, "profile_data", fail)
+    run = train("torch", epochs=1)
+    assert run.state == "completed"
+    texts = [event.data["text"] for event in run.events if event.type == "warning"]
+    assert texts.count("no profile of the data for the doctor: ValueError: no numbers") == 1

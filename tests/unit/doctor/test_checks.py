@@ -211,6 +211,7 @@ def test_a_loss_without_number_that_did_not_grow_is_no_matter_of_the_rate() -> N
     assert "rate" not in finding.change
     grown = healthy(status=Status(state="failed", cause="diverged"), losses=np.append(10.0 ** np.arange(20), np.nan))
     assert set(named(grown)) == {"rate-high"}
+    assert named(grown)["rate-high"].evidence["largest loss ÷ first loss"] > 1e18
 
 
 def test_overfitting_is_told_from_an_end_too_early() -> None:
@@ -241,6 +242,16 @@ def test_the_data(check: str, changes: dict[str, Any]) -> None:
     evidence = healthy()
     evidence.profile = replace(evidence.profile, **changes)
     assert list(named(evidence)) == [check]
+
+
+def test_means_of_few_long_rows_differ_by_chance() -> None:
+    evidence = healthy()
+    evidence.profile = replace(evidence.profile, features=800_000, shift=0.7)
+    assert examine(evidence) == []
+    evidence.profile = replace(evidence.profile, shift=1.0)
+    assert named(evidence)["parts-differ"].confidence == "likely"
+    evidence.profile = replace(evidence.profile, shift=2.0)
+    assert named(evidence)["parts-differ"].confidence == "sure"
 
 
 def test_changes_are_changes_of_an_experiment() -> None:
