@@ -59,12 +59,14 @@ def _compare(
         return profile, ""
     try:
         data = prepare_data()
-        loss = resolve_loss(folder.experiment.training.loss, data.preprocessing.task, custom_model=True)
-    except (LmkitError, OSError) as error:
-        return profile, f"its data were not compared with simple models: {str(error).splitlines()[0][:200]}"
-    if profile is None:
-        profile = profile_data(data, loss)
-    profile = with_references(profile, data)
+        if profile is None:
+            loss = resolve_loss(folder.experiment.training.loss, data.preprocessing.task, custom_model=True)
+            profile = profile_data(data, loss)
+        profile = with_references(profile, data)
+    except Exception as error:  # a loader of a person's own may raise anything
+        reason = str(error) if isinstance(error, LmkitError | OSError) else f"{type(error).__name__}: {error}"
+        first_line, _, _ = reason.partition("\n")
+        return profile, f"its data were not compared with simple models: {first_line[:200]}"
     if profile.references and not folder.status().live:
         with suppress(OSError):  # a folder that can only be read
             folder.write_json(FILE, asdict(profile))

@@ -14,7 +14,7 @@ from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.history import steps
 from lmkit.runfolder.readings import LayerReading, Reading, load_readings
 from lmkit.runfolder.tail import valid_epochs
-from lmkit.specs.tasks import Task, get_task
+from lmkit.specs.tasks import TASKS, Task
 from lmkit.system.numbers import finite_number
 from lmkit.system.reading import read_object
 from lmkit.system.records import read_record
@@ -89,7 +89,7 @@ class Evidence:
     @property
     def task(self) -> Task | None:
         """The task of the data; None where it is unknown."""
-        return get_task(self.profile.task) if self.profile.task else None
+        return TASKS.get(self.profile.task)
 
     @property
     def is_classification(self) -> bool:

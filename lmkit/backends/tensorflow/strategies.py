@@ -1,4 +1,4 @@
-"""How a step is taken over devices. ``single`` is the only strategy: one process, one device.
+"""How a step is taken over devices. ``SingleDevice`` is the only strategy: one process, one device.
 
 The trainer asks a strategy at every point where several processes would differ, so that the trainer itself knows no
 rank. A strategy's methods are traced into the graph of a step.
@@ -17,13 +17,9 @@ class Strategy(Protocol):
     """How a step is taken over devices.
 
     Attributes:
-        name: of the strategy.
-        world_size: processes that take a step together.
         max_steps: steps that one call may take; None for no limit.
     """
 
-    name: str
-    world_size: int
     max_steps: int | None
 
     @property
@@ -49,8 +45,6 @@ class Strategy(Protocol):
 class SingleDevice:
     """One process with one device: the first GPU, where there is one."""
 
-    name = "single"
-    world_size = 1
     max_steps: int | None = None
 
     @property
@@ -77,7 +71,3 @@ class SingleDevice:
     def assign(self, variable: Any, values: np.ndarray) -> None:
         """Assign the values."""
         variable.assign(values)
-
-
-STRATEGIES: dict[str, type[SingleDevice]] = {"single": SingleDevice}
-"""Name → strategy."""

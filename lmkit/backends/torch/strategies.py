@@ -1,4 +1,4 @@
-"""How a step is taken over devices. ``single`` is the only strategy: one process, one device.
+"""How a step is taken over devices. ``SingleDevice`` is the only strategy: one process, one device.
 
 The trainer asks a strategy at every point where several processes would differ, so that the trainer itself knows no
 rank (Lightning Fabric's design).
@@ -14,15 +14,7 @@ import torch
 
 
 class Strategy(Protocol):
-    """How a step is taken over devices.
-
-    Attributes:
-        name: of the strategy.
-        world_size: processes that take a step together.
-    """
-
-    name: str
-    world_size: int
+    """How a step is taken over devices."""
 
     @property
     def device(self) -> torch.device:
@@ -52,9 +44,6 @@ class Strategy(Protocol):
 
 class SingleDevice:
     """One process with one device: the first GPU, where there is one."""
-
-    name = "single"
-    world_size = 1
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +77,3 @@ class SingleDevice:
     def assign(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
         """Copy the values."""
         tensor.copy_(values)
-
-
-STRATEGIES: dict[str, type[SingleDevice]] = {"single": SingleDevice}
-"""Name → strategy."""

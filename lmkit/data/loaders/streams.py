@@ -66,7 +66,6 @@ class Stream:
         self.prepare: Callable[[Part], Part] = lambda batch: batch
         self.number = 0
         self.rows = self.count = 0
-        self.batch_sizes: dict[int, int] = {}
         self.error: DataError | None = None
         self.overlap = StreamOverlap({})
 
@@ -110,13 +109,11 @@ class Stream:
         """Begin an epoch; the loader decides the order."""
         del order
         self.number = number
-        self.batch_sizes = {}
 
     def take(self, first: int) -> Iterator[Part]:
         """Iterate over the batches of the epoch from ``first`` on; earlier batches are loaded and dropped."""
         index = -1
         for index, batch in enumerate(self._batches(self.number, f"of epoch {self.number + 1}")):
-            self.batch_sizes[index] = len(batch.X)
             if index >= first:
                 try:
                     prepared = self.prepare(batch)
@@ -133,12 +130,6 @@ class Stream:
                 f"data.source: the loader has {index + 1} batches in epoch {self.number + 1}, expected {self.count} as "
                 "before; an iterable must start over each time it is iterated"
             )
-
-    def sizes(self, first: int, count: int) -> np.ndarray:
-        """Return the rows of each of ``count`` batches from ``first`` on, which have been taken."""
-        import numpy as np
-
-        return np.array([self.batch_sizes[i] for i in range(first, first + count)])
 
     def _batches(self, number: int, when: str) -> Iterator[Part]:
         """Iterate over the batches of an epoch up to an error, which is stored in ``error``."""

@@ -12,6 +12,8 @@ import pytest
 
 import lmkit as lk
 from lmkit.commands.cli import main
+from lmkit.data.dataset import Dataset
+from lmkit.doctor.diagnose import diagnose
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "doctor_faults.py"
 
@@ -72,3 +74,9 @@ def test_a_run_without_readings_and_without_its_data_is_examined_too(tmp_path: P
     diagnosis = run.doctor()
     assert any("no readings" in text for text in diagnosis.remarks)
     assert any("not compared" in text for text in diagnosis.remarks)
+
+    def fail() -> Dataset:
+        raise ValueError("odd rows\nand more")
+
+    remark = "its data were not compared with simple models: ValueError: odd rows"
+    assert remark in diagnose(run.folder, fail).remarks
