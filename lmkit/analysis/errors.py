@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.analysis.evaluation import EvaluatedRows, evaluate_rows
 from lmkit.analysis.label_issues import find_label_issues
-from lmkit.analysis.pictures import Pictures
 from lmkit.analysis.slices import Slice, find_residual_slices, find_slices
 from lmkit.charts.values import round_values
 from lmkit.charts.values import shorten as shorten_label
 from lmkit.display.figure import BLUE, GREY, VERMILLION, Chart, Plot, Series
 from lmkit.display.panels import Bars
+from lmkit.display.pictures import Pictures
 from lmkit.display.table import Table
 from lmkit.exceptions import ConfigError, shorten
 from lmkit.run.resolve import resolve_run

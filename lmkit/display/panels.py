@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lmkit.display.palette import BLUE, GREY, INK, RULE, VERMILLION
@@ -138,7 +139,7 @@ class Bars(NamedTuple):
 
     Attributes:
         title: the title of the axis.
-        names: the names of the bars.
+        names: the names of the bars; equal names are drawn apart.
         shares: their lengths, from 0 to 1.
     """
 
@@ -153,7 +154,7 @@ class Bars(NamedTuple):
         figure.add_trace(
             go.Bar(
                 x=self.shares,
-                y=self.names,
+                y=list(range(len(self.names))),  # numbers, as shortened names may be equal
                 orientation="h",
                 marker={"color": BLUE},
                 showlegend=False,
@@ -161,13 +162,14 @@ class Bars(NamedTuple):
                 text=[f"{s:.0%}" for s in self.shares],
                 textposition="outside",
                 cliponaxis=False,
-                hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+                customdata=self.names,
+                hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
             ),
             row=1,
             col=column,
         )
         figure.update_xaxes(title_text=self.title, tickformat=".0%", range=[0, 1.05], row=1, col=column)
-        figure.update_yaxes(autorange="reversed", ticksuffix=" ", row=1, col=column)
+        _label_bars(figure, column, self.names)
 
     def draw_matplotlib(self, ax: Any, entries: dict[str, Any]) -> None:  # noqa: ARG002 (part of the interface)
         """Draw the panel into axes of matplotlib."""
@@ -177,17 +179,9 @@ class Bars(NamedTuple):
         for i, share in enumerate(self.shares):
             ax.text(share + 0.01, i, f"{share:.0%}", va="center", color=INK)
         ax.set_yticks(range(len(self.names)), self.names)
-        ax.set_ylim(max(len(self.names), 3) - 0.4, -0.6)  # few bars are as thick as many
         ax.set_xlim(0, 1.08)
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ax.set_xlabel(self.title, color=INK)
-        ax.grid(color=RULE, linewidth=0.6, axis="x")
-        ax.set_axisbelow(True)
-        ax.tick_params(colors=INK, length=3)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
-        for side in ("left", "bottom"):
-            ax.spines[side].set_color(GREY)
+        _style_bars(ax, self.title, len(self.names))
 
 
 class SignedBars(NamedTuple):
@@ -209,7 +203,6 @@ class SignedBars(NamedTuple):
         """Draw the panel into a column of a plotly figure."""
         import plotly.graph_objects as go
 
-        places = list(range(len(self.names)))  # numbers, as shortened names may be equal
         bars = {
             "array": [high - v for v, (_, high) in zip(self.values, self.spans, strict=False)],
             "arrayminus": [v - low for v, (low, _) in zip(self.values, self.spans, strict=False)],
@@ -220,7 +213,7 @@ class SignedBars(NamedTuple):
         figure.add_trace(
             go.Bar(
                 x=[float(f"{v:.5g}") for v in self.values],
-                y=places,
+                y=list(range(len(self.names))),  # numbers, as shortened names may be equal
                 orientation="h",
                 marker={"color": [BLUE if v >= 0 else VERMILLION for v in self.values]},
                 error_x=bars if self.spans else None,
@@ -232,34 +225,52 @@ class SignedBars(NamedTuple):
             row=1,
             col=column,
         )
-        labels = [_cut(name) for name in self.names]
         figure.update_xaxes(title_text=self.title, row=1, col=column)
-        figure.update_yaxes(
-            tickvals=places, ticktext=labels, range=[max(len(places), 3) - 0.4, -0.6], ticksuffix=" ", row=1, col=column
-        )
+        _label_bars(figure, column, [_cut(name) for name in self.names])
 
     def draw_matplotlib(self, ax: Any, entries: dict[str, Any]) -> None:  # noqa: ARG002 (part of the interface)
         """Draw the panel into axes of matplotlib."""
         colours = [BLUE if v >= 0 else VERMILLION for v in self.values]
-        places = range(len(self.names))
-        ax.barh(places, self.values, height=0.6, color=colours, zorder=2)
+        ax.barh(range(len(self.names)), self.values, height=0.6, color=colours, zorder=2)
         for i, (low, high) in enumerate(self.spans):
             ax.plot((low, high), (i, i), color=INK, linewidth=1, marker="|", markersize=4, zorder=3)
         ax.axvline(0, color=GREY, linewidth=0.9, zorder=3)
-        ax.set_yticks(places, [_cut(name) for name in self.names])
-        ax.set_ylim(max(len(self.names), 3) - 0.4, -0.6)
-        ax.set_xlabel(self.title, color=INK)
-        ax.grid(color=RULE, linewidth=0.6, axis="x")
-        ax.set_axisbelow(True)
-        ax.tick_params(colors=INK, length=3)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
-        for side in ("left", "bottom"):
-            ax.spines[side].set_color(GREY)
+        ax.set_yticks(range(len(self.names)), [_cut(name) for name in self.names])
+        _style_bars(ax, self.title, len(self.names))
 
 
 MAX_BAR_NAME = 30
 """Characters of the name of a bar."""
+
+
+def _label_bars(figure: Any, column: int, names: Sequence[str]) -> None:
+    """Label the positions 0, 1, … of horizontal bars in a column of a plotly figure."""
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=list(names),
+        range=_bar_limits(len(names)),
+        ticksuffix=" ",
+        row=1,
+        col=column,
+    )
+
+
+def _style_bars(ax: Any, title: str, count: int) -> None:
+    """Set the title, the limits and the lines of ``count`` horizontal bars in axes of matplotlib."""
+    ax.set_ylim(*_bar_limits(count))
+    ax.set_xlabel(title, color=INK)
+    ax.grid(color=RULE, linewidth=0.6, axis="x")
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=INK, length=3)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(GREY)
+
+
+def _bar_limits(count: int) -> tuple[float, float]:
+    """Return the limits of the vertical axis, the first bar on top; few bars are as thick as many."""
+    return max(count, 3) - 0.4, -0.6
 
 
 def _cut(name: str) -> str:
