@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import lmkit
 from lmkit.commands import arguments
-from lmkit.commands.arguments import RUN, RUNS, Kind, argument, parameter, parse
+from lmkit.commands.arguments import EXPERIMENT, RUN, RUNS, Kind, argument, parameter, parse
 from lmkit.commands.verb import verb
 from lmkit.experiment.placeholders import RawText
 
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 
 @verb(
-    argument(
-        "file",
-        kind=Kind.EXPERIMENT_FILE,
-        metavar="FILE",
-        help="an experiment as YAML or JSON, a data source, a model, or a run",
-    ),
+    EXPERIMENT,
     parameter(Kind.PATH, "PATH"),
     argument("--sizes", metavar="N", type=RawText, default=6, help="numbers of training rows (default: 6)"),
     argument("--seeds", metavar="N", type=RawText, default=3, help="seeds for each (default: 3)"),

@@ -141,6 +141,12 @@ KERNEL: tuple[Argument, ...] = (
 """How the kernel of a template is started."""
 
 RUN = argument("run", kind=Kind.RUN, metavar="RUN", help="a run's name or its beginning, its short id, or: last")
+EXPERIMENT = argument(
+    "file",
+    kind=Kind.EXPERIMENT_FILE,
+    metavar="FILE",
+    help="an experiment as YAML or JSON, a data source, a model, or a run",
+)
 RUN_NAMES = argument(
     "run", kind=Kind.RUN, metavar="RUN", nargs="*", help="names of runs or their beginnings, short ids, or: last"
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lmkit
 from lmkit.commands import arguments
-from lmkit.commands.arguments import INLINE, RUNS, Kind, argument, parameter, parse
+from lmkit.commands.arguments import EXPERIMENT, INLINE, RUNS, Kind, argument, parameter, parse
 from lmkit.commands.verb import verb
 from lmkit.experiment.placeholders import RawText
 
@@ -36,12 +36,7 @@ def new(args: argparse.Namespace) -> Configurator:
 
 
 @verb(
-    argument(
-        "file",
-        kind=Kind.EXPERIMENT_FILE,
-        metavar="FILE",
-        help="an experiment as YAML or JSON, a data source, a model, or a run",
-    ),
+    EXPERIMENT,
     parameter(Kind.PATH, "PATH"),
     argument("--trust", action="store_true", help="allow the code that the file or run names to run"),
     argument("--detach", action="store_true", help="return at once, as in a notebook; the run goes on"),
