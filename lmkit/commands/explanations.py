@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     ),
     argument("--column", dest="columns", action="append", metavar="NAME", help="a column to show (repeatable)"),
     argument("--method", dest="methods", action="append", metavar="NAME", help="a method (repeatable; default: all)"),
-    argument("--class", dest="target", metavar="NAME", help="the class to explain (default: the predicted one)"),
+    argument(
+        "--class",
+        dest="target",
+        metavar="NAME",
+        help="the class to explain (default: class 1 of two, else the predicted one)",
+    ),
     argument("--baseline", default="mean", help="what attributions start from: mean or zero (default: mean)"),
     argument("--seed", metavar="N", type=RawText, default=0, help="random seed of shuffles"),
     RUNS,

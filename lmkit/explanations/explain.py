@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,12 @@ def explain(
         run: a run or its name.
         rows: which rows to explain: numbers of rows of the test part, counted from 0 (7, [0, 3], range(10)); or rows
             as ``run.predict`` takes them; of a graph the names of nodes. Default: 100 rows of the test part.
-        target: the class whose logit is explained (default: class 1 of two classes, else the predicted one).
+        target: the class whose logit is explained (default: class 1 of a model with a single logit, else the predicted
+            one).
         columns: the columns whose partial dependence is shown (default: the three most important ones).
-        methods: names of methods (default: all that suit the data): ``attributions``, ``permutation``, ``dependence``.
+        methods: names of methods (default: all that suit the data): ``attributions``, ``permutation``, ``dependence``
+            and ``neighbours`` of tables; ``saliency`` and ``neighbours`` of images and sequences; ``tokens`` of texts,
+            ``nodes`` of graphs, ``attention`` of transformers.
         groups: name → columns to shuffle together (default: those that are correlated).
         baseline: what attributions start from: ``mean`` of the training rows, or ``zero`` as a prepared number.
         seed: the seed of shuffles.
@@ -53,7 +56,7 @@ def explain(
     >>> explanation.attributions.table  # doctest: +SKIP
     """
     resolved = resolve_run(run, runs=runs)
-    requested = [(name, METHODS.get(name)) for name in _names(methods)] if methods is not None else None
+    requested = _in_order((name, METHODS.get(name)) for name in _names(methods)) if methods is not None else None
     explained = ExplainedModel(resolved)
     if columns is not None and explained.kind.name == "table":
         select_columns(explained.columns, columns)
@@ -86,5 +89,9 @@ def _names(methods: Sequence[str]) -> list[str]:
 
 def _suitable(explained: ExplainedModel) -> list[tuple[str, Method]]:
     """Return the methods that suit a model, in their order."""
-    items = [(name, method) for name, method in METHODS.items() if method.suits(explained)]
+    return _in_order((name, method) for name, method in METHODS.items() if method.suits(explained))
+
+
+def _in_order(items: Iterable[tuple[str, Method]]) -> list[tuple[str, Method]]:
+    """Return names and methods in the order in which later methods use the results of earlier ones."""
     return sorted(items, key=lambda item: item[1].order)

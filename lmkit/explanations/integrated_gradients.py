@@ -40,6 +40,18 @@ class IntegratedGradients(NamedTuple):
     points: np.ndarray
 
 
+def describe_remainder(remainders: np.ndarray, points: np.ndarray) -> str:
+    """Return the largest remainder of some rows in words, with a caution where it is not below ``TOLERANCE``.
+
+    >>> import numpy as np
+    >>> describe_remainder(np.array([0.002]), np.array([16]))
+    'Largest remainder 0.20% with 16 points.'
+    """
+    worst = float(remainders.max())
+    caution = "" if worst < TOLERANCE else "; not below 1 %, so take these attributions with care"
+    return f"Largest remainder {worst:.2%} with {int(points.max())} points{caution}."
+
+
 def integrated_gradients(
     slopes: Slopes,
     inputs: np.ndarray,

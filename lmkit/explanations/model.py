@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.backends import get_backend
 from lmkit.data.batches import EVALUATION_NUMBERS
 from lmkit.data.kinds import DataKind, row_kind
+from lmkit.display.pictures import channels_last
 from lmkit.exceptions import ConfigError, DataError, nearest
 from lmkit.explanations.columns import Column, list_columns
 from lmkit.explanations.integrated_gradients import Slopes
@@ -31,6 +33,9 @@ TRIAL_ROWS = 16
 
 REFERENCE_ROWS = 2000
 """Training rows, at most, that stand for all of them."""
+
+MAX_NUMBERS = 2**27
+"""Numbers in the rows that are in memory at once, at most."""
 
 
 class Rows(NamedTuple):
@@ -100,6 +105,17 @@ class ExplainedModel:
                 shift[list(column.features)], scale[list(column.features)] = column.shift, column.scale
         return shift, scale
 
+    def original(self, X: np.ndarray) -> np.ndarray:
+        """Return prepared rows (rows, features) of numbers in the unit of the data."""
+        shift, scale = self.scaling
+        original: np.ndarray = X * scale + shift
+        return original
+
+    def shape_rows(self, X: np.ndarray) -> np.ndarray:
+        """Return rows (rows, features) in the shape of a row; images as (rows, height, width, channels)."""
+        rows = X.reshape(len(X), *self.preprocessing.shape)
+        return channels_last(rows) if self.kind.name == "image" else rows
+
     @cached_property
     def reference(self) -> Part:
         """Training rows that stand for all of them, evenly spaced: at most ``REFERENCE_ROWS``."""
@@ -129,7 +145,7 @@ class ExplainedModel:
         if name == "zero":
             return np.zeros((1, self.preprocessing.signature.features))
         if name == "mean":
-            return np.asarray(np.asarray(self.reference.X, dtype=np.float64).mean(axis=0, keepdims=True))
+            return np.asarray(self.reference.X.mean(axis=0, keepdims=True, dtype=np.float64))
         raise ConfigError([f"baseline: given {name!r}, expected mean or zero"])
 
     @property
@@ -213,15 +229,20 @@ class ExplainedModel:
                 return names.index(str(target))
         raise DataError(f"target: no class {str(target)[:80]!r}; {nearest(str(target), self.labels, 'classes:')}")
 
-    def select_classes(self, X: np.ndarray, target: int | None) -> np.ndarray:
-        """Return the class (rows,) whose logit is explained: ``target``; else class 1 of two; else the predicted."""
+    def select_classes(self, X: np.ndarray, target: int | None, positions: np.ndarray | None = None) -> np.ndarray:
+        """Return the class (rows,) whose logit is explained: ``target``; else class 1 of one logit; else the predicted.
+
+        ``positions`` (rows,) are those whose output is explained, where each position of a row has one.
+        """
         import numpy as np
 
         if target is not None:
             return np.full(len(X), target)
         if self.task.numeric or self.preprocessing.outputs == 1:
             return np.ones(len(X), dtype=np.int64)
-        return np.asarray(self.preprocessing.logits(self.outputs(X)).argmax(axis=1))
+        outputs = self.outputs(X)
+        outputs = outputs if positions is None else outputs[np.arange(len(X)), positions]
+        return np.asarray(self.preprocessing.logits(outputs).argmax(axis=1))
 
     def scores(self, outputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return the score (rows,) of each row's class."""
@@ -277,16 +298,20 @@ class ExplainedModel:
 
     def describe(self, X: np.ndarray) -> list[str]:
         """Return the prediction of each row in words."""
-        answers = self.answers(X)
+        return self.describe_answers(self.answers(X))
+
+    def describe_answers(self, answers: np.ndarray) -> list[str]:
+        """Return each of the ``answers`` of the model in words."""
         if self.task.numeric:
             return [f"{value:.4g}" for value in answers[:, 0]]
         return [f"{self.labels[row.argmax()]} ({row.max():.0%})" for row in answers]
 
 
 def take_rows(part: Part, count: int) -> Part:
-    """Return at most ``count`` rows of a part, evenly spaced."""
+    """Return at most ``count`` rows of a part, and ``MAX_NUMBERS`` numbers, evenly spaced."""
     import numpy as np
 
     rows = len(part.X)
+    count = min(count, max(1, MAX_NUMBERS // math.prod(part.X.shape[1:])))
     indices = np.arange(rows) if rows <= count else np.linspace(0, rows - 1, count).astype(int)
     return type(part)(np.asarray(part.X[indices]), np.asarray(part.y[indices]))

@@ -32,9 +32,8 @@ def resolve_rows(explained: ExplainedModel, rows: Any) -> Rows:
     """
     if rows is None:
         name, part = explained.evaluation
-        count = min(len(part.X), DEFAULT_ROWS)
-        selected = take_rows(part, count)
-        names = _names(explained, selected.X, name, _evenly_spaced(len(part.X), count))
+        selected = take_rows(part, DEFAULT_ROWS)
+        names = _names(explained, selected.X, name, _evenly_spaced(len(part.X), len(selected.X)))
         return Rows(explained.cast(selected.X), names, selected.y)
     if explained.kind.name != "graph" and (numbers := _numbers(rows)) is not None:
         return _numbered(explained, numbers)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_ROWS = 4
-"""Rows whose attention is kept."""
+"""Rows whose attention is computed, at most."""
+
+MAX_WEIGHTS = 2**28
+"""Weights of all layers, heads and rows in memory, at most; fewer rows of long texts are computed."""
 
 TOLERANCE = 1e-3
 """The largest difference of p·v from the output of a layer, relative to its largest number."""
@@ -48,13 +51,14 @@ class Attention:
     def table(self) -> Table:
         """For each layer and head of the first row, how far back and how widely it looks."""
         import numpy as np
+        from scipy.special import entr
 
         rows = []
         for layer, weights in zip(self.layers, self.weights, strict=True):
             count = weights.shape[-1]
             distance = np.abs(np.arange(count)[:, None] - np.arange(count))
             for head, p in enumerate(weights[0]):
-                entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1).mean()
+                entropy = entr(p).sum(axis=1).mean()
                 rows.append((layer, head, float((p * distance).sum(axis=1).mean()), float(np.exp(entropy))))
         columns = ("layer", "head", "mean distance", "places it looks at (e^entropy)")
         return Table(f"Attention of {self.rows[0]}", columns, tuple(rows))
@@ -103,24 +107,32 @@ class AttentionMethod:
         """Return the attention maps of at most ``MAX_ROWS`` rows.
 
         Raises:
-            LmkitError: the maps do not give the outputs of the layers.
+            LmkitError: the maps of a row do not fit into memory, or do not give the outputs of the layers.
         """
         explained, (X, names, _) = request.explained, request.rows
         X, names = X[:MAX_ROWS], names[:MAX_ROWS]
         spec = explained.run.experiment.model
         assert isinstance(spec, Transformer)
         calls = explained.backend.attention_calls(explained.wrapped, explained.cast(X))
+        per_row = len(calls) * spec.heads * calls[0][1].shape[1] ** 2
+        count = MAX_WEIGHTS // per_row
+        if not count:
+            raise LmkitError(
+                f"the attention maps of a row are {per_row:,} numbers, expected at most {MAX_WEIGHTS:,}; use "
+                "methods=['tokens']"
+            )
+        X, names = X[:count], names[:count]
         layers, weights, differences = [], [], []
         for layer, inputs, outputs in calls:
-            p, mixed = attention_weights(inputs, spec, is_causal=explained.task.per_position)
-            difference = float(abs(mixed - outputs).max() / max(float(abs(outputs).max()), 1e-300))
+            p, mixed = attention_weights(inputs[:count], spec, is_causal=explained.task.per_position)
+            difference = float(abs(mixed - outputs[:count]).max() / max(float(abs(outputs[:count]).max()), 1e-300))
             if difference > TOLERANCE:
                 raise LmkitError(
                     f"the attention of {layer} is not what the model computes: p·v differs by {difference:.1e} from "
                     "the output of the layer"
                 )
             layers.append(layer)
-            weights.append(p)
+            weights.append(p.astype("float32"))
             differences.append(difference)
         is_text = explained.kind.name == "text"
         places = token_texts(explained, X) if is_text else [tuple(map(str, range(weights[0].shape[-1])))] * len(X)

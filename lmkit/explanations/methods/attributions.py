@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table, format_cell
-from lmkit.explanations.columns import sum_features
-from lmkit.explanations.integrated_gradients import TOLERANCE, integrated_gradients
+from lmkit.exceptions import LmkitError
+from lmkit.explanations.columns import Column, sum_features
+from lmkit.explanations.integrated_gradients import describe_remainder, integrated_gradients
 from lmkit.explanations.intervals import mean_interval
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel
@@ -110,17 +111,15 @@ class Attributions:
     @property
     def text(self) -> str:
         """What adds most, and how exact the attributions are."""
-        worst = float(self.remainders.max())
         top = ", ".join(self.columns[i] for i in self.ranking[:5])
         row = self.values[0]
         strongest = sorted(range(len(row)), key=lambda i: -abs(row[i]))[:3]
         parts = ", ".join(f"{self.columns[i]} = {format_cell(self.originals[i][0])}: {row[i]:+.3g}" for i in strongest)
         average = f" Largest on average over {len(self.rows)} rows: {top}." if len(self.rows) > 1 else ""
-        exact = "" if worst < TOLERANCE else "; not below 1 %, so take these attributions with care"
         return (
             f"Attributions to the {self.score} by integrated gradients.{average} {self.rows[0]}, "
             f"{self.predictions[0]}: {self.baseline[0]:.4g} at the baseline, {self.scores[0]:.4g} here; {parts}. "
-            f"Largest remainder {worst:.2%} with {int(self.points.max())} points{exact}."
+            f"{describe_remainder(self.remainders, self.points)}"
         )
 
 
@@ -152,6 +151,16 @@ class AttributionsMethod:
             result.remainders,
             result.points,
         )
+
+
+def rank_columns(request: Request) -> list[Column]:
+    """Return the columns, the largest mean |attribution| first; in their order where the model has no gradient."""
+    columns = request.explained.columns
+    try:
+        attributions = request.results.get("attributions") or AttributionsMethod().explain(request)
+    except LmkitError:
+        return columns
+    return [columns[i] for i in attributions.ranking]
 
 
 METHODS.add("attributions", AttributionsMethod())

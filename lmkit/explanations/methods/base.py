@@ -1,7 +1,7 @@
 """The interface of a method of explanation, and the registry of methods.
 
-A method is a class decorated with ``METHODS.register``: ``suits`` says whether a model and its rows can be explained
-by it, and ``explain`` returns a result, which has a table, a chart and a text.
+A method is an object that a module adds, ``METHODS.add(name, method)``: ``suits`` says whether a model and its rows can
+be explained by it, and ``explain`` returns a result, which has a table, a chart and a text.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Request:
     Attributes:
         explained: the model.
         rows: the rows to explain.
-        target: the number of the class whose logit is explained; none: class 1 of two, else the predicted one.
+        target: the number of the class whose logit is explained; none: class 1 of a single logit, else the predicted.
         columns: names of columns, of which dependence is shown; none: the most important ones.
         groups: name → columns that are shuffled together; none: correlated columns are.
         baseline: ``mean`` of the training rows, or ``zero`` as a prepared number.

@@ -10,6 +10,7 @@ from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
 from lmkit.exceptions import DataError
 from lmkit.explanations.columns import Column, select_columns
+from lmkit.explanations.methods.attributions import rank_columns
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel, take_rows
 
@@ -139,12 +140,9 @@ class DependenceMethod:
         return Dependence(tuple(curves), answer, len(rows))
 
     def _columns(self, request: Request) -> list[Column]:
-        columns = request.explained.columns
         if request.columns is not None:
-            return select_columns(columns, request.columns)
-        attributions = request.results.get("attributions")
-        order = attributions.ranking if attributions else range(len(columns))
-        return [columns[i] for i in list(order)[:DEFAULT_COLUMNS]]
+            return select_columns(request.explained.columns, request.columns)
+        return rank_columns(request)[:DEFAULT_COLUMNS]
 
 
 def take_evenly(total: int, count: int) -> list[int]:

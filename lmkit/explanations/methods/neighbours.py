@@ -11,7 +11,7 @@ from lmkit.display.pictures import Picture
 from lmkit.display.table import Table, format_cell
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.methods.saliency import to_picture
-from lmkit.explanations.model import ExplainedModel, take_rows
+from lmkit.explanations.model import MAX_NUMBERS, ExplainedModel, take_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,9 @@ TRAINING_ROWS = 20_000
 
 NEIGHBOURS, MAX_ROWS = 5, 20
 """Neighbours of a row, and rows whose neighbours are searched."""
+
+PIECE_NUMBERS = 2**20
+"""Numbers in the rows whose distances are computed at once, at most."""
 
 MAX_DIFFERENCES = 12
 """Columns of a counterfactual that are drawn."""
@@ -34,7 +37,7 @@ class Neighbour(NamedTuple):
         distance: Euclidean, to the row that is explained.
         target: its target, as in the data.
         prediction: of it, in words.
-        X: the row, prepared, (features,).
+        X: the row in the unit of the data: (features,), or (height, width, channels) of an image.
     """
 
     row: int
@@ -55,7 +58,7 @@ class Neighbours:
             predicted; None where there is none.
         differences: of each row and its counterfactual, column → values of both; empty for images.
         searched: the number of training rows that were searched.
-        images: (rows, …) of the rows and of their neighbours by ``row``; none for tables.
+        images: of each row, (height, width, channels) in the unit of the data; None for other rows.
     """
 
     rows: tuple[str, ...]
@@ -102,10 +105,9 @@ class Neighbours:
         other = self.counterfactuals[row]
         if self.images is not None:
             panels = [Picture(self.rows[row], to_picture(self.images[row]))]
-            shape = self.images[row].shape
             near = [(f"nearest {i}: {n.target}", n) for i, n in enumerate(self.nearest[row][:3], start=1)]
             near += [(f"other class: {other.target}", other)] if other else []
-            panels += [Picture(title, to_picture(n.X.reshape(shape))) for title, n in near]
+            panels += [Picture(title, to_picture(n.X)) for title, n in near]
             return Chart(f"{self.rows[row]}: nearest training rows", tuple(panels), self.text)
         if other and self.differences[row]:
             largest = sorted(self.differences[row].items(), key=lambda item: -abs(item[1][2]))[:MAX_DIFFERENCES]
@@ -149,45 +151,48 @@ class NeighboursMethod:
 
         explained, (X, names, _) = request.explained, request.rows
         X, names = X[:MAX_ROWS], names[:MAX_ROWS]
-        part = take_rows(explained.data.training, TRAINING_ROWS)
+        is_image = explained.kind.name == "image"
+        outside = hidden(explained, X)
+        count = min(TRAINING_ROWS, max(NEIGHBOURS, MAX_NUMBERS // outside.shape[1]))
+        part = take_rows(explained.data.training, count)
         training = explained.cast(part.X)
         targets = _target_names(explained, part.y)
-        words = explained.describe(training)
+        answers, training_answers = explained.answers(X), explained.answers(training)
+        words = explained.describe_answers(training_answers)
 
         def neighbour(row: int, distance: float) -> Neighbour:
-            shift, scale = explained.scaling
-            return Neighbour(row, distance, targets[row], words[row], training[row] * scale + shift)
+            original = explained.original(training[row : row + 1])
+            values = explained.shape_rows(original)[0] if is_image else original[0]
+            return Neighbour(row, distance, targets[row], words[row], values)
 
-        inside, outside = hidden(explained, training), hidden(explained, X)
+        inside = hidden(explained, training)
         nearest = []
         for activation in outside:
-            distances = np.sqrt(((inside - activation) ** 2).sum(axis=1))
+            distances = measure_distances(inside, activation)
             order = np.argsort(distances, kind="stable")[:NEIGHBOURS]
             nearest.append(tuple(neighbour(int(i), float(distances[i])) for i in order))
         others: list[Neighbour | None] = [None] * len(X)
         if explained.task.has_classes:
-            predicted, classes = explained.answers(training).argmax(axis=1), explained.answers(X).argmax(axis=1)
+            predicted, classes = training_answers.argmax(axis=1), answers.argmax(axis=1)
             for i, row in enumerate(X):
                 candidates = np.flatnonzero(predicted != classes[i])
                 if len(candidates):
-                    distances = np.sqrt(((training[candidates] - row).astype(np.float64) ** 2).sum(axis=1))
-                    best = int(distances.argmin())
-                    others[i] = neighbour(int(candidates[best]), float(distances[best]))
+                    distances = measure_distances(training, row)
+                    best = int(candidates[distances[candidates].argmin()])
+                    others[i] = neighbour(best, float(distances[best]))
         is_table = explained.kind.name == "table"
         differences = [
             _differences(explained, row, training[other.row]) if other and is_table else {}
             for row, other in zip(X, others, strict=True)
         ]
-        shift, scale = explained.scaling
-        images = (X * scale + shift).reshape(len(X), *explained.preprocessing.shape)
         return Neighbours(
             names,
-            tuple(explained.describe(X)),
+            tuple(explained.describe_answers(answers)),
             tuple(nearest),
             tuple(others),
             tuple(differences),
             len(training),
-            tuple(images) if explained.kind.name == "image" else None,
+            tuple(explained.shape_rows(explained.original(X))) if is_image else None,
         )
 
 
@@ -196,6 +201,15 @@ def _target_names(explained: ExplainedModel, y: np.ndarray) -> list[Any]:
     if explained.task.has_classes:
         return [explained.labels[int(number)] for number in y.reshape(-1)]
     return [float(f"{value:.6g}") for value in explained.preprocessing.restore(y).tolist()]
+
+
+def measure_distances(rows: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return the Euclidean distances (rows,) of rows (rows, n) to a row (n,), a piece at a time."""
+    import numpy as np
+
+    size = max(1, PIECE_NUMBERS // len(row))
+    differences = (rows[i : i + size].astype(np.float64) - row for i in range(0, len(rows), size))
+    return np.concatenate([np.sqrt((difference**2).sum(axis=1)) for difference in differences])
 
 
 def hidden(explained: ExplainedModel, X: np.ndarray) -> np.ndarray:

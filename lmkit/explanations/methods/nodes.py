@@ -9,7 +9,7 @@ from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
 from lmkit.exceptions import ConfigError
-from lmkit.explanations.integrated_gradients import TOLERANCE, IntegratedGradients, integrated_gradients
+from lmkit.explanations.integrated_gradients import IntegratedGradients, describe_remainder, integrated_gradients
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel
 from lmkit.specs.models.gcn import GCN
@@ -35,7 +35,7 @@ class Nodes:
         columns: the names of the features of a node.
         values: attributions of the features of all nodes, (rows, nodes, features), by integrated gradients.
         edges: of each row, (node, node) → score minus the score without this edge, of the nearest edges.
-        remainders: what is missing from completeness, as a share, (rows,).
+        remainders: what is missing from completeness, as a share, (rows,); ``points`` of the quadrature, (rows,).
     """
 
     score: str
@@ -46,6 +46,7 @@ class Nodes:
     values: np.ndarray
     edges: tuple[dict[tuple[str, str], float], ...]
     remainders: np.ndarray
+    points: np.ndarray
 
     @property
     def by_node(self) -> np.ndarray:
@@ -87,12 +88,11 @@ class Nodes:
         """The strongest nodes and edges of the first row."""
         nodes = ", ".join(f"{self.nodes[i]} {self.by_node[0, i]:+.3g}" for i in self._top_nodes(0)[:4])
         edges = ", ".join(f"{a} – {b} {value:+.3g}" for (a, b), value in self._top_edges(0)[:4])
-        worst = float(self.remainders.max())
-        exact = "" if worst < TOLERANCE else "; not below 1 %, so take these attributions with care"
         return (
             f"{self.rows[0]}, {self.predictions[0]}: the {self.score} depends most on the features of {nodes} "
-            f"(integrated gradients, largest remainder {worst:.2%}{exact})"
-            + (f", and on the edges {edges} (score minus the score without the edge)." if edges else ".")
+            "(integrated gradients)"
+            + (f", and on the edges {edges} (score minus the score without the edge). " if edges else ". ")
+            + describe_remainder(self.remainders, self.points)
         )
 
 
@@ -133,6 +133,7 @@ class NodesMethod:
             np.concatenate([result.values for result in results]),
             tuple(edges),
             np.concatenate([result.remainders for result in results]),
+            np.concatenate([result.points for result in results]),
         )
 
     @staticmethod

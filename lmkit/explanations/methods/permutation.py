@@ -12,6 +12,7 @@ from lmkit.display.table import Table
 from lmkit.exceptions import ConfigError, DataError
 from lmkit.explanations.columns import Column, select_columns
 from lmkit.explanations.intervals import mean_interval
+from lmkit.explanations.methods.attributions import rank_columns
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel, take_rows
 
@@ -164,18 +165,14 @@ class PermutationMethod:
 
     def _columns(self, request: Request) -> list[Column]:
         columns = request.explained.columns
-        if len(columns) <= MAX_COLUMNS:
-            return columns
-        attributions = request.results.get("attributions")
-        order = attributions.ranking if attributions else range(len(columns))
-        return [columns[i] for i in list(order)[:MAX_COLUMNS]]
+        return columns if len(columns) <= MAX_COLUMNS else rank_columns(request)[:MAX_COLUMNS]
 
 
 def row_losses(explained: ExplainedModel, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the loss (rows,), and what the score of all rows lacks (rows,), the mean of which is 1 − score.
 
     The loss is the cross-entropy −log p, or the absolute error in the unit of the target; the score is the accuracy,
-    or R².
+    or R², which is NaN where the target does not vary.
     """
     import numpy as np
 
@@ -183,7 +180,7 @@ def row_losses(explained: ExplainedModel, X: np.ndarray, y: np.ndarray) -> tuple
     if explained.task.numeric:
         truth = explained.preprocessing.restore(y)
         error = answers[:, 0] - truth
-        return np.abs(error), error**2 / max(float(truth.var()), np.finfo(np.float64).tiny)
+        return np.abs(error), error**2 / (float(truth.var()) or np.nan)
     truth = np.asarray(y).reshape(-1).astype(np.int64)
     likelihood = np.maximum(answers[np.arange(len(truth)), truth], np.finfo(np.float64).tiny)
     return -np.log(likelihood), (answers.argmax(axis=1) != truth).astype(np.float64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import Chart
 from lmkit.display.pictures import Picture
 from lmkit.display.table import Table
-from lmkit.explanations.integrated_gradients import TOLERANCE, integrated_gradients
+from lmkit.explanations.integrated_gradients import describe_remainder, integrated_gradients
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel
 
@@ -98,14 +98,11 @@ class Saliency:
 
         sizes = np.sort(np.abs(self.maps[0]).reshape(-1))[::-1]
         count = int(np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)) + 1
-        worst = float(self.remainders.max())
-        exact = "" if worst < TOLERANCE else "; not below 1 %, so take these attributions with care"
         what = "pixels" if self.inputs.ndim == 4 else "numbers"
         return (
             f"Attributions to the {self.score} by integrated gradients. {self.rows[0]}, {self.predictions[0]}: "
             f"{count} of {len(sizes):,} {what} hold half of all |attributions|; {self.baseline[0]:.4g} at the "
-            f"baseline, {self.scores[0]:.4g} here. Largest remainder {worst:.2%} with {int(self.points.max())} points"
-            f"{exact}."
+            f"baseline, {self.scores[0]:.4g} here. {describe_remainder(self.remainders, self.points)}"
         )
 
 
@@ -142,13 +139,11 @@ class SaliencyMethod:
         size = explained.piece
         indices = np.arange(len(X))
         gradients = [slopes(indices[i : i + size], X[i : i + size])[1] for i in range(0, len(X), size)]
-        shift, scale = explained.scaling
-        shape = (len(X), *explained.preprocessing.shape)
         return Saliency(
             explained.score_name(request.target),
-            (X * scale + shift).reshape(shape),
-            result.values.reshape(shape),
-            np.concatenate(gradients).reshape(shape),
+            explained.shape_rows(explained.original(X)),
+            explained.shape_rows(result.values),
+            explained.shape_rows(np.concatenate(gradients)),
             names,
             tuple(explained.describe(X)),
             result.ends,

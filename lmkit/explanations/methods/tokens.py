@@ -9,7 +9,7 @@ from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
 from lmkit.exceptions import ConfigError
-from lmkit.explanations.integrated_gradients import TOLERANCE, integrated_gradients
+from lmkit.explanations.integrated_gradients import describe_remainder, integrated_gradients
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel
 
@@ -28,14 +28,15 @@ BASELINE_ROWS = 64
 
 @dataclass(frozen=True)
 class Tokens:
-    """How much each token of a text adds to the logit of the prediction.
+    """How much each token of a text adds to the logit of the prediction, or to a predicted number.
 
     Attributes:
         rows: the names of the texts.
         tokens: of each text, its tokens as text.
         values: the attributions (rows, length); those of a row sum to its score minus that of the baseline.
         positions: of each row, the position whose output is explained; −1 where a row has one output.
-        predictions: of each row, the token or class whose logit is explained.
+        predictions: of each row, the token or class whose logit is explained, or the number.
+        is_numeric: whether a number is predicted.
         scores: of each row, and ``baseline`` that of the baseline, (rows,).
         remainders: what is missing from completeness, as a share, (rows,); ``points`` of the quadrature, (rows,).
     """
@@ -45,6 +46,7 @@ class Tokens:
     values: np.ndarray
     positions: np.ndarray
     predictions: tuple[str, ...]
+    is_numeric: bool
     scores: np.ndarray
     baseline: np.ndarray
     remainders: np.ndarray
@@ -55,12 +57,16 @@ class Tokens:
         position = int(self.positions[row])
         return position + 1 if position >= 0 else len(self.tokens[row])
 
+    def _score(self, row: int) -> str:
+        """What is explained, in words."""
+        return f"prediction {self.predictions[row]}" if self.is_numeric else f"logit of {self.predictions[row]}"
+
     @property
     def table(self) -> Table:
         """The tokens of the first text and their attributions."""
         rows = [(i, repr(self.tokens[0][i]), float(self.values[0, i])) for i in range(self._last(0))]
         return Table(
-            f"{self.rows[0]}: attributions to the logit of {self.predictions[0]}",
+            f"{self.rows[0]}: attributions to the {self._score(0)}",
             ("place", "token", "attribution"),
             tuple(rows),
         )
@@ -76,7 +82,7 @@ class Tokens:
         start = max(0, end - MAX_BARS)
         names = tuple(repr(token) for token in self.tokens[row][start:end])
         bars = SignedBars("attribution", names, tuple(float(v) for v in self.values[row, start:end]))
-        title = f"{self.rows[row]}: attributions to the logit of {self.predictions[row]}"
+        title = f"{self.rows[row]}: attributions to the {self._score(row)}"
         return Chart(title, (bars,), self.text)
 
     @property
@@ -85,12 +91,9 @@ class Tokens:
         row, end = self.values[0], self._last(0)
         strongest = sorted(range(end), key=lambda i: -abs(row[i]))[:5]
         listed = ", ".join(f"{self.tokens[0][i]!r} at {i}: {row[i]:+.3g}" for i in strongest)
-        worst = float(self.remainders.max())
-        exact = "" if worst < TOLERANCE else "; not below 1 %, so take these attributions with care"
         return (
-            f"Attributions of tokens to the logit of {self.predictions[0]} after {self.rows[0]}: {listed}. "
-            f"{self.baseline[0]:.4g} at the baseline, {self.scores[0]:.4g} here. Largest remainder {worst:.2%} with "
-            f"{int(self.points.max())} points{exact}."
+            f"Attributions of tokens to the {self._score(0)} after {self.rows[0]}: {listed}. {self.baseline[0]:.4g} at "
+            f"the baseline, {self.scores[0]:.4g} here. {describe_remainder(self.remainders, self.points)}"
         )
 
 
@@ -113,34 +116,29 @@ class TokensMethod:
 
         explained, (X, names, _) = request.explained, request.rows
         X, names = X[:MAX_TEXTS], names[:MAX_TEXTS]
-        outputs = explained.outputs(X)
         positions = None
         if explained.task.per_position:
             positions = last_positions(X, getattr(explained.preprocessing, "separator", -1))
-            outputs = outputs[np.arange(len(X)), positions]
-        if request.target is None:
-            logits = explained.preprocessing.logits(outputs)
-            classes = logits.argmax(axis=1) if logits.shape[1] > 1 else np.ones(len(X), dtype=np.int64)
-        else:
-            classes = np.full(len(X), request.target)
+        classes = explained.select_classes(X, request.target, positions)
         slopes = explained.slopes(X, classes, positions)
         vectors = explained.backend.continuous_inputs(explained.wrapped, X)
         start = self._baseline(explained, request.baseline, vectors)
         piece = max(1, explained.piece // vectors.shape[-1] * 64) if vectors.shape[-1] > 64 else explained.piece
         result = integrated_gradients(slopes, vectors, start, piece=piece)
         texts = token_texts(explained, X)
-        predictions = [
-            repr(token_texts(explained, np.array([[number]]))[0][0])
-            if explained.task.per_position
-            else repr(explained.labels[number])
-            for number in classes
-        ]
+        if explained.task.per_position:
+            predictions = [repr(text) for (text,) in token_texts(explained, classes[:, None])]
+        elif explained.task.numeric:
+            predictions = [f"{score:.4g}" for score in result.ends]
+        else:
+            predictions = [repr(explained.labels[number]) for number in classes]
         return Tokens(
             names,
             tuple(texts),
             result.values.sum(axis=-1),
             np.full(len(X), -1) if positions is None else positions,
             tuple(predictions),
+            explained.task.numeric,
             result.ends,
             result.starts,
             result.remainders,

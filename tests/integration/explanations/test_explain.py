@@ -212,6 +212,16 @@ def test_partial_dependence_is_scikit_learns(framework: str) -> None:
     np.testing.assert_allclose(curve.individual, expected["individual"][0], rtol=1e-6)
 
 
+def test_dependence_alone_shows_the_columns_that_matter() -> None:
+    X = np.random.default_rng(0).normal(size=(120, 6))
+    run = trained((X, 3 * X[:, 4]), framework="torch", model={"hidden": []}, epochs=20)
+    explanation = run.explain(methods=["dependence", "attributions"])
+    assert list(explanation) == ["attributions", "dependence"], "in the order in which they use each other"
+    assert explanation.dependence.curves[0].name == "x4"
+    alone = run.explain(methods=["dependence"]).dependence
+    assert [c.name for c in alone.curves] == [c.name for c in explanation.dependence.curves]
+
+
 # -- rows and display -----------------------------------------------------------------------------
 
 

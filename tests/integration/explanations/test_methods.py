@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from explanation_fixtures import trained
+from torch.utils.data import DataLoader, TensorDataset
 
 import lmkit as lk
 from lmkit.backends import get_backend
+from lmkit.explanations.methods import attention
 from lmkit.explanations.methods import nodes as nodes_module
 from lmkit.explanations.methods.nodes import edge_effects
 from lmkit.explanations.methods.tokens import last_positions
@@ -89,6 +92,35 @@ def test_a_model_with_random_weights_looks_elsewhere() -> None:
     assert 0.35 < signs < 0.65
 
 
+class ChannelsFirst(torch.nn.Module):
+    """A convolution over images (3, 6, 5), as PyTorch has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.last = torch.nn.Conv2d(3, 2, 3), torch.nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.last(self.convolution(x).relu().mean((2, 3)))
+        return outputs
+
+
+def test_images_with_channels_first_are_shown_as_images() -> None:
+    X, y = torch.rand(30, 3, 6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 2
+    loader = DataLoader(TensorDataset(X, y), batch_size=10)
+    data = {"training": loader, "validation": loader}
+    run = trained(data, framework="torch", model=ChannelsFirst, **{"training.precision": "float32"})
+    explanation = run.explain([0, 1])
+    np.testing.assert_allclose(explanation.saliency.inputs, X[:2].permute(0, 2, 3, 1).numpy(), rtol=1e-6)
+    assert explanation.saliency.attributions.shape == explanation.saliency.gradients.shape == (2, 6, 5, 3)
+    assert "of 30 pixels" in explanation.text
+    neighbours = explanation.neighbours
+    assert neighbours.images[0].shape == neighbours.nearest[0][0].X.shape == (6, 5, 3)
+    assert neighbours.chart.png()[:4] == b"\x89PNG"
+    images = lk.errors(run).evaluated.images
+    assert images is not None
+    assert images.shape == (30, 6, 5, 3)
+
+
 # -- texts ----------------------------------------------------------------------------------------
 
 
@@ -111,6 +143,37 @@ def test_tokens_have_attributions_that_are_complete_causal_and_equal_in_both_fra
 
 def test_the_last_token_before_the_padding_is_explained() -> None:
     assert last_positions(np.array([[1, 2, 9, 9], [1, 9, 2, 3], [9, 9, 9, 9]]), 9).tolist() == [1, 3, 3]
+
+
+class Length(torch.nn.Module):
+    """A number for each row of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.last = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.last(self.embedding(x).mean(1))
+        return outputs
+
+
+def test_tokens_of_a_regression_add_up_to_the_number() -> None:
+    X = torch.randint(0, 9, (40, 5), generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(TensorDataset(X, X.float().mean(1, keepdim=True)), batch_size=10)
+    run = trained(loader, framework="torch", model=Length, **{"training.precision": "float32"})
+    found = run.explain([0, 1]).tokens
+    assert found.values.sum(axis=1) == pytest.approx(found.scores - found.baseline, rel=0.01)
+    assert found.scores == pytest.approx(run.predict(X[:2].numpy()), rel=1e-5)
+    assert found.chart.title == f"training 0: attributions to the prediction {found.scores[0]:.4g}"
+
+
+def test_attention_maps_that_fit_no_memory_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trained(text, framework="torch", model=ROTARY, epochs=1, **{"data.text.length": 12})
+    monkeypatch.setattr(attention, "MAX_WEIGHTS", 3 * 2 * 12**2)
+    assert len(run.explain(range(4), methods=["attention"]).attention.rows) == 3
+    monkeypatch.setattr(attention, "MAX_WEIGHTS", 100)
+    with pytest.raises(lk.LmkitError, match="maps of a row are 288 numbers, expected at most 100"):
+        run.explain(0, methods=["attention"])
 
 
 @pytest.mark.parametrize("kind", ["rotary", "patches"])
