@@ -123,8 +123,7 @@ class Driver:
                 finished, _ = wait(self.running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in finished:
                     folder = self.running.pop(future)
-                    if self._handle_outcome(folder, _outcome(future)):
-                        waiting.insert(0, folder)
+                    waiting[:0] = self._handle_outcome(folder, _outcome(future))
                 self._poll()
             except KeyboardInterrupt:
                 self._stop("Interrupted")
@@ -166,13 +165,16 @@ class Driver:
             self.settings.cwd,
         )
 
-    def _handle_outcome(self, folder: TrialFolder, outcome: TrialOutcome) -> bool:
-        """Report the outcome of an attempt; returns whether the trial is to be tried again at once."""
+    def _handle_outcome(self, folder: TrialFolder, outcome: TrialOutcome) -> list[TrialFolder]:
+        """Report the outcome of an attempt; returns the trials to start at once.
+
+        They are the trial itself if its worker died, and those with the same parameters where it has no result.
+        """
         if outcome.state == "died" and not self.stopping:
             self.deaths[folder.path] += 1
             if self.deaths[folder.path] < MAX_ATTEMPTS:
                 self.report(f"trial {folder.read().number}: {outcome.error}; retrying")
-                return True
+                return [folder]
             outcome = replace(outcome, state="failed", error=f"{outcome.error}, {MAX_ATTEMPTS} times")
             folder.finish(outcome)
         trial = folder.read()
@@ -183,16 +185,17 @@ class Driver:
             self.durations.append(trial.seconds)
             self.sampler.tell(trial, self.histories.get(folder.path, {}))
         self.report(self._format_trial(trial, outcome))
+        key = parameters_key(trial.parameters)
+        repeats = self.repeats.pop(key, [])
         if trial.determined:
-            key = parameters_key(trial.parameters)
             self.results[key] = trial
-            for repeat in self.repeats.pop(key, []):
-                self._repeat(repeat, trial)
+            while repeats:
+                self._repeat(repeats.pop(0), trial)
         if outcome.state == "lost":
             self._stop(outcome.error)
         if outcome.state == "full":
             self._stop(outcome.error, WRITE_ADVICE)
-        return False
+        return repeats
 
     def _format_trial(self, trial: Trial, outcome: TrialOutcome) -> str:
         values = [

@@ -195,6 +195,20 @@ def test_parameters_that_are_drawn_again_are_not_executed_again(work: Use) -> No
     assert sweep.state == "completed"
 
 
+def test_parameters_whose_trial_failed_are_executed_again(work: Use) -> None:
+    jobs: list[Job] = []
+
+    def train(job: Job) -> TrialOutcome:
+        jobs.append(job)
+        return finished(job, values={"val_loss": 1.0}) if len(jobs) > 1 else finished(job, "failed", error="it broke")
+
+    work(train)
+    sweep = begin(grid={"lr": [0.1]}, method="random", trials=4, workers=2)
+    assert [t.state for t in sweep.trials] == ["failed", "completed", "completed", "completed"]
+    assert len(jobs) == 2
+    assert sweep.state != "running"
+
+
 def test_several_objectives_have_a_front(work: Use) -> None:
     values = {0.1: (1.0, 9.0), 0.01: (2.0, 3.0), 0.001: (3.0, 4.0)}
     work(lambda job: finished(job, values=dict(zip(("val_loss", "cost"), values[rate(job)], strict=True))))
