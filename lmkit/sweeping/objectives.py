@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.exceptions import SweepError, shorten
 from lmkit.specs.tasks import higher_is_better
-from lmkit.system.numbers import finite_number, index_of_best
+from lmkit.system.numbers import finite_number, index_of_last_improvement
 
 if TYPE_CHECKING:
     from lmkit.run.run import Run
@@ -76,15 +76,16 @@ def _read(text: str) -> Objective:
 def run_values(run: Run) -> dict[str, float]:
     """Return the numbers of a finished run by which its trial can be compared.
 
-    They are the columns of its history in the last epoch (in the best epoch, if its weights were restored), the metrics
+    They are the columns of its history in the last epoch (in that whose weights were restored, if any), the metrics
     of the test split as ``test_…``, and the seconds of training.
     """
     history, status = run.history, run.status
     values: dict[str, Any] = {}
     if len(history):
-        early, row = run.experiment.training.early_stopping, history.iloc[-1]
-        if early and early.restore_best and "val_loss" in history:
-            row = history.iloc[index_of_best(history["val_loss"]) or 0]
+        early, best = run.experiment.training.early_stopping, None
+        if early and early.restore_best and status.state == "completed":
+            best = index_of_last_improvement(history.get("val_loss", history.get("loss", ())), early.min_delta)
+        row = history.iloc[-1 if best is None else best]
         values |= {str(k): float(v) for k, v in row.items() if isinstance(v, int | float)}
     values |= {f"test_{k}": v for k, v in (status.metrics or {}).items()}
     return values | {"seconds": status.seconds, "step": status.step}

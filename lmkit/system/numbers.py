@@ -43,6 +43,22 @@ def index_of_best(values: Iterable[Any], sign: int = 1) -> int | None:
     return min(numbers)[1] if numbers else None
 
 
+def index_of_last_improvement(values: Iterable[Any], min_delta: float = 0.0) -> int | None:
+    """Return the index of the last number that was lower than the best one before by more than ``min_delta``.
+
+    So early stopping selects the weights that it restores. None where no number is finite.
+
+    >>> index_of_last_improvement([0.9, 0.5, 0.48, 0.7]), index_of_last_improvement([0.9, 0.5, 0.48, 0.7], 0.05)
+    (2, 1)
+    """
+    best, index = math.inf, None
+    for i, value in enumerate(values):
+        number = finite_number(value)
+        if number is not None and number < best - min_delta:
+            best, index = number, i
+    return index
+
+
 def to_json(
     value: Any,
     *,

@@ -11,12 +11,11 @@ from lmkit.display.units import format_duration
 from lmkit.run.runs import labels
 from lmkit.runfolder.progress import epoch_text, sentence
 from lmkit.specs.tasks import metric_info
+from lmkit.system.numbers import index_of_last_improvement
 from lmkit.system.privacy import is_private, redact, redact_command, shorten_home
 from lmkit.tables.results import result
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lmkit.deploy.compare.comparison import Comparison
     from lmkit.run.run import Run
     from lmkit.runfolder.status import Status
@@ -138,8 +137,10 @@ def metrics(run: Run, *, wait: bool = True) -> Table:
     history = run.history
     training = run.experiment.training
     early = training.early_stopping
-    row = _best_row(history, early.min_delta) if early and early.restore_best and status.state == "completed" else -1
-    last: Mapping[Any, Any] = history.iloc[row].to_dict() if len(history) else {}
+    row = None
+    if early and early.restore_best and status.state == "completed":
+        row = index_of_last_improvement(history.get("val_loss", history.get("loss", ())), early.min_delta)
+    last: Mapping[Any, Any] = history.iloc[-1 if row is None else row].to_dict() if len(history) else {}
     meanings = {"loss": LOSS_MEANING, **{name: metric.meaning for name, metric in metric_info().items()}}
     meanings |= {label(metric): "custom metric" for metric in training.metrics}
     names = [name for name in meanings if name in test or name in last]
@@ -151,15 +152,6 @@ def metrics(run: Run, *, wait: bool = True) -> Table:
     columns = ("metric", "training", "validation", "test", "meaning")
     when = f", after epoch {epoch_text(last['epoch'])} (training: mean over its steps)" if last else ""
     return Table(f"Metrics of {run.name}{when}", columns, tuple(rows))
-
-
-def _best_row(history: pd.DataFrame, min_delta: float) -> int:
-    """The row of the last epoch whose validation loss was lower than the best one by ``min_delta``."""
-    best, row = float("inf"), -1
-    for index, loss in enumerate(history.get("val_loss", history.get("loss", ()))):
-        if loss < best - min_delta:
-            best, row = loss, index
-    return row
 
 
 def samples(run: Run, last: int = 4) -> Table:
