@@ -21,10 +21,11 @@ def test_the_interval_of_accuracy_is_wilsons(correct: int, rows: int) -> None:
     assert interval_of("accuracy", targets, predictions) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_the_interval_of_an_error_is_near_that_of_its_mean() -> None:
+@pytest.mark.parametrize("rows", [2_000, 60_000])
+def test_the_interval_of_an_error_is_near_that_of_its_mean(rows: int) -> None:
     draw = np.random.default_rng(1)
-    targets = draw.normal(size=2_000)
-    predictions = targets + draw.normal(scale=0.3, size=2_000)
+    targets = draw.normal(size=rows)
+    predictions = targets + draw.normal(scale=0.3, size=rows)
     errors = np.abs(targets - predictions)
     half = 1.96 * errors.std() / np.sqrt(len(errors))
     low, high = interval_of("mae", targets, predictions) or (0.0, 0.0)
