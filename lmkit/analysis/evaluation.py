@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lmkit.data.fingerprint import locate_data
 from lmkit.data.kinds import get_kind
 from lmkit.data.tables.fit import split
 from lmkit.data.tables.parts import PARTS
+from lmkit.display.pictures import channels_last
 from lmkit.exceptions import ConfigError, DataError, shorten
 from lmkit.preprocessing.predict import check_outputs
 from lmkit.specs.metrics import softmax
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 100_000
 """Rows of a part that are evaluated, at most, the first."""
+
+MAX_NUMBERS = 2**26
+"""Numbers in the rows of a part that are evaluated, at most."""
 
 MAX_TOKENS = 2**16
 """Tokens of a part of a text that are evaluated, at most, the first."""
@@ -100,8 +105,9 @@ def evaluate_rows(run: Run, part: str | None = None) -> EvaluatedRows:
     if get_task(data.preprocessing.task).per_position:
         return _evaluate_text(run, model, data, names)
     backend = get_backend(run.experiment.framework)
-    X = np.concatenate([np.asarray(getattr(data, name).X[:MAX_ROWS]) for name in names])
-    y = np.concatenate([np.asarray(getattr(data, name).y[:MAX_ROWS]) for name in names])
+    sizes = [_count_rows(getattr(data, name).X) for name in names]
+    X = np.concatenate([np.asarray(getattr(data, name).X[:n]) for name, n in zip(names, sizes, strict=True)])
+    y = np.concatenate([np.asarray(getattr(data, name).y[:n]) for name, n in zip(names, sizes, strict=True)])
     outputs = check_outputs(np.asarray(backend.predict(model, X)))
     preprocessing = data.preprocessing
     task = get_task(preprocessing.task)
@@ -115,13 +121,12 @@ def evaluate_rows(run: Run, part: str | None = None) -> EvaluatedRows:
         losses = np.abs(prediction - target)
     else:
         losses = (target != prediction).astype(float)
-    sizes = [min(len(getattr(data, name).X), MAX_ROWS) for name in names]
-    row, features, columns = _source_rows(run, data, names, X)
+    row, features, columns = _source_rows(run, data, dict(zip(names, sizes, strict=True)), X)
     images = None
     if len(preprocessing.shape) == 3:
         pixels = columns.to_numpy(dtype=np.float64) if len(columns.columns) else X  # a loader's have no columns
-        images = pixels.reshape(len(X), *preprocessing.shape)
-        pixels = images.reshape(len(X), -1)
+        pixels = pixels.reshape(len(X), -1)
+        images = channels_last(pixels.reshape(len(X), *preprocessing.shape))
         features = columns.iloc[:, :0].assign(brightness=pixels.mean(axis=1), contrast=pixels.std(axis=1))
         columns = columns.iloc[:, :0]
     return EvaluatedRows(
@@ -140,16 +145,24 @@ def evaluate_rows(run: Run, part: str | None = None) -> EvaluatedRows:
     )
 
 
+def _count_rows(X: np.ndarray) -> int:
+    """Return how many rows of a part are evaluated."""
+    return min(len(X), MAX_ROWS, max(1, MAX_NUMBERS // math.prod(X.shape[1:])))
+
+
 def _source_rows(
-    run: Run, data: Dataset, names: tuple[str, ...], X: np.ndarray
+    run: Run, data: Dataset, sizes: dict[str, int], X: np.ndarray
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
-    """Return the numbers of the rows in their source (rows,), and their features, parsed and as in the source."""
+    """Return the numbers of the rows in their source (rows,), and their features, parsed and as in the source.
+
+    ``sizes`` are the numbers of rows of each part.
+    """
     import numpy as np
     import pandas as pd
 
     experiment = locate_data(run.folder, run.experiment)
     spec, root = experiment.data, run.path.parent
-    within = np.concatenate([np.arange(len(getattr(data, name).X))[:MAX_ROWS] for name in names])
+    within = np.concatenate([np.arange(size) for size in sizes.values()])
     kind = get_kind(spec)
     if kind.name == "graph":
         nodes = kind.load(spec, root)
@@ -161,7 +174,7 @@ def _source_rows(
     if kind.name == "table" and not spec.streams:
         table = kind.load(spec, root)
         parts = dict(zip(PARTS, split(spec, table, experiment.seed), strict=True))
-        rows = np.concatenate([parts[name][:MAX_ROWS] for name in names])
+        rows = np.concatenate([parts[name][:size] for name, size in sizes.items()])
         parsed, raw = (f.iloc[rows].reset_index(drop=True).rename(columns=str) for f in (table.X, _raw(table)))
         return rows, parsed, raw
     frame = _undo(data.preprocessing, X) if hasattr(data.preprocessing, "numbers") else pd.DataFrame(index=within)

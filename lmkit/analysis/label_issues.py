@@ -10,8 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lmkit.explanations.intervals import mean_interval
+
 if TYPE_CHECKING:
     import numpy as np
+
+TINY = 1e-6
+"""The gain in probability that is rounding."""
 
 
 class LabelIssues(NamedTuple):
@@ -51,6 +56,27 @@ def confident_joint(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.n
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels[confident >= 0], confident[confident >= 0]), 1)
     return counts, confident
+
+
+def predicts_labels(probabilities: np.ndarray, labels: np.ndarray) -> bool:
+    """Return whether rows have a higher probability of their label than rows in general, beyond chance.
+
+    The probability of a label less its mean over all rows is tested to be above 0 (Student's t, 2.5 %). Without that, a
+    model cannot judge labels: half of the rows lie above any threshold.
+
+    Args:
+        probabilities: (rows, classes), of rows that the model was not trained on.
+        labels: (rows,), class numbers.
+
+    >>> import numpy as np
+    >>> labels = np.arange(40) % 2
+    >>> predicts_labels(np.full((40, 2), 0.5), labels), predicts_labels(0.8 * np.eye(2)[labels] + 0.1, labels)
+    (False, True)
+    """
+    import numpy as np
+
+    gains = (probabilities - probabilities.mean(axis=0))[np.arange(len(labels)), labels]
+    return mean_interval(gains)[1] > TINY
 
 
 def find_label_issues(probabilities: np.ndarray, labels: np.ndarray) -> LabelIssues:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +151,26 @@ def test_a_streamed_file_a_graph_and_a_text(root: Path, towns: pd.DataFrame, tmp
     assert result.chart().png()
 
 
+def test_columns_of_the_source_may_be_called_as_those_of_the_tables(root: Path) -> None:
+    draw = np.random.default_rng(3)
+    frame = pd.DataFrame(draw.normal(size=(200, 3)), columns=["suggested", "p", "loss"])
+    frame["y"] = np.where(frame["p"] + 0.3 * draw.normal(size=200) > 0, "yes", "no")
+    result = lk.errors(lk.train(data=(frame, "y"), model="mlp:small", epochs=20, inline=True, runs=root))
+    names = ["source suggested", "source p", "source loss"]
+    assert result.rows.columns.tolist() == ["part", "row", "target", "prediction", "p", "loss", *names]
+    assert result.rows["source p"].tolist() == frame["p"].iloc[result.rows["row"]].tolist()
+    assert result.labels.columns.tolist() == ["part", "row", "target", "suggested", "p", *names]
+
+
+def test_a_model_that_has_learned_nothing_judges_no_labels(root: Path) -> None:
+    frame = pd.DataFrame({"constant": np.ones(100), "y": np.arange(100) % 2})
+    result = lk.errors(lk.train(data=(frame, "y"), model="mlp:small", epochs=1, inline=True, runs=root))
+    assert not len(result.labels)
+    assert result.advice.endswith(
+        "no labels are judged: the model tells rows of a class no better from others than by chance"
+    )
+
+
 # -- bad input ------------------------------------------------------------------------------------
 
 
@@ -184,9 +203,3 @@ def test_data_that_is_gone_and_parts_without_rows(root: Path, towns: pd.DataFram
     path.unlink()
     with pytest.raises(lk.DataError, match="no longer there"):
         lk.errors(run)
-
-
-def test_the_module_of_the_exceptions_stays() -> None:
-    module: Any = lk.errors
-    assert module is sys.modules["lmkit.exceptions"]
-    assert module.DataError is lk.DataError

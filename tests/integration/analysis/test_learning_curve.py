@@ -193,6 +193,12 @@ def test_further_than_fourfold_is_a_guess(jobs: Any) -> None:
         curve(sizes=4, seeds=1).predict(5)
 
 
+def test_a_score_beyond_the_best_that_is_assumed_is_refused(jobs: Any) -> None:
+    jobs(lambda share, seed: 5 + share, "test_gain")
+    with pytest.raises(lk.DataError, match="gain: a score is better than 1, the best one that is assumed"):
+        curve(sizes=4, seeds=1, metric="maximize gain").advice  # noqa: B018
+
+
 def test_trials_without_a_score_are_an_error(work: Use) -> None:
     def fail(job: Job) -> TrialOutcome:
         folder = TrialFolder(Path(job.folder))
