@@ -80,7 +80,7 @@ class CurrentPythonManager(AsyncKernelManager):
     Attributes:
         folder: the private folder of the kernel's sockets and its connection file.
         environment: variables of the kernel, in addition to those of this process.
-        pids: the process id of each kernel is appended to it.
+        pids: the process id of each kernel is appended to it, of one that runs on this machine.
     """
 
     folder: ClassVar[Path]
@@ -102,7 +102,8 @@ class CurrentPythonManager(AsyncKernelManager):
     async def _async_start_kernel(self, **arguments: Any) -> None:
         env = {**os.environ, **(arguments.pop("env", None) or {}), **self.environment}
         await super()._async_start_kernel(env=env, **arguments)
-        self.pids.append(getattr(self.provisioner, "pid", 0))
+        if pid := getattr(self.provisioner, "pid", None):  # a kernel elsewhere has none here
+            self.pids.append(pid)
 
     start_kernel = _async_start_kernel
 

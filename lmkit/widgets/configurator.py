@@ -315,7 +315,7 @@ class Configurator(W.VBox):
             self._draw_data()
             if data and split != self._split_key and not self._reading:
                 self._reading = True
-                in_background(lambda: preview.split(data, spec, seed), lambda new: self._data_read(key, split, new))
+                in_background(lambda: preview.try_split(data, spec, seed), lambda new: self._data_read(key, split, new))
             return
         if self._reading:
             return  # the data being read is outdated; _data_read starts again

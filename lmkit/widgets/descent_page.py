@@ -31,5 +31,5 @@ def player_page(settings: dict[str, Any], title: str) -> str:
         title=html.escape(title),
         css=css(*SHEETS),
         script=script(*SCRIPTS),
-        settings=json.dumps(settings).replace("</", "<\\/"),
+        settings=json.dumps(settings).replace("<", "\\u003c"),
     )

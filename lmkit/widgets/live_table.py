@@ -77,7 +77,7 @@ class Live:
             return
         try:
             handler(message)  # without the lock: stopping the work waits for poll()
-        except LmkitError as error:
+        except (LmkitError, OSError) as error:  # such as a deleted folder, or a full disk
             self._show_message(str(error), is_error=True)
 
     def _on_plotly(self, _: Mapping[str, Any]) -> None:

@@ -181,7 +181,7 @@ class Monitor:
                 watcher.add(self)
         except UntrustedCode as error:
             self._show_message(str(error), True, trust=index)
-        except LmkitError as error:
+        except (LmkitError, OSError) as error:  # such as a deleted folder, or a full disk
             self._show_message(str(error), True)
 
     def _show_message(self, text: str, is_error: bool, **more: Any) -> None:

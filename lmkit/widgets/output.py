@@ -6,6 +6,7 @@ A cell displays a widget and empty placeholders; at the end, the static outputs 
 from __future__ import annotations
 
 import html
+import json
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -53,12 +54,13 @@ def _headline(run: Run) -> str:
     scores = ", ".join(f"{name} {value:.4g}" for name, value in (status.metrics or {}).items())
     is_completed = status.state == "completed"
     is_resumable = status.state not in ("pending", "running", "completed")
+    name = html.escape(json.dumps(run.name, ensure_ascii=False))  # a text of Python, whatever is in it
     parts = [
         f'<b>{html.escape(run.name)}</b> <b style="color: {colour}">{html.escape(status.state)}</b>',
         f"test: {html.escape(scores)}" if scores else "",
         html.escape(status.reason),
-        f"explained: <code>lk.explain(&quot;{html.escape(run.name)}&quot;)</code>" if is_completed else "",
-        f"to continue: <code>lk.attach(&quot;{html.escape(run.name)}&quot;).resume()</code>" if is_resumable else "",
+        f"explained: <code>lk.explain({name})</code>" if is_completed else "",
+        f"to continue: <code>lk.attach({name}).resume()</code>" if is_resumable else "",
         _diagnosis(run),
     ]
     return " · ".join(part for part in parts if part)

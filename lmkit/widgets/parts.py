@@ -74,7 +74,7 @@ class Source(E.Box):
             for name, dataset in BUNDLED.items()
         }
         options[f"{PYTHON_DOCS} (a text)"] = PYTHON_DOCS
-        stored_files = sorted(self._stored.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
+        stored_files = sorted(self._stored.glob("*.parquet"), key=lambda p: -p.lstat().st_mtime)
         stored_sources = dict.fromkeys([*([also] if also else []), *(STORED + p.stem for p in stored_files[:10])])
         options |= {f"stored with the runs: {source.removeprefix(STORED)[:8]}": source for source in stored_sources}
         self.menu.options = [*options.items(), (FILE, FILE)]

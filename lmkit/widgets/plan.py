@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from lmkit.display.units import format_bytes, format_duration, format_flops, format_latency
-from lmkit.exceptions import LmkitError
 from lmkit.planning import calibration
 from lmkit.planning.devices import Device, find_device
 from lmkit.planning.memory import KINDS, MEANINGS
@@ -66,8 +65,8 @@ class PlanView:
         def work() -> str:
             try:
                 calibration.calibrate(*calibration_key)
-            except LmkitError as error:
-                return str(error)
+            except Exception as error:  # a framework may raise anything
+                return str(error) or type(error).__name__
             return ""
 
         in_background(work, self._benchmarked)

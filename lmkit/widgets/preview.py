@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -123,8 +123,17 @@ def try_preview(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -
     """Return the preview, or the error for which there is none."""
     if not spec.source:
         return DataError(f"data.source: enter the path of a file that ends in {', '.join((FILE_NAMES, *TEXTS))}")
+    return _try(lambda: load_preview(spec, root, seed))
+
+
+def try_split(preview: Preview, spec: DataSpec, seed: int) -> Preview | LmkitError:
+    """Return what ``split`` returns, or the error for which there is no preview."""
+    return _try(lambda: split(preview, spec, seed))
+
+
+def _try(make: Callable[[], Preview]) -> Preview | LmkitError:
     try:
-        return load_preview(spec, root, seed)
+        return make()
     except LmkitError as error:
         return error
     except Exception as error:  # a file can hold anything; the form stays usable
@@ -177,8 +186,8 @@ def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
         from pyarrow.parquet import read_schema
 
         return [str(name) for name in read_schema(path).names]
-    except (OSError, ValueError, RuntimeError, LmkitError):
-        return []  # reading the file reports the error
+    except Exception:  # a file can hold anything; reading it reports the error
+        return []
 
 
 def preview_html(preview: Preview, spec: DataSpec) -> str:

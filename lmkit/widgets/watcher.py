@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import Counter
+from contextlib import suppress
 from typing import Any, Protocol
 
 from lmkit.widgets import CELL
@@ -51,24 +52,33 @@ class _Watcher:
     def _poll_all(self) -> None:
         failures: Counter[Pollable] = Counter()
         while True:
-            behind = False
-            for monitor in list(self.monitors):
-                try:
-                    behind |= monitor.poll()
-                    del failures[monitor]
-                except Exception as error:  # such as a deleted folder; the other monitors continue
-                    failures[monitor] += 1
-                    if failures[monitor] >= MAX_FAILURES:
-                        monitor.done = True
-                        monitor.widget.send(
-                            {"type": "message", "text": f"no longer updated: {error}", "is_error": True}
-                        )
+            behind = self._poll_once(failures)
             with self.lock:
                 self.monitors = weakref.WeakSet(m for m in self.monitors if not m.done)
                 if not self.monitors:
                     self.thread = None
                     return
             time.sleep(CATCH_UP_SECONDS if behind else POLL_SECONDS)
+
+    def _poll_once(self, failures: Counter[Pollable]) -> bool:
+        """Poll each monitor; return whether one has more to read. It holds none of them afterwards."""
+        with self.lock:  # another thread may add one meanwhile
+            monitors = list(self.monitors)
+        behind = False
+        for monitor in monitors:
+            try:
+                behind |= monitor.poll()
+                del failures[monitor]
+            except Exception as error:  # such as a deleted folder; the other monitors continue
+                failures[monitor] += 1
+                if failures[monitor] >= MAX_FAILURES:
+                    monitor.done = True
+                    del failures[monitor]
+                    with suppress(Exception):  # its page may be what has failed
+                        monitor.widget.send(
+                            {"type": "message", "text": f"no longer updated: {error}", "is_error": True}
+                        )
+        return behind
 
 
 watcher = _Watcher()

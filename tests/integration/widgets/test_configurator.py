@@ -59,6 +59,13 @@ def test_it_opens_on_whatever_describes_an_experiment(tmp_path: Path) -> None:
         configure({"dota": "wine"})
 
 
+def test_it_opens_beside_stored_data_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".data" / "0123456789ab.parquet").symlink_to(tmp_path / "gone")
+    options = configure(runs=tmp_path)._source.menu.options
+    assert "stored:0123456789ab" in dict(options).values()
+
+
 @pytest.mark.parametrize("values", EXPERIMENTS)
 def test_every_experiment_can_be_opened_and_is_kept_as_it_is(values: dict[str, Any]) -> None:
     experiment = Experiment(**values)

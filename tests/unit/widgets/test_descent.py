@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import lmkit as lk
+from lmkit.widgets.descent_page import player_page
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,10 @@ def test_nesterov_without_momentum_is_plain() -> None:
     shown = lk.descent("bowl", optimizers=["sgd", "nesterov", "sgd"], momentum=0)
     assert list(shown.paths) == ["sgd", "nesterov"]
     assert (shown.paths["sgd"].points == shown.paths["nesterov"].points).all()
+
+
+def test_no_text_of_the_settings_is_markup_in_the_page() -> None:
+    page = player_page({"title": "</script><!--<script>"}, "<b>")
+    assert "<!--<script>" not in page
+    assert "\\u003c/script>" in page
+    assert "<title>&lt;b&gt;</title>" in page

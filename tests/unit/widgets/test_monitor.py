@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html
 import importlib.resources
 import json
 from dataclasses import replace
@@ -266,3 +267,23 @@ def test_runs_are_mirrored_from_the_page(page: Page, folder: RunFolder, monkeypa
     said, _ = page.take("message")
     assert said["is_error"]
     assert f"expected one of {', '.join(sorted(TRACKERS))}" in said["text"], "what is offered is what there is"
+
+
+def test_a_command_that_cannot_be_written_is_said(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "send", fail)
+    page.ask(type="pause", run=0)
+    message, _ = page.take("message")
+    assert message["is_error"]
+    assert "No space left" in message["text"]
+
+
+def test_the_code_beside_a_run_names_it_whatever_its_name(tmp_path: Path) -> None:
+    run = Run(RunFolder.create(lk.Experiment(), tmp_path))
+    path = run.path.rename(tmp_path / 'x") or print("y')
+    folder = RunFolder(path)
+    folder.write_status(replace(folder.status(), state="completed"))
+    shown = html.unescape(str(run_outputs([Run(folder)])[0][0]["text/html"]))
+    assert r'lk.explain("x\") or print(\"y")' in shown

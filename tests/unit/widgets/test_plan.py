@@ -73,11 +73,15 @@ def test_the_button_measures_and_then_there_are_times(form: Configurator, monkey
     assert tiles(form)["total memory"].startswith("1 GB")
 
 
-def test_why_it_cannot_be_measured_is_said(form: Configurator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [lk.LmkitError, RuntimeError])
+def test_why_it_cannot_be_measured_is_said(
+    form: Configurator, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def refuse(*_: object) -> Speed:
-        raise lk.LmkitError("torch could not be measured: <no> memory")
+        raise kind("torch could not be measured: <no> memory")
 
     monkeypatch.setattr(calibration, "calibrate", refuse)
     form._plan.button.click()
     assert "torch could not be measured: &lt;no&gt; memory" in form._plan.numbers.value
     assert form._plan.button.visible
+    assert not form._plan.button.disabled

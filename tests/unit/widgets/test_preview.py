@@ -150,3 +150,24 @@ def test_what_is_too_large_is_left_to_the_worker(towns: str, monkeypatch: pytest
     monkeypatch.undo()
     with pytest.raises(DataError, match="has no column 'prize'; did you mean 'price'"):
         preview.load_preview(DataSpec(source=towns, target="prize"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("cut.npz", b"PK\x03\x04cut short"), ("long.csv", b"x" * 200_000 + b"\n1\n")]
+)
+def test_a_damaged_file_has_no_columns_and_its_error_is_the_preview(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    spec = DataSpec(source=str(tmp_path / name))
+    assert preview.columns(spec) == []
+    assert "cannot be read" in str(preview.try_preview(spec))
+
+
+def test_an_unexpected_error_of_a_split_is_the_preview(towns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = DataSpec(source=towns, target="price")
+    shown = preview.load_preview(spec)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("in a library")
+
+    monkeypatch.setattr(preview, "prepare_table", fail)
+    assert "cannot be read: ZeroDivisionError: in a library" in str(preview.try_split(shown, spec, 0))
