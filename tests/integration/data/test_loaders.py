@@ -18,7 +18,7 @@ import lmkit as lk
 from lmkit.data.batches import Part
 from lmkit.data.loaders import loaders
 from lmkit.data.loaders.kind import prepare
-from lmkit.data.loaders.streams import IsolatedGenerators, Stream
+from lmkit.data.loaders.streams import IsolatedGenerators
 from lmkit.data.quality import StreamOverlap
 from lmkit.exceptions import ConfigError, DataError
 from lmkit.runfolder.commands import Resume, Stop
@@ -406,13 +406,6 @@ def test_more_than_is_read_into_arrays_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(loaders, "MAX_BYTES", 500)
     with pytest.raises(DataError, match="validation has more than 0 GB, expected less for arrays; pass fewer rows"):
         prepared({"training": arrays(), "validation": DataLoader(tensors(), batch_size=5)})
-
-
-def test_a_stream_tells_the_sizes_of_what_it_gave() -> None:
-    stream = prepared(Counted()).batches
-    assert isinstance(stream, Stream)
-    batches(stream, 0)
-    assert stream.sizes(1, 2).tolist() == [20, 10]
 
 
 # -- rows in two parts ----------------------------------------------------------------------------
