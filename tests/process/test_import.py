@@ -62,10 +62,7 @@ def test_all_is_the_namespace():
 def test_a_public_name_is_found_at_its_home_and_explained(name):
     value = getattr(lmkit, name)
     home = imported_for_type_checkers()[name]
-    if name == "errors":  # the module of the exceptions, which is the function as well
-        assert value is importlib.import_module("lmkit.exceptions")
-        assert callable(value)
-    elif home is None:
+    if home is None:
         assert value is importlib.import_module(f"lmkit.{name}")
     else:
         assert value is getattr(importlib.import_module(home), name)

@@ -132,7 +132,9 @@ def test_steering_is_recorded(start: Callable[..., lk.Run]) -> None:
     rates = run.steps.set_index("step")["lr"]
     assert (rates[: changed["step"]] == 0.001).all()
     assert (rates[changed["step"] + 1 :] == 0.125).all()
-    assert until(lambda: events(run, "note"))[0] == {"step": changed["step"], "text": "slower"}
+    note = until(lambda: events(run, "note"))[0]
+    assert note["text"] == "slower"
+    assert note["step"] >= changed["step"]  # the worker may read the file between the two
 
 
 WRITE = """
