@@ -334,6 +334,9 @@ class Backend(Protocol):
     def learned(self, model: Any) -> set[str]:
         """Return the names of the trainable weights; a custom model may have others."""
 
+    def output_axis(self, model: Any) -> int:
+        """Return the axis of matrices and kernels in ``weights`` that counts outputs: −1 in the shared layout."""
+
     def prune_units(self, model: Any, X: np.ndarray, share: float) -> list[Removed]:
         """Remove the least important units of each hidden layer of a custom model; return the removed units.
 

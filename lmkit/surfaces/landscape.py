@@ -227,7 +227,8 @@ class _Slicer:
     def along_random(self, run: Run, size: int, span: float, seed: int) -> Landscape:
         """Return the slice along two random directions with normalized filters."""
         draws = np.random.default_rng(seed)
-        plane = np.stack([self.vector(_filter_normalized(self.end, self.names, draws)) for _ in range(2)])
+        axis = self.components.backend.output_axis(self.components.model)
+        plane = np.stack([self.vector(_filter_normalized(self.end, self.names, draws, axis)) for _ in range(2)])
         window = ((-span, span), (-span, span))
         losses, note = self.grid(window, plane, size)
         surface = _surface(run, window, losses, (0.7 * span, 0.6 * span), "two random directions")
@@ -314,17 +315,17 @@ class _Keeper(Callback):
         self.on_steps_begin(fit)
 
 
-def _filter_normalized(weights: Weights, names: list[str], draws: np.random.Generator) -> Weights:
+def _filter_normalized(weights: Weights, names: list[str], draws: np.random.Generator, axis: int = -1) -> Weights:
     """Return a random direction of which each filter has the norm of the model's; 0 for biases (Li et al., 2018).
 
-    A filter is what leads to one output: a slice along the last axis.
+    A filter is what leads to one output: a slice at an index of ``axis``.
     """
     direction = dict(weights)
     matrices = [name for name in names if weights[name].ndim > 1] or names
     for name in names:
         values = np.asarray(weights[name], dtype=np.float64)
         noise = draws.normal(size=values.shape)
-        axes = tuple(range(values.ndim - 1)) if values.ndim > 1 else None
+        axes = tuple(i for i in range(values.ndim) if i != axis % values.ndim) if values.ndim > 1 else None
         lengths = [np.sqrt((a * a).sum(axis=axes, keepdims=True)) for a in (values, noise)]
         direction[name] = noise * (lengths[0] / np.maximum(lengths[1], 1e-300)) if name in matrices else 0 * values
     return direction

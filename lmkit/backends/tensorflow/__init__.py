@@ -141,6 +141,10 @@ class TensorFlowBackend:
         """Return the names of the weights that training changes."""
         return set(checkpoints.learned(model))
 
+    def output_axis(self, model: keras.Model) -> int:  # noqa: ARG002 (part of the interface)
+        """Return the last axis, as in Keras."""
+        return -1
+
     def prune_units(self, model: custom.CustomModel, X: np.ndarray, share: float) -> list[Removed]:  # noqa: ARG002 (part of the interface)
         """Refuse: Keras does not tell which layers of a custom model depend on each other."""
         raise CannotPrune(

@@ -128,6 +128,10 @@ class TorchBackend:
         """Return the names of the weights that training changes."""
         return set(checkpoints.learned(model))
 
+    def output_axis(self, model: torch.nn.Module) -> int:
+        """Return the last axis, or the first of a custom model, whose weights are as PyTorch has them."""
+        return 0 if isinstance(model, CustomModel) else -1
+
     def prune_units(self, model: CustomModel, X: np.ndarray, share: float) -> list[Removed]:
         """Take units out of a custom module."""
         return pruning.prune_units(model, self._rows(model, X), share)

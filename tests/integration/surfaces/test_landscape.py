@@ -81,6 +81,47 @@ def test_random_directions(framework: str) -> None:
     assert one.surface.info.window == ((-1, 1), (-1, 1))
 
 
+class Linear(torch.nn.Module):
+    """A layer whose weights are (outputs, features)."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(features, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.layer(x)
+        return outputs
+
+
+def dense(features: int, outputs: int) -> keras.Model:
+    """A layer whose weights are (features, outputs)."""
+    return keras.Sequential([keras.Input((features,)), keras.layers.Dense(outputs)])
+
+
+@pytest.mark.parametrize(("framework", "builder", "inputs_axis"), [("torch", Linear, 1), ("tensorflow", dense, 0)])
+def test_random_directions_have_the_norm_of_each_filter_of_a_custom_model(
+    framework: str, builder: Any, inputs_axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directions: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def grid(slicer: Any, _window: Any, plane: np.ndarray, size: int) -> tuple[np.ndarray, str]:
+        directions.extend(
+            (slicer.weights(line)[name], slicer.end[name])
+            for line in plane
+            for name in slicer.names
+            if slicer.end[name].ndim > 1
+        )
+        return np.zeros((size, size)), ""
+
+    monkeypatch.setattr(module._Slicer, "grid", grid)
+    run = lk.train(data="wine", framework=framework, model=builder, epochs=1, inline=True)
+    lk.landscape(run, directions="random", size=6)
+    assert len(directions) == 2
+    for direction, weights in directions:
+        norms = (np.linalg.norm(v, axis=inputs_axis) for v in (direction, weights))
+        np.testing.assert_allclose(*norms, rtol=1e-5)
+
+
 def test_an_interrupt_returns_the_coarse_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     run = linear_run("torch", **{"training.epochs": 1})
     computed, count = module._Slicer.loss, 0
