@@ -148,7 +148,7 @@ class Errors:
         if self._numeric:
             start = f"mean absolute error {e.losses.mean():.4g} in {total:,} rows of {where}"
             if worst:
-                start += f", largest where {worst.name}: {worst.rate:.4g} in {worst.rows:,} rows, " + (
+                start += f", unusual where {worst.name}: {worst.rate:.4g} in {worst.rows:,} rows, " + (
                     f"predicted {abs(worst.residual or 0):.4g} too {'high' if (worst.residual or 0) > 0 else 'low'} on "
                     f"average (p = {worst.corrected:.2g})"
                 )
@@ -159,8 +159,10 @@ class Errors:
                 start += f", most often where {worst.name}: {worst.rate:.0%} of {worst.rows:,} rows"
                 start += f" (p = {worst.corrected:.2g})"
         parts = [start]
-        if worst:
+        if worst and (not self._numeric or worst.rate > e.losses.mean()):
             parts.append("more rows like these, or a column that tells them apart, would help most")
+        elif worst:
+            parts.append("a column that tells these rows apart would help")
         elif not len(e.features.columns):
             parts.append("these data have no columns to slice by")
         else:

@@ -13,6 +13,7 @@ from lmkit.data.tables.fit import split
 from lmkit.data.tables.parts import PARTS
 from lmkit.display.pictures import channels_last
 from lmkit.exceptions import ConfigError, DataError, shorten
+from lmkit.explanations.columns import restore_numbers
 from lmkit.preprocessing.predict import check_outputs
 from lmkit.specs.metrics import softmax
 from lmkit.specs.tasks import get_task
@@ -193,7 +194,7 @@ def _undo(preprocessing: Any, X: np.ndarray) -> pd.DataFrame:
     values = X.reshape(len(X), -1).astype(np.float64)
     columns: dict[str, Any] = {}
     for i, (name, fitted) in enumerate(preprocessing.numbers.items()):
-        columns[name] = [float(f"{v:.6g}") for v in values[:, i] * fitted["scale"] + fitted["shift"]]
+        columns[name] = restore_numbers(values[:, i], fitted["shift"], fitted["scale"])
     start = len(preprocessing.numbers)
     for name, fitted in preprocessing.categories.items():
         one_hot = values[:, start : start + len(fitted["known"])]

@@ -55,7 +55,7 @@ class Slice(NamedTuple):
 
     @property
     def stands_out(self) -> bool:
-        """Whether errors are more frequent, or larger, than chance explains."""
+        """Whether errors are more frequent, larger or more to one side than chance explains."""
         return self.corrected < SIGNIFICANT
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,11 +39,26 @@ class Column(NamedTuple):
         values = np.asarray(X[:, self.features], dtype=np.float64)
         if self.categories:
             return [self.categories[int(row.argmax())] if row.any() else "(other)" for row in values]
-        numbers = values * np.array(self.scale) + np.array(self.shift)
+        numbers = np.stack([*map(restore_numbers, values.T, self.shift, self.scale)], axis=1)
         if len(self.features) == 1:
             return [float(v) for v in numbers[:, 0]]
         parts = [name.removeprefix(f"{self.name}.") for name in self.names]
         return [", ".join(f"{part} {v:.4g}" for part, v in zip(parts, row, strict=True)) for row in numbers]
+
+
+def restore_numbers(values: np.ndarray, shift: float, scale: float) -> np.ndarray:
+    """Return prepared numbers (n,) in the unit of the data, shift + scale · value, to a millionth of the scale.
+
+    Further digits are the rounding of single precision, of which 0 would become 1e-08.
+
+    >>> import numpy as np
+    >>> restore_numbers((np.array([0, 1, 0.3]) - 0.4).astype(np.float32) / np.float32(0.7), 0.4, 0.7).tolist()
+    [0.0, 1.0, 0.3]
+    """
+    import numpy as np
+
+    decimals = 6 - math.floor(math.log10(abs(scale) or 1.0))
+    return np.asarray(np.round(np.asarray(values, dtype=np.float64) * scale + shift, decimals)) + 0.0
 
 
 def list_columns(preprocessing: TablePreprocessing) -> list[Column]:
@@ -55,8 +71,6 @@ def list_columns(preprocessing: TablePreprocessing) -> list[Column]:
     >>> [(column.name, column.features) for column in list_columns(preprocessing)]
     [('town', (1, 2)), ('age', (0,))]
     """
-    import math
-
     columns: dict[str, Column] = {}
     for index, (feature, fit) in enumerate(preprocessing.numbers.items()):
         name = feature if feature in preprocessing.columns else _column_of(feature, preprocessing.formats)

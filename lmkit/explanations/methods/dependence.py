@@ -9,7 +9,7 @@ from lmkit.display.figure import BLUE, GREY, SKY, Chart, Plot, Series
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
 from lmkit.exceptions import DataError
-from lmkit.explanations.columns import Column, select_columns
+from lmkit.explanations.columns import Column, restore_numbers, select_columns
 from lmkit.explanations.methods.attributions import rank_columns
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel, take_rows
@@ -177,7 +177,8 @@ def _curves(explained: ExplainedModel, column: Column, rows: np.ndarray, output:
         points = grid_points(values)
         if len(points) > 1:
             individual = _individual(explained, rows, (feature,), points[:, None], output)
-            curves.append(Curve(name, points * scale + shift, (), individual, values * scale + shift))
+            x, data = (restore_numbers(numbers, shift, scale) for numbers in (points, values))
+            curves.append(Curve(name, x, (), individual, data))
     return curves
 
 
