@@ -24,6 +24,6 @@ def test_a_slice_with_shifted_but_smaller_errors_is_not_said_to_need_rows() -> N
         EvaluatedRows(run, ("test",), part, rows, zeros, residuals, abs(residuals), None, None, features, features)
     )
     assert next(s for s in result.slices if s.stands_out).rate < abs(residuals).mean()
-    assert ", unusual where town = 'Uri': 0.4" in result.advice
+    assert ", unusual where town = 'Uri': 0.3" in result.advice
     assert "too high on average" in result.advice
     assert result.advice.endswith("a column that tells these rows apart would help")
