@@ -85,7 +85,8 @@ RULES: dict[str, dict[str, Rule]] = {
         "loss": Rule(extra=1),
     },
 }
-"""Framework → kind of layer → what is saved, as measured; ``tests/test_planner.py`` compares it with the frameworks."""
+"""Framework → kind of layer → what is saved, as measured; ``tests/integration/planning/test_plan.py`` compares it with
+the frameworks."""
 
 
 PAIRS = {"torch": 0.0, "tensorflow": 2.0}

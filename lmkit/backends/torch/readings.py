@@ -100,7 +100,9 @@ class ModelReader:
 
             def hook(module: torch.nn.Module, arguments: tuple[Any, ...], name: str = name) -> None:
                 value = arguments[0] if arguments else None
-                if isinstance(value, torch.Tensor) and value.is_floating_point() and value.requires_grad:
+                if not isinstance(value, torch.Tensor) or value.ndim < 2:  # a single vector has no rows
+                    return
+                if value.is_floating_point() and value.requires_grad:
                     inputs[name] = (module, value)
 
             handles.append(module.register_forward_pre_hook(hook))

@@ -215,6 +215,21 @@ def test_the_data_are_no_layer_whatever_is_read_first() -> None:
     assert names[0] == names[1] == [layer.name for layer in readings(data)[0].layers]
 
 
+class Scaled(nn.Module):
+    """Scales its outputs by what a layer makes of a single vector, which is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vector, self.scale, self.head = nn.Parameter(torch.ones(4)), nn.Linear(4, 3), nn.Linear(13, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x) * self.scale(self.vector)
+
+
+def test_a_layer_of_a_single_vector_does_not_end_the_readings() -> None:
+    assert len(readings(train("torch", model=Scaled, epochs=1))) == 4  # 0, 1, 2 and 4 of 4 steps
+
+
 def test_data_that_cannot_be_described_are_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ValueError("no numbers")
