@@ -209,6 +209,13 @@ def _show_explanation(explanation: Any) -> None:
     show_explanation(explanation)
 
 
+def _show_diagnosis(diagnosis: Any) -> None:
+    """Display a diagnosis in a notebook."""
+    from lmkit.widgets.display import show_diagnosis
+
+    show_diagnosis(diagnosis)
+
+
 def _show_learning_curve(curve: Any) -> None:
     """Display a learning curve in a notebook."""
     from lmkit.widgets.display import show_learning_curve
@@ -233,6 +240,7 @@ def teach_ipython() -> None:
         formatter.for_type_by_name("lmkit.deploy.compare.comparison", "Comparison", _show_comparison)
         formatter.for_type_by_name("lmkit.sweeping.sweep", "Sweep", _show_sweep)
         formatter.for_type_by_name("lmkit.explanations.explanation", "Explanation", _show_explanation)
+        formatter.for_type_by_name("lmkit.doctor.diagnosis", "Diagnosis", _show_diagnosis)
         formatter.for_type_by_name("lmkit.analysis.curve", "LearningCurve", _show_learning_curve)
         formatter.for_type_by_name("lmkit.analysis.errors", "Errors", _show_errors)
 

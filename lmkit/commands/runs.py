@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmkit.doctor.diagnosis import Diagnosis
     from lmkit.run.run import Run
     from lmkit.run.runs import Runs
+    from lmkit.sweeping.diagnosis import SweepDiagnosis
     from lmkit.widgets.monitor import Monitor
 
 
@@ -71,9 +72,17 @@ def watch(args: argparse.Namespace) -> Run:
     return lmkit.watch(args.run, runs=args.runs)
 
 
-@verb(RUN, RUNS, example="doctor last")
-def doctor(args: argparse.Namespace) -> Diagnosis:
-    """Say what is wrong with a run, with the evidence and what to change."""
+@verb(
+    argument("run", kind=Kind.RUN, metavar="RUN", nargs="?", help="a run's name, its short id, or: last (the default)"),
+    argument("--sweep", kind=Kind.SWEEP, metavar="SWEEP", help="examine the trials of a sweep: its name, or: last"),
+    RUNS,
+    example="doctor last",
+)
+def doctor(args: argparse.Namespace) -> Diagnosis | SweepDiagnosis:
+    """Say what is wrong with a run or the trials of a sweep, with the evidence and what to change."""
+    if args.sweep:
+        return lmkit.attach_sweep(args.sweep, runs=args.runs).doctor()
+    args.run = args.run or "last"
     return _handle(args).doctor()
 
 

@@ -6,11 +6,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from lmkit.custom import trust
 from lmkit.data.profile import FILE, Profile, profile_data
 from lmkit.data.references import with_references
 from lmkit.doctor.diagnosis import Diagnosis
-from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.examine import examine
+from lmkit.doctor.reader import EvidenceReader
 from lmkit.exceptions import LmkitError
 from lmkit.runfolder.status import describe_end
 from lmkit.specs.losses import resolve_loss
@@ -42,13 +43,14 @@ def diagnose(folder: RunFolder, prepare_data: Callable[[], Dataset] | None = Non
     if prepare_data is not None and (profile is None or not profile.references):
         profile, remark = _compare(folder, prepare_data, profile)
         remarks += [remark] if remark else []
-    evidence = Evidence.read(folder, profile)
+    evidence = EvidenceReader(folder).read(profile)
+    trust.mark(evidence.experiment, folder.path)
     status = evidence.status
     if status.state in ("failed", "lost") and not evidence.has_diverged:
         remarks.insert(0, f"the run {describe_end(status)}")
     if not evidence.readings and len(evidence.losses):
         remarks.append("no readings of its layers: it was trained with training.readings: off, or by an older version")
-    return Diagnosis(folder.name, examine(evidence), remarks)
+    return Diagnosis(folder.name, examine(evidence), remarks, evidence.experiment, folder.path)
 
 
 def _compare(

@@ -5,9 +5,15 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lmkit.doctor.chart import draw
 from lmkit.doctor.finding import Finding
+from lmkit.exceptions import ConfigError, shorten
+
+if TYPE_CHECKING:
+    from lmkit.experiment.experiment import Experiment
 
 SHOUTED = 3
 """Findings that are shown at length, at most."""
@@ -23,21 +29,59 @@ class Diagnosis:
         name: of the run.
         findings: the strongest first; one that follows from another is within that one.
         remarks: what could not be examined, a sentence each.
+        experiment: the configuration of the run.
+        path: the folder of the run.
     """
 
     name: str
     findings: Sequence[Finding]
     remarks: Sequence[str] = ()
+    experiment: Experiment | None = None
+    path: Path | None = None
+
+    def apply(self, *checks: str) -> Experiment:
+        """Return the experiment of the run with what findings change, to train it again.
+
+        Args:
+            checks: names of the checks whose changes to apply; none: of those that are sure or likely. Of two that
+                change the same setting, the stronger one does.
+
+        Raises:
+            ConfigError: a check has no finding, or no finding has a change.
+
+        >>> lk.train(run.doctor().apply())  # doctest: +SKIP
+        """
+        changes: dict[str, Any] = {}
+        for finding in self._named(checks) if checks else self.loud:
+            changes = {**finding.change, **changes}
+        if not changes or self.experiment is None:
+            what = f"of {', '.join(checks)} " if checks else ""
+            raise ConfigError([f"no finding {what}about {self.name} has a change of the configuration to apply"])
+        return self.experiment.override(changes)
+
+    def _named(self, checks: Sequence[str]) -> list[Finding]:
+        """Return the findings of checks, the strongest first."""
+        names = [finding.check for finding in self.findings]
+        for check in checks:
+            if check not in names:
+                hint = f"findings: {', '.join(names)}" if names else "there are no findings"
+                raise ConfigError([f"check: given {shorten(check)}, expected one with a finding; {hint}"])
+        return [finding for finding in self.findings if finding.check in checks]
+
+    @property
+    def loud(self) -> list[Finding]:
+        """The findings that are sure or likely."""
+        return [finding for finding in self.findings if finding.confidence != "hint"]
 
     @property
     def is_ill(self) -> bool:
         """Whether a finding is sure or likely."""
-        return any(finding.confidence != "hint" for finding in self.findings)
+        return bool(self.loud)
 
     @property
     def headline(self) -> str:
         """The first finding that is no hint, or that nothing is wrong."""
-        loud = [finding for finding in self.findings if finding.confidence != "hint"]
+        loud = self.loud
         if not loud:
             return "nothing wrong was recognized"
         more = f" (and {len(loud) - 1} more)" if len(loud) > 1 else ""
@@ -68,11 +112,23 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         """Return the findings as HTML without scripts."""
-        blocks = [_block(finding) for finding in self.findings[:SHOUTED]]
-        blocks += [_line(finding) for finding in self.findings[SHOUTED:]]
-        remarks = "".join(f"<div style='color:#607d8b'>{html.escape(text)}</div>" for text in self.remarks)
-        title = f"<b>{html.escape(self.name)}</b>: {html.escape(self.headline)}"
-        return f"<div style='max-width:60em;line-height:1.4'><div>{title}</div>{''.join(blocks)}{remarks}</div>"
+        blocks = "".join(f"<div>{text}</div>" for text in self.blocks)
+        return f"<div style='max-width:60em;line-height:1.4'><div>{self.title}</div>{blocks}{self.notes}</div>"
+
+    @property
+    def title(self) -> str:
+        """The name and the headline, as HTML."""
+        return f"<b>{html.escape(self.name)}</b>: {html.escape(self.headline)}"
+
+    @property
+    def blocks(self) -> list[str]:
+        """Each finding as HTML: the first ones at length, the others in a line."""
+        return [_block(finding) if i < SHOUTED else _line(finding) for i, finding in enumerate(self.findings)]
+
+    @property
+    def notes(self) -> str:
+        """The remarks as HTML."""
+        return "".join(f"<div style='opacity:.75'>{html.escape(text)}</div>" for text in self.remarks)
 
 
 def _badge(finding: Finding) -> str:
@@ -89,10 +145,8 @@ def _line(finding: Finding) -> str:
 
 def _block(finding: Finding) -> str:
     """Return one finding with its evidence, its advice and a small chart."""
-    rows = [("evidence", finding.evidence_text), ("advice", finding.advice), ("change", finding.change_text)]
-    rows.append(("explains", "; ".join(c.what for c in finding.consequences)))
     text = "".join(
-        f"<div><span style='color:#607d8b'>{name}</span> {html.escape(value)}</div>" for name, value in rows if value
+        f"<div><span style='opacity:.75'>{name}</span> {html.escape(value)}</div>" for name, value in finding.details
     )
     chart = draw(finding.chart) if finding.chart else ""
     return (

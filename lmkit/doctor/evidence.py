@@ -1,4 +1,4 @@
-"""What the checks look at: everything that a run's folder tells, read once."""
+"""What the checks look at: everything that a run's folder tells."""
 
 from __future__ import annotations
 
@@ -9,15 +9,10 @@ from functools import cached_property
 from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
-from lmkit.data.profile import FILE, Profile, Reference
-from lmkit.runfolder.folder import RunFolder
-from lmkit.runfolder.history import steps
-from lmkit.runfolder.readings import LayerReading, Reading, load_readings
-from lmkit.runfolder.tail import valid_epochs
+from lmkit.data.profile import Profile, Reference
+from lmkit.runfolder.readings import LayerReading, Reading
 from lmkit.specs.tasks import TASKS, Task
 from lmkit.system.numbers import finite_number
-from lmkit.system.reading import read_object
-from lmkit.system.records import read_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +22,10 @@ if TYPE_CHECKING:
 
 LEARNED = 0.8
 """The share of the chance level below which a loss says that something was learned."""
+
+EARLY_STEPS, EARLY_SHARE, MAX_EARLY_STEPS = 64, 0.05, 1000
+"""The beginning of a run: so many steps (of a short run a quarter), and this share of it, up to so many steps. Healthy
+runs have constant outputs and small gradients there."""
 
 
 @dataclass
@@ -54,35 +53,13 @@ class Evidence:
     profile: Profile
     output_kind: str = "logits"
 
-    @classmethod
-    def read(cls, folder: RunFolder, profile: Profile | None = None) -> Evidence:
-        """Return the evidence in a run's folder.
-
-        Args:
-            folder: of the run.
-            profile: of its data, if it is already there.
-
-        Raises:
-            ConfigError, DamagedFile: a file cannot be read.
-        """
-        import numpy as np
-
-        frame = steps(folder.metrics.read(quiet=True)[0])
-        names = ("loss", "lr", "gradient_norm")
-        columns = (frame[n].to_numpy(float) if n in frame else np.full(len(frame), np.nan) for n in names)
-        losses, rates, norms = columns
-        preprocessing = read_object(folder.path / "preprocessing.json") or {}
-        return cls(
-            folder.experiment,
-            folder.status(),
-            [dict(event.data) for event in valid_epochs(folder.events.read()[0])],
-            losses,
-            rates,
-            norms,
-            load_readings(folder.path / "readings.jsonl"),
-            profile or read_record(Profile, folder.path / FILE) or Profile(),
-            str(preprocessing.get("output_kind", "logits")),
-        )
+    @property
+    def is_early(self) -> bool:
+        """Whether the run is at its beginning, where what it has learned says nothing about it."""
+        if not self.status.live:
+            return False
+        planned = self.status.steps or math.inf
+        return len(self.losses) < max(min(EARLY_STEPS, planned / 4), min(EARLY_SHARE * planned, MAX_EARLY_STEPS))
 
     # -- losses and scores ------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ def examine(evidence: Evidence) -> list[Finding]:
     """Return the findings about a run, the strongest first; a finding holds those that follow from it."""
     findings: list[tuple[Check, Finding]] = []
     for _, check in CHECKS.items():  # noqa: PERF102 (it is no dict)
-        finding = check.examine(evidence)
+        finding = None if check.judges_learning and evidence.is_early else check.examine(evidence)
         if finding is not None:
             findings.append((check, finding))
     findings.sort(key=lambda pair: (ORDER.index(pair[1].confidence), -pair[0].strength))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lmkit.experiment.experiment import Experiment
 
 Confidence = Literal["sure", "likely", "hint"]
 
@@ -52,6 +55,20 @@ class Finding:
     chart: Series | None = None
     consequences: tuple[Finding, ...] = ()
 
+    def apply(self, experiment: Experiment) -> Experiment:
+        """Return an experiment with the change of the configuration.
+
+        Raises:
+            ConfigError: the experiment does not have the settings that are changed.
+
+        >>> from lmkit import Experiment
+        >>> change = {"training.optimizer.lr": 0.01}
+        >>> finding = Finding(check="rate-high", what="", evidence={}, confidence="sure", change=change)
+        >>> finding.apply(Experiment(data="wine")).training.optimizer.lr
+        0.01
+        """
+        return experiment.override(self.change)
+
     @property
     def evidence_text(self) -> str:
         """The evidence as text: ``largest update 0.62, loss ÷ chance 3.1``."""
@@ -61,6 +78,13 @@ class Finding:
     def change_text(self) -> str:
         """The change as text, as ``override`` takes it; empty where there is none."""
         return ", ".join(f"{name}: {_format(value)}" for name, value in self.change.items())
+
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """Evidence, advice, change and what the finding explains: the name and the text of each that it has."""
+        rows = [("evidence", self.evidence_text), ("advice", self.advice), ("change", self.change_text)]
+        rows.append(("explains", "; ".join(consequence.what for consequence in self.consequences)))
+        return [(name, text) for name, text in rows if text]
 
 
 def _format(value: Any) -> str:

@@ -379,7 +379,7 @@ class Run:
         """Return what is wrong with the run, the strongest finding first, with its evidence and what to change.
 
         >>> run.doctor()  # doctest: +SKIP
-        >>> lk.train(run.experiment.override(run.doctor().findings[0].change))  # doctest: +SKIP
+        >>> lk.train(run.doctor().apply())  # doctest: +SKIP
         """
         from lmkit.doctor.diagnose import diagnose
 

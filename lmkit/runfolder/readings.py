@@ -171,9 +171,15 @@ def parse_reading(record: Mapping[str, Any], path: Path) -> Reading:
     return parse_record(Reading, values, path)
 
 
-def valid_readings(records: Iterable[Mapping[str, Any]], path: Path) -> list[Reading]:
-    """Return the readings that count, by step, each as last taken; damaged lines are skipped."""
-    readings: dict[int, Reading] = {}
+def valid_readings(records: Iterable[Mapping[str, Any]], path: Path, earlier: Iterable[Reading] = ()) -> list[Reading]:
+    """Return the readings that count, by step, each as last taken; damaged lines are skipped.
+
+    Args:
+        records: lines of the file.
+        path: of the file, for messages.
+        earlier: the readings of the lines before.
+    """
+    readings = {reading.step: reading for reading in earlier}
     for record in records:
         if "resumed" in record:
             step = record["resumed"]

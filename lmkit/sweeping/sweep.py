@@ -14,6 +14,7 @@ from lmkit.run.run import Run
 from lmkit.run.runs import Runs
 from lmkit.runfolder.commands import Stop
 from lmkit.runfolder.folder import RunFolder
+from lmkit.sweeping.diagnosis import MAX_SECONDS, SweepDiagnosis, examine_trials, strongest
 from lmkit.sweeping.folder import SPEC, SweepFolder, sweep_folders, sweeps_root
 from lmkit.sweeping.objectives import Objective, is_dominated, read_objectives
 from lmkit.sweeping.records import FINISHED, Trial
@@ -44,6 +45,7 @@ class TrialRow(NamedTuple):
         seconds: duration over all attempts.
         run: the short id of its run; None without a run.
         error: its error in one line; None without an error.
+        doctor: its strongest finding that is sure or likely in some words; None without one.
     """
 
     trial: Trial
@@ -54,6 +56,7 @@ class TrialRow(NamedTuple):
     seconds: float
     run: str | None
     error: str | None
+    doctor: str | None = None
 
 
 class Sweep:
@@ -134,11 +137,13 @@ class Sweep:
     def table(self) -> pd.DataFrame:
         """The trials, one per row.
 
-        Columns: trial, state, the parameters that vary, the objectives, other values, seconds, run, notebook, error.
+        Columns: trial, state, the parameters that vary, the objectives, other values, seconds, run, notebook, error,
+        doctor: the strongest finding about its run. ``doctor()`` examines all trials, this some per second.
         """
         import pandas as pd
 
         trials, varied = self.trials, list(self.space.domains)
+        diagnoses = examine_trials(trials, MAX_SECONDS)
         names = [o.name for o in self.objectives]
         others = dict.fromkeys(k for t in trials for k in t.values if k not in (*names, *varied, "seconds"))
         rows = [
@@ -151,10 +156,11 @@ class Sweep:
                 "run": t.run.name if t.run else None,
                 "notebook": str(t.notebook) if t.notebook else None,
                 "error": t.error,
+                "doctor": strongest(diagnoses.get(t.number)) or "",
             }
             for t in trials
         ]
-        columns = ["trial", "state", *varied, *names, *others, "seconds", "run", "notebook", "error"]
+        columns = ["trial", "state", *varied, *names, *others, "seconds", "run", "notebook", "error", "doctor"]
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     def best(self, objective: str | None = None) -> Trial:
@@ -286,8 +292,19 @@ class Sweep:
     def __repr__(self) -> str:
         return f"<Sweep {self.name}: {self.summary()}>"
 
+    def doctor(self) -> SweepDiagnosis:
+        """Return what is wrong with the trials that have ended, and what they have in common.
+
+        >>> sweep.doctor().text  # doctest: +SKIP
+        '7 of 20 trials: learning rate too high'
+        """
+        trials = [trial for trial in self.trials if trial.done]
+        return SweepDiagnosis(self.name, trials, examine_trials(trials))
+
     def trial_rows(self, trials: Iterable[Trial] | None = None) -> list[TrialRow]:
         """Return the rows of a table of trials (default: all, from best to worst)."""
+        rows = list(self.ranked() if trials is None else trials)
+        diagnoses = examine_trials(rows, MAX_SECONDS)
         return [
             TrialRow(
                 t,
@@ -298,23 +315,35 @@ class Sweep:
                 t.seconds,
                 t.run.name.rsplit("-", 1)[-1] if t.run else None,
                 " ".join(t.error.split()) or None,
+                strongest(diagnoses.get(t.number)),
             )
-            for t in (self.ranked() if trials is None else trials)
+            for t in rows
         ]
 
     def to_table(self, rows: int = MAX_ROWS) -> Table:
         """Return the best ``rows`` trials as a table."""
         trials = self.ranked()
         objectives = (o.name for o in self.objectives)
-        columns = ("trial", "state", *self.space.domains, *objectives, "seconds", "run", "error")
+        trial_rows = self.trial_rows(trials[:rows])
+        doctor = ("doctor",) if any(row.doctor for row in trial_rows) else ()
+        columns = ("trial", "state", *self.space.domains, *objectives, "seconds", "run", "error", *doctor)
         more = f" (the first {rows} of {len(trials)})" if len(trials) > rows else ""
         title = f"Sweep {self.name}: {self.summary()}{more}"
         return Table(
             title,
             columns,
             tuple(
-                (r.number, r.state, *r.parameters, *r.objectives, r.seconds, r.run, r.error)
-                for r in self.trial_rows(trials[:rows])
+                (
+                    r.number,
+                    r.state,
+                    *r.parameters,
+                    *r.objectives,
+                    r.seconds,
+                    r.run,
+                    r.error,
+                    *(r.doctor for _ in doctor),
+                )
+                for r in trial_rows
             ),
         )
 

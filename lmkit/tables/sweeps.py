@@ -49,6 +49,7 @@ def sweep_summary(sweep: Sweep) -> Table:
         *_subject_rows(sweep),
         ("state", sweep.summary()),
         ("best run", _best_result(sweep)),
+        ("doctor", _diagnosis(sweep)),
         ("search space", "; ".join(f"{name}: {domain}" for name, domain in spec.space.domains.items())),
         ("search", {"tpe": "TPE (Optuna)"}.get(spec.method, spec.method)),
         ("objective", ", ".join(map(str, sweep.objectives)) or None),
@@ -67,6 +68,12 @@ def _best_result(sweep: Sweep) -> str | None:
     best = sweep.leader(sweep.trials)
     answer = result(sweep.run(best)) if best and best.run else None
     return str(answer) if answer else None
+
+
+def _diagnosis(sweep: Sweep) -> str | None:
+    """Return what the doctor says about the trials; None where no trial has a finding."""
+    diagnosis = sweep.doctor()
+    return diagnosis.text if diagnosis.findings else None
 
 
 def _subject_rows(sweep: Sweep) -> list[tuple[str, str | None]]:
@@ -137,13 +144,15 @@ def trials(sweep: Sweep, page: str | Path | None = None) -> Table:
             FormattedNumber(row.seconds, format_duration(row.seconds)) if row.seconds else None,
             row.run,
             row.error and _shorten(row.error),
+            row.doctor,
         )
         for row in sweep.trial_rows()
     ]
     names = [o.name for o in compress(sweep.objectives, drawn)]
     parameters = [name.rpartition(".")[2] for name in sweep.space.domains]
-    columns = ("trial", "state", *parameters, *names, "time", "run", "error")
-    indices = [i for i, c in enumerate(columns) if c not in ("run", "error") or any(r[i] is not None for r in rows)]
+    columns = ("trial", "state", *parameters, *names, "time", "run", "error", "doctor")
+    optional = ("run", "error", "doctor")
+    indices = [i for i, c in enumerate(columns) if c not in optional or any(r[i] is not None for r in rows)]
     return Table(
         f"{len(rows)} trials, best first",
         tuple(columns[i] for i in indices),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from lmkit.widgets import CELL
+
 
 class Debounced:
     """Call an action once it has not been requested for some time; immediately without an event loop."""
@@ -48,3 +50,24 @@ def in_background(work: Callable[[], Any], then: Callable[[Any], None]) -> None:
 
     thread = threading.Thread(target=run, daemon=True, name="lmkit-preview")
     loop.call_later(SECONDS_BEFORE, thread.start)
+
+
+class Loop:
+    """The event loop of the thread that made this, for work that a message asks for.
+
+    Messages of a page may be handled in the thread of a subshell, which ends when the page is reloaded; a form that was
+    made there would end with it.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Call an action in the loop soon; immediately without a loop."""
+        if self._loop is None or self._loop.is_closed():
+            action()
+        else:
+            self._loop.call_soon_threadsafe(action, context=CELL.copy())

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lmkit.analysis.curve import LearningCurve
     from lmkit.analysis.errors import Errors
     from lmkit.deploy.compare.comparison import Comparison
+    from lmkit.doctor.diagnosis import Diagnosis
     from lmkit.explanations.explanation import Explanation
     from lmkit.sweeping.sweep import Sweep
     from lmkit.widgets.comparison import LiveComparison
@@ -148,6 +149,18 @@ def show_errors(errors: Errors) -> None:
     display(errors.chart())
     for table in errors.tables:
         display(table)
+
+
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """Display a diagnosis as the output of a cell, with a button at each finding that has a change to apply."""
+    from IPython.display import display
+
+    if has_widgets() and any(finding.change for finding in diagnosis.findings):
+        from lmkit.widgets.diagnosis import DiagnosisView
+
+        display(DiagnosisView(diagnosis))
+        return
+    display({"text/html": diagnosis._repr_html_(), "text/plain": str(diagnosis)}, raw=True)
 
 
 def _follow(sweep: Sweep) -> None:

@@ -13,25 +13,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import numpy as np
 import traitlets
 
 from lmkit.display.figure import COLOURS, GREY, SKY, VERMILLION
+from lmkit.doctor.live import LiveDiagnosis
 from lmkit.exceptions import LmkitError, UntrustedCode
 from lmkit.permissions import trust
 from lmkit.run.pack import pack
 from lmkit.run.run import Run
 from lmkit.runfolder.downsample import DownsampledSeries
 from lmkit.runfolder.live import RunView
-from lmkit.widgets.debounce import in_background
+from lmkit.widgets.debounce import Loop, in_background
+from lmkit.widgets.diagnosis import APPLIED, APPLY, findings_record, new_experiment
 from lmkit.widgets.output import N_OUTPUTS, display_with_placeholders, replace_outputs, run_outputs
 from lmkit.widgets.plotly_js import plotly_js
 from lmkit.widgets.style import css, script
 from lmkit.widgets.tracking import TRACKERS, start_logging
 from lmkit.widgets.watcher import watcher
+
+if TYPE_CHECKING:
+    from lmkit.widgets.configurator import Configurator
 
 STATUS_FIELDS = (
     "state",
@@ -64,6 +69,7 @@ class MonitorView(anywidget.AnyWidget):
     colours = traitlets.Dict().tag(sync=True)
     view_id = traitlets.Unicode().tag(sync=True)
     trackers = traitlets.List(list(TRACKERS)).tag(sync=True)
+    apply_label = traitlets.Unicode(APPLY).tag(sync=True)
 
 
 class Monitor:
@@ -74,14 +80,19 @@ class Monitor:
 
     Attributes:
         widget: the widget, for use in other widgets.
+        form: the form of the last new experiment that a finding's change was applied to.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = tuple(runs)
         self.views = [RunView(run.folder) for run in self.runs]
+        self.doctors = [LiveDiagnosis(run.folder) for run in self.runs]
+        self.form: Configurator | None = None
         self.done = False
+        self._loop = Loop()
         self._lock = threading.Lock()
         self._sent: list[Any] = [None] * len(self.views)
+        self._sent_findings: list[list[dict[str, Any]]] = [[] for _ in self.views]
         self._display_ids: list[str] = []
         self.widget = MonitorView(
             runs=[{"name": r.name, "epochs": r.experiment.training.epochs} for r in self.runs],
@@ -99,6 +110,9 @@ class Monitor:
             for view in self.views:
                 view.poll()
             behind = any(view.is_behind for view in self.views)
+            for view, doctor in zip(self.views, self.doctors, strict=True):
+                if view.status.live and not behind:
+                    doctor.poll()
             if not behind:  # a long log is sent once it is read completely
                 self._send_updates()
             if not behind and not self.done and not any(view.status.live for view in self.views):
@@ -119,6 +133,9 @@ class Monitor:
                 self._sent[i] = state
                 update |= {"status": status, "metric": view.metric, "marks": [tuple(m) for m in view.marks[-50:]]}
                 update |= {"sample": view.sample} if view.sample else {}
+            findings = findings_record(self.doctors[i].diagnosis)
+            if reset or findings != self._sent_findings[i]:
+                self._sent_findings[i] = update["findings"] = findings
             for name, series in (("steps", view.steps), ("epochs", view.epochs)):
                 if reset or series.changed * series.width < series.count:
                     first, values = series.drain()
@@ -162,6 +179,8 @@ class Monitor:
                 self._detail(message["from"], message["to"], message["ticket"])
         elif kind == "mirror":
             start_logging(self.runs, message["to"], self._show_message)
+        elif kind == "apply":
+            self._loop.call(lambda: self._apply(message["run"], message["check"]))
         elif kind in COMMANDS:
             self._execute(kind, message["run"], message.get("arguments", []))
 
@@ -183,6 +202,22 @@ class Monitor:
             self._show_message(str(error), True, trust=index)
         except (LmkitError, OSError) as error:  # such as a deleted folder, or a full disk
             self._show_message(str(error), True)
+
+    def _apply(self, index: int, check: str) -> None:
+        """Open a form with a run's experiment, changed by a finding, below the monitor."""
+        try:
+            self.form = new_experiment(self.doctors[index].diagnosis, check)
+        except LmkitError as error:
+            self._show_message(str(error), True)
+            return
+        self.widget.send(
+            {
+                "type": "form",
+                "output": {"data": self.form._repr_mimebundle_(), "metadata": {}},
+                "text": APPLIED,
+                "command": f"lk.configure(lk.attach({self.runs[index].name!r}).doctor().apply({check!r}))",
+            }
+        )
 
     def _show_message(self, text: str, is_error: bool, **more: Any) -> None:
         self.widget.send({"type": "message", "text": text, "is_error": is_error, **more})

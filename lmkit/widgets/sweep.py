@@ -27,6 +27,7 @@ from lmkit.display.units import estimate_remaining, format_duration
 from lmkit.exceptions import LmkitError
 from lmkit.run.run import Run
 from lmkit.runfolder.folder import RunFolder
+from lmkit.sweeping.diagnosis import examine_trials, strongest
 from lmkit.sweeping.folder import TrialFolder
 from lmkit.sweeping.records import FINISHED, Trial
 from lmkit.sweeping.start import is_resumable, resume
@@ -42,6 +43,9 @@ POLL_SECONDS = 0.7
 
 DUTY_FACTOR, MAX_WAIT = 10, 15.0
 """Polling and drawing take at most one part in ``DUTY_FACTOR`` of the time, but wait at most ``MAX_WAIT`` seconds."""
+
+EXAMINE_SECONDS = 0.05
+"""Seconds that one poll spends on examining trials that have ended; the next one examines the others."""
 
 
 class SweepView(anywidget.AnyWidget):
@@ -170,6 +174,9 @@ def sweep_state(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
     names = [o.name for o in sweep.objectives if o.name != "seconds"]
     best = sweep.leader(trials)
     state = sweep.state_of(trials)
+    diagnoses = examine_trials(trials, EXAMINE_SECONDS)
+    texts = {number: text for number, diagnosis in diagnoses.items() if (text := strongest(diagnosis))}
+    doctor = ["doctor"] if texts else []
     return {
         "status": {
             "state": state,
@@ -180,12 +187,18 @@ def sweep_state(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Any]:
             "best": "" if best is None else _describe_best(sweep, best),
             "resumable": state == "interrupted" and is_resumable(sweep.folder),
         },
-        "columns": ["trial", "state", *(v.rpartition(".")[2] for v in parameters), *names, "time", "run"],
-        "rows": [_row(t, parameters, names, best) for t in trials],
+        "columns": ["trial", "state", *(v.rpartition(".")[2] for v in parameters), *names, "time", "run", *doctor],
+        "rows": [_row(t, parameters, names, best, [cell(texts.get(t.number)) for _ in doctor]) for t in trials],
     }
 
 
-def _row(trial: Trial, parameters: Sequence[str], names: Sequence[str], best: Trial | None) -> dict[str, Any]:
+def _row(
+    trial: Trial,
+    parameters: Sequence[str],
+    names: Sequence[str],
+    best: Trial | None,
+    more: Sequence[dict[str, Any] | None],
+) -> dict[str, Any]:
     state: str = trial.state
     values, seconds = trial.values, trial.seconds
     if state == "running" and trial.run:
@@ -205,6 +218,7 @@ def _row(trial: Trial, parameters: Sequence[str], names: Sequence[str], best: Tr
             *(cell(_finite(values.get(name))) for name in names),
             cell(FormattedNumber(seconds, format_duration(seconds)) if seconds else None),
             cell(trial.run.name.rsplit("-", 1)[-1] if trial.run else None),
+            *more,
         ],
     }
 

@@ -244,6 +244,29 @@ def test_runs_are_laid_over_each_other(notebook: Any) -> None:
     assert Run(run_folders(shown.runs)[-2]).state == "running"
 
 
+def test_a_finding_shows_while_a_run_trains_and_is_applied_to_a_new_experiment(notebook: Any) -> None:
+    low = """import lmkit as lk
+lk.train(data="digits", model="mlp:small", optimizer="sgd", lr=1e-6, epochs=1000, early_stopping=None)"""
+    shown = notebook(low)
+    shown.run(0)
+    doctor = shown.page.locator(".lmkit-doctor")
+    doctor.get_by_text("the learning rate 1e-06 is too low").wait_for(timeout=90_000)
+    assert doctor.locator(".lmkit-count").inner_text() == "1 finding"
+    doctor.locator("summary").click()
+    assert "median change of a layer" in doctor.inner_text()
+    doctor.get_by_role("button", name="Apply to a new experiment").click()
+    code = shown.output(0).locator(".lmkit-configurator .lkc-code pre").first
+    shown.wait_until(lambda: code.count() and "lr" in code.inner_text(), "a form below")
+    run = only_run(shown)
+    rate = re.search(r'"lr": ([\d.e-]+)', code.inner_text())
+    assert rate is not None
+    assert float(rate[1]) > run.experiment.training.optimizer.lr
+    button(shown, "Stop").click()
+    shown.wait_until(lambda: shown.page.locator(".lmkit-monitor").count() == 0, "the picture took its place")
+    assert code.count() == 1  # the form stays
+    assert "the learning rate 1e-06 is too low" in shown.output(0).inner_text()
+
+
 def test_points_arrive_and_a_zoom_fetches_the_detail(notebook: Any) -> None:
     shown = notebook(long("tensorflow"))
     run = points_arrive(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from lmkit.data.profile import Column, sample_size
 from lmkit.doctor.checks import check
@@ -14,6 +15,7 @@ WEAK = ("underfit", "unfinished", "at-chance", "constant-output")
 
 @check(
     "unscaled-inputs",
+    title="inputs not scaled",
     strength=86,
     explains=(*WEAK, "dead-units", "saturated", "rate-high", "rate-low", "exploding", "vanishing", "overfit"),
 )
@@ -50,7 +52,12 @@ def _scale_confidence(evidence: Evidence, column: Column | None) -> Confidence |
     return "sure" if size >= 30 else "likely"
 
 
-@check("unscaled-target", strength=85, explains=(*WEAK, "rate-high", "rate-low", "exploding", "nan", "dead-units"))
+@check(
+    "unscaled-target",
+    title="target not scaled",
+    strength=85,
+    explains=(*WEAK, "rate-high", "rate-low", "exploding", "nan", "dead-units"),
+)
 def unscaled_target(evidence: Evidence) -> Finding | None:
     """A target of large numbers."""
     target = evidence.profile.target
@@ -80,7 +87,7 @@ def leakage(evidence: Evidence) -> Finding | None:
             evidence={"columns": names},
             confidence="sure",
             advice="leave out what is not known before the prediction",
-            change={"data.drop": list(profile.revealing)},
+            change=_drop(evidence, profile.revealing),
         )
     shares = {part: share for part, share in profile.shared.items() if share and share > 0.2}
     if not shares:
@@ -96,7 +103,12 @@ def leakage(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("row-number", strength=72)
+def _drop(evidence: Evidence, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the change of a configuration that leaves out columns besides those that it leaves out already."""
+    return {"data.drop": [*evidence.experiment.data.drop, *names]}
+
+
+@check("row-number", title="a column numbers the rows", strength=72)
 def row_number(evidence: Evidence) -> Finding | None:
     """A column that numbers the rows."""
     names = evidence.profile.row_numbers
@@ -108,11 +120,17 @@ def row_number(evidence: Evidence) -> Finding | None:
         evidence={"columns": ", ".join(names)},
         confidence="likely",
         advice="leave the column out",
-        change={"data.drop": list(names)},
+        change=_drop(evidence, names),
     )
 
 
-@check("no-signal", strength=66, explains=("overfit", "label-noise", "unfinished", "underfit", "at-chance"))
+@check(
+    "no-signal",
+    title="nothing predicts the target",
+    strength=66,
+    explains=("overfit", "label-noise", "unfinished", "underfit", "at-chance"),
+    judges_learning=True,
+)
 def no_signal(evidence: Evidence) -> Finding | None:
     """Nothing predicts the target of new rows: permuted targets, or features without a relation to them."""
     profile, forest, linear = evidence.profile, evidence.reference("forest").score, evidence.reference("linear").score
@@ -135,7 +153,7 @@ def no_signal(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("label-noise", strength=64, explains=("overfit", "underfit"))
+@check("label-noise", title="labels disagree with their neighbours", strength=64, explains=("overfit", "underfit"))
 def label_noise(evidence: Evidence) -> Finding | None:
     """Many rows whose neighbours have another class."""
     share = evidence.profile.disagreement
@@ -145,8 +163,8 @@ def label_noise(evidence: Evidence) -> Finding | None:
     if forest is not None and base is not None and forest < base + 0.05:
         return None  # the features tell nothing: neighbours neither
     references = [r.score for r in evidence.profile.references.values() if r.score is not None]
-    if references and max(references) > 1 - share:
-        return None  # labels follow the features in another way than by their distance
+    if max(references, default=float(evidence.status.live)) > 1 - share:
+        return None  # labels follow the features in another way than by their distance; unknown before it is compared
     train = evidence.training_score
     if forest is not None and evidence.validation_score is not None and evidence.validation_score > forest + 0.08:
         return None  # the model is right where neighbours are wrong: the features, not the labels, are hard
@@ -162,7 +180,12 @@ def label_noise(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("imbalance", strength=60, explains=("constant-output", "at-chance", "overfit", "unfinished", "no-signal"))
+@check(
+    "imbalance",
+    title="rare class",
+    strength=60,
+    explains=("constant-output", "at-chance", "overfit", "unfinished", "no-signal"),
+)
 def imbalance(evidence: Evidence) -> Finding | None:
     """A class so rare that accuracy says nothing."""
     shares = [share for share in evidence.profile.class_shares if share]
@@ -181,7 +204,7 @@ def imbalance(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("duplicates", strength=62, explains=("overfit", "unfinished"))
+@check("duplicates", title="duplicate rows", strength=62, explains=("overfit", "unfinished"))
 def duplicates(evidence: Evidence) -> Finding | None:
     """Rows that occur several times."""
     share = evidence.profile.duplicates
@@ -196,7 +219,7 @@ def duplicates(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("validation-small", strength=58)
+@check("validation-small", title="validation part too small", strength=58)
 def validation_small(evidence: Evidence) -> Finding | None:
     """A validation part too small to tell anything."""
     rows = evidence.profile.rows

@@ -21,7 +21,7 @@ DEALT = 1e-5
 BROKEN = ("constant-output", "underfit", "at-chance", "rate-low", "rate-high", "no-signal", "unfinished", "vanishing")
 
 
-@check("rows-mixed", strength=100, explains=(*BROKEN, "saturated"))
+@check("rows-mixed", title="rows mixed in the model", strength=100, explains=(*BROKEN, "saturated"))
 def rows_mixed(evidence: Evidence) -> Finding | None:
     """A row's outputs depend on the other rows of its batch."""
     change = evidence.largest(lambda reading: reading.mixed)
@@ -42,7 +42,7 @@ def rows_mixed(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("squashed-twice", strength=98, explains=BROKEN)
+@check("squashed-twice", title="outputs squashed twice", strength=98, explains=BROKEN)
 def squashed_twice(evidence: Evidence) -> Finding | None:
     """The loss takes logits, and the outputs are probabilities."""
     outputs = [reading.outputs for reading in evidence.readings]
@@ -70,7 +70,7 @@ def squashed_twice(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("bounded-output", strength=96, explains=BROKEN)
+@check("bounded-output", title="outputs cannot reach the targets", strength=96, explains=BROKEN)
 def bounded_output(evidence: Evidence) -> Finding | None:
     """The outputs of a regression cannot reach the targets."""
     outputs, target = [reading.outputs for reading in evidence.readings], evidence.profile.target
@@ -100,7 +100,7 @@ def bounded_output(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("no-gradient", strength=97, explains=(*BROKEN, "zero-start"))
+@check("no-gradient", title="weights without gradient", strength=97, explains=(*BROKEN, "zero-start"))
 def no_gradient(evidence: Evidence) -> Finding | None:
     """The loss does not depend on some weights."""
     first = evidence.readings[0].weights if evidence.readings else ()
@@ -126,7 +126,7 @@ def _is_connected(weights: Sequence[WeightReading], name: str) -> bool:
     return next((w.is_connected for w in weights if w.name == name), True)
 
 
-@check("no-bend", strength=94, explains=("underfit", "unfinished", "at-chance"))
+@check("no-bend", title="no activation between layers", strength=94, explains=("underfit", "unfinished", "at-chance"))
 def no_bend(evidence: Evidence) -> Finding | None:
     """Several layers, and no activation between them."""
     curvature = evidence.largest(lambda reading: reading.curvature)
@@ -141,7 +141,7 @@ def no_bend(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("dealt-targets", strength=99, explains=BROKEN)
+@check("dealt-targets", title="loss ignores whose the targets are", strength=99, explains=BROKEN)
 def dealt_targets(evidence: Evidence) -> Finding | None:
     """The loss is the same whichever row a target belongs to."""
     change = evidence.largest(lambda reading: reading.dealt)
@@ -156,7 +156,7 @@ def dealt_targets(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("zero-start", strength=95, explains=(*BROKEN, "dead-units"))
+@check("zero-start", title="all weights start at 0", strength=95, explains=(*BROKEN, "dead-units"))
 def zero_start(evidence: Evidence) -> Finding | None:
     """All matrices begin as zeros."""
     first = evidence.readings[0] if evidence.readings else None

@@ -9,7 +9,7 @@ from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Confidence, Finding, Series
 
 
-@check("constant-output", strength=40, explains=("at-chance", "underfit", "unfinished"))
+@check("constant-output", strength=40, explains=("at-chance", "underfit", "unfinished"), judges_learning=True)
 def constant_output(evidence: Evidence) -> Finding | None:
     """The model predicts the same for every row."""
     if not evidence.readings or evidence.readings[-1].step == 0:
@@ -36,7 +36,13 @@ def constant_output(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("wrong-sign", strength=93, explains=("at-chance", "underfit", "constant-output", "overfit", "rate-high", "nan"))
+@check(
+    "wrong-sign",
+    title="loss of the wrong sign",
+    strength=93,
+    explains=("at-chance", "underfit", "constant-output", "overfit", "rate-high", "nan"),
+    judges_learning=True,
+)
 def wrong_sign(evidence: Evidence) -> Finding | None:
     """The loss falls while predictions become worse than chance."""
     score, base = evidence.training_score, evidence.profile.chance_score
@@ -57,7 +63,7 @@ def wrong_sign(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("at-chance", strength=35, explains=("underfit", "unfinished"))
+@check("at-chance", title="nothing learned", strength=35, explains=("underfit", "unfinished"), judges_learning=True)
 def at_chance(evidence: Evidence) -> Finding | None:
     """The loss stays at that of a constant prediction."""
     ends = evidence.above_chance
@@ -77,7 +83,7 @@ def at_chance(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("underfit", strength=45)
+@check("underfit", title="underfitting", strength=45, judges_learning=True)
 def underfit(evidence: Evidence) -> Finding | None:
     """A forest, or a linear model, is clearly better, and the training part is fitted no better."""
     scores = {name: evidence.reference(name).score for name in ("forest", "linear")}
@@ -108,7 +114,7 @@ def underfit(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("overfit", strength=44)
+@check("overfit", title="overfitting", strength=44, judges_learning=True)
 def overfit(evidence: Evidence) -> Finding | None:
     """The validation loss rises while the training loss falls."""
     values = [v for v in evidence.column("val_loss") if v is not None]
@@ -140,7 +146,13 @@ def overfit(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("few-steps", strength=73, explains=("unfinished", "underfit", "at-chance", "rate-low", "constant-output"))
+@check(
+    "few-steps",
+    title="too few steps",
+    strength=73,
+    explains=("unfinished", "underfit", "at-chance", "rate-low", "constant-output"),
+    judges_learning=True,
+)
 def few_steps(evidence: Evidence) -> Finding | None:
     """So few steps that nothing could be learned."""
     steps = len(evidence.losses)
@@ -194,7 +206,9 @@ def _fall(evidence: Evidence) -> tuple[float, float]:
     return (before - last) / before, (before - last) / evidence.chance if evidence.chance else 0.0
 
 
-@check("unfinished", strength=46, explains=("underfit", "at-chance"))
+@check(
+    "unfinished", title="training ended early", strength=46, explains=("underfit", "at-chance"), judges_learning=True
+)
 def unfinished(evidence: Evidence) -> Finding | None:
     """The validation loss was still falling at the end."""
     fall, gain = _fall(evidence)

@@ -34,7 +34,7 @@ def gradient_ratio(reading: Reading) -> float | None:
     return first / last if first is not None and last else None
 
 
-@check("vanishing", strength=68, explains=CONSEQUENCES)
+@check("vanishing", title="vanishing gradient", strength=68, explains=CONSEQUENCES, judges_learning=True)
 def vanishing(evidence: Evidence) -> Finding | None:
     """The gradient is lost on its way to the first layers."""
     ratios = [gradient_ratio(reading) for reading in evidence.readings]
@@ -66,7 +66,13 @@ def _vanishing_change(evidence: Evidence) -> dict[str, object]:
     return {"model.activation": "relu"} if activation in ("sigmoid", "tanh") else {}
 
 
-@check("vanishing-in-time", strength=69, explains=(*CONSEQUENCES, "vanishing"))
+@check(
+    "vanishing-in-time",
+    title="gradient vanishes through time",
+    strength=69,
+    explains=(*CONSEQUENCES, "vanishing"),
+    judges_learning=True,
+)
 def vanishing_in_time(evidence: Evidence) -> Finding | None:
     """The gradient with respect to early places of a sequence is lost."""
     places = [reading.places for reading in evidence.readings if len(reading.places) >= 8]
@@ -84,7 +90,12 @@ def vanishing_in_time(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("exploding", strength=74, explains=("rate-high", "nan", *CONSEQUENCES, "saturated", "dead-units", "overfit"))
+@check(
+    "exploding",
+    title="exploding signals",
+    strength=74,
+    explains=("rate-high", "nan", *CONSEQUENCES, "saturated", "dead-units", "overfit"),
+)
 def exploding(evidence: Evidence) -> Finding | None:
     """The first loss is far above that of a constant prediction: signals grow from layer to layer."""
     chance, start, profile = evidence.chance, evidence.start_loss, evidence.profile
@@ -114,7 +125,7 @@ def exploding(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("dead-units", strength=50, explains=CONSEQUENCES)
+@check("dead-units", strength=50, explains=CONSEQUENCES, judges_learning=True)
 def dead_units(evidence: Evidence) -> Finding | None:
     """Units fell silent for all rows while training."""
     if not evidence.readings:
@@ -140,7 +151,7 @@ def dead_units(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("saturated", strength=48, explains=(*CONSEQUENCES, "vanishing"))
+@check("saturated", title="saturated units", strength=48, explains=(*CONSEQUENCES, "vanishing"), judges_learning=True)
 def saturated(evidence: Evidence) -> Finding | None:
     """Units lie at the flat ends of their activation."""
     shares = evidence.over_layers(lambda layer: layer.saturated)
@@ -162,7 +173,12 @@ def saturated(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("batch-norm-small", strength=82, explains=("overfit", "underfit", "at-chance", "unfinished"))
+@check(
+    "batch-norm-small",
+    title="batch too small for batch normalization",
+    strength=82,
+    explains=("overfit", "underfit", "at-chance", "unfinished"),
+)
 def batch_norm_small(evidence: Evidence) -> Finding | None:
     """Batch normalization over very few rows."""
     kinds = {layer.kind for reading in evidence.readings[:1] for layer in reading.layers}
@@ -179,7 +195,7 @@ def batch_norm_small(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("dropout-strong", strength=79, explains=(*CONSEQUENCES, "dead-units", "rate-high"))
+@check("dropout-strong", title="dropout too strong", strength=79, explains=(*CONSEQUENCES, "dead-units", "rate-high"))
 def dropout_strong(evidence: Evidence) -> Finding | None:
     """Dropout leaves so little that the model cannot learn."""
     rate = getattr(evidence.experiment.model, "dropout", 0.0) or 0.0
@@ -218,7 +234,13 @@ def _mixes(evidence: Evidence) -> bool:
     return any("BatchNorm" in layer.kind for reading in evidence.readings[:1] for layer in reading.layers)
 
 
-@check("decay-strong", strength=81, explains=(*CONSEQUENCES, "dead-units", "vanishing"))
+@check(
+    "decay-strong",
+    title="weight decay too strong",
+    strength=81,
+    explains=(*CONSEQUENCES, "dead-units", "vanishing"),
+    judges_learning=True,
+)
 def decay_strong(evidence: Evidence) -> Finding | None:
     """Weight decay pulls the weights to 0 faster than the loss can form them."""
     decay = getattr(evidence.experiment.training.optimizer, "weight_decay", 0.0) or 0.0

@@ -33,7 +33,7 @@ WEAK = ("at-chance", "underfit", "unfinished", "constant-output")
 """What follows from steps that lead nowhere."""
 
 
-@check("rate-high", strength=80, explains=(*WEAK, "dead-units", "saturated", "nan"))
+@check("rate-high", title="learning rate too high", strength=80, explains=(*WEAK, "dead-units", "saturated", "nan"))
 def rate_high(evidence: Evidence) -> Finding | None:
     """Steps are so large that the loss rises."""
     updates, losses = evidence.largest_updates, [reading.loss for reading in evidence.readings]
@@ -67,7 +67,7 @@ def rate_high(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("rate-low", strength=70, explains=WEAK)
+@check("rate-low", title="learning rate too low", strength=70, explains=WEAK, judges_learning=True)
 def rate_low(evidence: Evidence) -> Finding | None:
     """Steps are so small that the weights hardly change."""
     median, largest = evidence.median_update, [u for u in evidence.largest_updates if u is not None]
@@ -76,6 +76,8 @@ def rate_low(evidence: Evidence) -> Finding | None:
         return None
     early = [u for u in evidence.largest_updates[: max(2, len(evidence.largest_updates) // 3)] if u is not None]
     if median >= SMALL_UPDATE or max(largest) > MOVING or ends < 0.7 or evidence.is_learned:
+        return None
+    if len(evidence.losses) <= 2 * getattr(evidence.experiment.training.schedule, "warmup", 0):
         return None
     if early and max(early) > 30 * median:  # it moved at first: the schedule, or a plateau
         return None
@@ -96,7 +98,9 @@ def rate_low(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("schedule-ends", strength=76, explains=(*WEAK, "rate-low"))
+@check(
+    "schedule-ends", title="schedule ends too early", strength=76, explains=(*WEAK, "rate-low"), judges_learning=True
+)
 def schedule_ends(evidence: Evidence) -> Finding | None:
     """The schedule lowers the rate to nothing long before the end."""
     rates = evidence.rates
@@ -133,12 +137,14 @@ def _rates_chart(evidence: Evidence) -> Series:
     )
 
 
-@check("clip-low", strength=78, explains=(*WEAK, "rate-low"))
+@check("clip-low", title="gradient clipped too much", strength=78, explains=(*WEAK, "rate-low"), judges_learning=True)
 def clip_low(evidence: Evidence) -> Finding | None:
     """The gradient is clipped far below its size, so that every step is tiny."""
     clip = evidence.experiment.training.clip_norm
+    if clip is None or evidence.is_learned:
+        return None
     norms = [v for v in evidence.gradient_norms.tolist() if math.isfinite(v)]
-    if clip is None or len(norms) < 3 or evidence.is_learned:
+    if len(norms) < 3:
         return None
     median = median_high(norms)
     ends = evidence.above_chance
@@ -155,7 +161,7 @@ def clip_low(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("nan", strength=88, explains=("rate-high", "exploding"))
+@check("nan", title="loss not finite", strength=88, explains=("rate-high", "exploding"))
 def not_finite(evidence: Evidence) -> Finding | None:
     """The loss became NaN or infinite although it was small and steps were small before."""
     if not evidence.has_diverged:

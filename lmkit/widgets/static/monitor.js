@@ -1,9 +1,10 @@
 // The view of a monitor: draws the data of the kernel, sends the commands of the user.
 //
-// Kernel → page: {type: "update", runs: [{run, status?, metric?, marks?, sample?, steps?, epochs?}], reset} with a float32 buffer
-// for each `steps` and `epochs`; "detail" {runs: [{run, steps, epochs}], ticket} likewise, the answer to a "zoom" with its ticket;
-// "plotly" with the gzipped plotly.js; "message" with a text.
-// Page → kernel: "ready" (send everything), "plotly", "zoom", "mirror", and the commands of a run.
+// Kernel → page: {type: "update", runs: [{run, status?, metric?, marks?, sample?, findings?, steps?, epochs?}], reset} with a float32
+// buffer for each `steps` and `epochs`; "detail" {runs: [{run, steps, epochs}], ticket} likewise, the answer to a "zoom" with its ticket;
+// "plotly" with the gzipped plotly.js; "message" with a text; "ended" with the outputs that replace
+// the widget; "form" with an output to add, a text, and the command that does the same in a cell.
+// Page → kernel: "ready" (send everything), "plotly", "zoom", "mirror", "apply" {run, check}, and the commands of a run.
 
 // Rows of the buffers, in the order of STEP_LINES and EPOCH_LINES of lmkit.runfolder.live.
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}
@@ -120,6 +121,7 @@ class View extends PageView {
         bar: element("progress", {max: 1, value: 0, "aria-label": `progress of ${run.name}`}),
         numbers: element("span", {class: "lmkit-numbers"}),
         reason: element("div", {class: "lmkit-reason", hidden: true}),
+        doctor: element("details", {class: "lmkit-doctor", hidden: true}),
         sample: element("p", {class: "lmkit-sample", hidden: true, "aria-label": `sample of ${run.name}`}),
         pause: button("Pause", "Pause after a checkpoint, or resume", () => this.command(this.isResumable(run) ? "resume" : "pause", i)),
         stop: button("Stop", "Stop after a checkpoint; all results are kept", () => this.command("stop", i)),
@@ -128,7 +130,7 @@ class View extends PageView {
       if (this.runs.length > 1) name.style.setProperty("--swatch", run.colour)
       return element("div", {class: this.runs.length > 1 ? "lmkit-run lmkit-several" : "lmkit-run"},
         element("div", {class: "lmkit-title"}, name, run.parts.state, run.parts.device, element("span", {class: "lmkit-actions"}, run.parts.pause, run.parts.stop)),
-        run.parts.bar, run.parts.numbers, run.parts.reason, run.parts.sample)
+        run.parts.bar, run.parts.numbers, run.parts.reason, run.parts.doctor, run.parts.sample)
     })
     return element("div", {class: "lmkit-head"}, ...rows)
   }
@@ -219,6 +221,7 @@ class View extends PageView {
       return
     }
     if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, message.outputs), 1000)
+    if (message.type === "form") return this.showForm(message)
     if (message.type === "detail" && (!this.range || message.ticket !== this.ticket)) return // the answer to an earlier zoom, or to another view
     this.receivedAt = Date.now()
     let next = 0
@@ -238,6 +241,7 @@ class View extends PageView {
       }
       if (update.status) this.showStatus(run, update)
       if (update.sample) this.showSample(run, update.sample)
+      if (update.findings) this.showFindings(run, update)
       if (update.steps) run.steps.update(update.steps, values())
       if (update.epochs) run.epochs.update(update.epochs, values())
     }
@@ -286,6 +290,29 @@ class View extends PageView {
   showSample(run, {step, prompt, text}) {
     run.parts.sample.hidden = false
     run.parts.sample.replaceChildren(element("small", {}, `after step ${integer(step)}`), element("i", {}, prompt), text)
+  }
+
+  // What the doctor says: the strongest finding and how many there are, unfolded to their evidence and what to change.
+  showFindings(run, {run: index, findings}) {
+    const text = JSON.stringify(findings), {doctor} = run.parts
+    if (text === run.findings) return // a button that is about to be pressed stays
+    run.findings = text
+    doctor.hidden = !findings.length
+    if (!findings.length) return doctor.replaceChildren()
+    const badge = ({confidence}) => element("b", {class: "lmkit-confidence", "data-confidence": confidence}, confidence)
+    const count = findings.length > 1 ? `${findings.length} findings` : "1 finding"
+    const summary = element("summary", {title: "What the doctor says about this run so far"}, badge(findings[0]),
+      element("span", {class: "lmkit-finding"}, findings[0].what), element("span", {class: "lmkit-count"}, count))
+    const parts = findings.map((finding, i) => element("div", {class: "lmkit-evidence", "data-confidence": finding.confidence},
+      ...(i ? [element("div", {class: "lmkit-what"}, badge(finding), " ", finding.what)] : []),
+      element("dl", {}, ...finding.details.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+      ...(finding.apply ? [element("button", {type: "button", "aria-label": `${this.model.get("apply_label")}: ${finding.check}`,
+        onclick: () => this.send({type: "apply", run: index, check: finding.check})}, this.model.get("apply_label"))] : [])))
+    doctor.replaceChildren(summary, ...parts)
+  }
+
+  showForm({output, text, command}) {
+    this.showMessage(addOutput(this.model, this.root, output) ? text : `Run in a cell: ${command}`)
   }
 
   isResumable(run) {

@@ -79,6 +79,21 @@ function replaceOutputs(model, root, outputs) {
   }
 }
 
+// Adds an output to the cell of a widget, in place of the one that was added before; false without such a cell.
+function addOutput(model, root, {data, metadata}) {
+  const cells = root.isConnected ? model.widget_manager?.context?.model?.cells : null, id = model.get("view_id")
+  const output = {output_type: "display_data", data, metadata: {...metadata, lmkit_added: id}}
+  for (const {outputs} of cells ?? []) {
+    const all = Array.from({length: outputs?.length ?? 0}, (_, i) => outputs.get(i))
+    if (!all.some(({data}) => data?.["application/vnd.jupyter.widget-view+json"]?.model_id === id)) continue
+    const position = all.findIndex(({metadata}) => metadata?.lmkit_added === id)
+    if (position < 0) outputs.add(output)
+    else outputs.set(position, output)
+    return true
+  }
+  return false
+}
+
 // Compares cells: numbers by value, others as text; empty cells are last in both directions.
 function cellOrder(x, y, down) {
   if (!x || !y) return (x ? 0 : 1) - (y ? 0 : 1)

@@ -58,8 +58,7 @@ def test_the_command_line_prints_the_findings(capsys: pytest.CaptureFixture[str]
     text = capsys.readouterr().out
     assert "rate-low" in text
     assert "training.optimizer.lr" in text
-    changed = run.experiment.override(dict(run.doctor().findings[0].change))
-    again = lk.train(changed, inline=True, runs=tmp_path)
+    again = lk.train(run.doctor().apply(), inline=True, runs=tmp_path)
     assert again.metrics["accuracy"] > run.metrics["accuracy"]
 
 

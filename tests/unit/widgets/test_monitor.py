@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from written_readings import CHANCE, TOO_LOW, USUAL, write_profile, write_reading, write_steps
 
 import lmkit as lk
 from lmkit.run.run import Run
@@ -132,6 +133,47 @@ def test_a_zoom_shows_the_epochs_that_end_in_it_one_by_one(page: Page, folder: R
     assert len(steps) <= 13
     assert (lowest == highest).all()
     np.testing.assert_allclose(lowest, losses[[int(s) // 10 - 1 for s in steps]].astype(np.float32))
+
+
+def ill(page: Page, folder: RunFolder) -> dict[str, Any]:
+    """The update after readings of a learning rate that is too low."""
+    page.monitor.poll()
+    page.heard.clear()
+    write_profile(folder)
+    write_steps(folder, 4, [CHANCE] * 125)
+    for step in (0, 1, 2, 4, 8, 16, 32, 64, 128):
+        write_reading(folder, step, CHANCE, TOO_LOW)
+    page.monitor.poll()
+    content, _ = page.take("update")
+    update: dict[str, Any] = content["runs"][0]
+    return update
+
+
+def test_findings_are_sent_when_they_change(page: Page, folder: RunFolder) -> None:
+    (finding,) = ill(page, folder)["findings"]
+    assert (finding["check"], finding["confidence"], finding["apply"]) == ("rate-low", "sure", True)
+    write_steps(folder, 129, [CHANCE])
+    page.monitor.poll()
+    assert "findings" not in page.take("update")[0]["runs"][0]
+    page.ask(type="ready")
+    assert page.take("update")[0]["runs"][0]["findings"] == [finding]
+    page.monitor.doctors[0]._next = 0.0
+    for step in (129, 130, 131):
+        write_reading(folder, step, 0.1, USUAL)
+    page.monitor.poll()
+    assert page.take("update")[0]["runs"][0]["findings"] == []
+
+
+def test_a_change_is_applied_to_a_new_experiment(page: Page, folder: RunFolder) -> None:
+    ill(page, folder)
+    page.ask(type="apply", run=0, check="rate-low")
+    content, _ = page.take("form")
+    assert page.monitor.form is not None
+    assert page.monitor.form.experiment.training.optimizer.lr > folder.experiment.training.optimizer.lr
+    assert content["output"]["data"]["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert folder.name in content["command"]
+    page.ask(type="apply", run=0, check="overfit")  # a finding that is no more
+    assert "expected one with a finding" in page.take("message")[0]["text"]
 
 
 @pytest.mark.parametrize(

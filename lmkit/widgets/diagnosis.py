@@ -1,0 +1,90 @@
+"""A diagnosis with buttons that apply what a finding changes to a new experiment, in a form below."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import ipywidgets as W
+
+from lmkit.doctor.diagnosis import Diagnosis
+from lmkit.exceptions import LmkitError
+from lmkit.widgets import elements as E
+from lmkit.widgets.configurator import Configurator
+from lmkit.widgets.debounce import Loop
+from lmkit.widgets.preview import notice_html
+
+APPLY = "Apply to a new experiment"
+"""The label of the button."""
+
+APPLIED = "The change is applied to a new experiment, in the form below."
+
+
+def new_experiment(diagnosis: Diagnosis, check: str) -> Configurator:
+    """Return a form with the experiment of a run, changed by one of its findings.
+
+    Raises:
+        ConfigError: the check has no finding any more, or the change does not fit.
+    """
+    return Configurator(diagnosis.apply(check), diagnosis.path.parent if diagnosis.path else None)
+
+
+def findings_record(diagnosis: Diagnosis) -> list[dict[str, Any]]:
+    """Return the findings as plain values for a page, the strongest first; empty if none is sure or likely."""
+    return [
+        {
+            "check": finding.check,
+            "what": finding.what,
+            "confidence": finding.confidence,
+            "details": finding.details,
+            "apply": bool(finding.change),
+        }
+        for finding in (diagnosis.findings if diagnosis.is_ill else ())
+    ]
+
+
+class DiagnosisView(W.VBox):
+    """A diagnosis, with a button at each finding that has a change of the configuration.
+
+    Attributes:
+        diagnosis: what is displayed.
+        form: the form of the last new experiment.
+    """
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+        self.form: Configurator | None = None
+        self._loop = Loop()
+        self._message = E.HTML()
+        parts: list[E.Element] = [E.HTML(f"<div>{diagnosis.title}</div>")]
+        self.buttons: dict[str, E.Button] = {}
+        for finding, block in zip(diagnosis.findings, diagnosis.blocks, strict=True):
+            parts.append(E.HTML(block))
+            if finding.change:
+                button = E.Button(description=APPLY, tooltip=finding.change_text)
+                button.on_click(partial(self._clicked, finding.check))
+                button.add_class("lkc-apply")
+                self.buttons[finding.check] = button
+                parts.append(button)
+        root = E.Box([*parts, E.HTML(diagnosis.notes), self._message])
+        root.add_class("lkc-diagnosis")
+        self._view = E.FormView(root, "diagnosis of a run")
+        super().__init__([self._view])
+
+    def _clicked(self, check: str, _: E.Button) -> None:
+        self._loop.call(partial(self.apply, check))
+
+    def apply(self, check: str) -> None:
+        """Open a form with the experiment of the run, changed by the finding of a check."""
+        try:
+            self.form = new_experiment(self.diagnosis, check)
+        except LmkitError as error:
+            self._message.value = notice_html(str(error), is_error=True)
+            return
+        self._message.value = notice_html(APPLIED)
+        self.children = [self._view, self.form]
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The view; where widgets are not supported, the diagnosis."""
+        texts = {"text/plain": str(self.diagnosis), "text/html": self.diagnosis._repr_html_()}
+        return {**super()._repr_mimebundle_(**kwargs), **texts}
