@@ -90,7 +90,7 @@ def test_a_low_rate_is_right_while_it_warms_up(folder: RunFolder) -> None:
 def test_the_time_between_two_examinations_is_bounded(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     diagnosis = LiveDiagnosis(folder)
     now = [100.0]
-    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     read = EvidenceReader.read
 
     def slow(reader: EvidenceReader) -> object:

@@ -11,6 +11,7 @@ from written_run import written_run
 from written_sweep import written_sweep, written_trial
 
 import lmkit as lk
+from lmkit.doctor.diagnose import diagnose
 from lmkit.sweeping import diagnosis
 from lmkit.sweeping.sweep import Sweep
 from lmkit.widgets.sweep import sweep_state
@@ -69,15 +70,14 @@ def test_the_live_table_has_a_column_once_a_trial_has_a_finding(sweep: Sweep) ->
 def test_a_run_is_examined_once_and_some_per_second(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     examined: list[str] = []
     now = [0.0]
-    original = diagnosis.diagnose
 
     def count(folder: Any) -> Any:
         examined.append(folder.name)
         now[0] += 0.7
-        return original(folder)
+        return diagnose(folder)
 
     monkeypatch.setattr(diagnosis, "diagnose", count)
-    monkeypatch.setattr(diagnosis.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     trials = sweep.trials
     assert list(diagnosis.examine_trials(trials, 1.0)) == [1, 2]
     assert list(diagnosis.examine_trials(trials, 1.0)) == [1, 2, 3]
