@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lmkit.display.table import Table
 from lmkit.exceptions import DamagedFile, LmkitError, SweepError, nearest, shorten
@@ -19,6 +19,7 @@ from lmkit.sweeping.folder import SPEC, SweepFolder, sweep_folders, sweeps_root
 from lmkit.sweeping.objectives import Objective, is_dominated, read_objectives
 from lmkit.sweeping.records import FINISHED, Trial
 from lmkit.sweeping.search_space import Space
+from lmkit.sweeping.trial_row import TrialRow
 from lmkit.system.numbers import finite_number, index_of_best, order_key
 
 if TYPE_CHECKING:
@@ -31,32 +32,6 @@ POLL_SECONDS = 0.1
 
 COLUMNS = ("name", "state", "ended", "trials", "failed", "best", "path")
 """The columns of ``sweeps``."""
-
-
-class TrialRow(NamedTuple):
-    """One row of a table of trials.
-
-    Attributes:
-        trial: the trial.
-        number: its number.
-        state: its state.
-        parameters: the values of the parameters that vary, in the order of the space.
-        objectives: the values of the objectives.
-        seconds: duration over all attempts.
-        run: the short id of its run; None without a run.
-        error: its error in one line; None without an error.
-        doctor: its strongest finding that is sure or likely in some words; None without one.
-    """
-
-    trial: Trial
-    number: int
-    state: str
-    parameters: tuple[Any, ...]
-    objectives: tuple[Any, ...]
-    seconds: float
-    run: str | None
-    error: str | None
-    doctor: str | None = None
 
 
 class Sweep:
@@ -305,20 +280,8 @@ class Sweep:
         """Return the rows of a table of trials (default: all, from best to worst)."""
         rows = list(self.ranked() if trials is None else trials)
         diagnoses = examine_trials(rows, MAX_SECONDS)
-        return [
-            TrialRow(
-                t,
-                t.number,
-                t.state,
-                tuple(_cell(t.parameters.get(name)) for name in self.space.domains),
-                tuple(t.values.get(o.name) for o in self.objectives),
-                t.seconds,
-                t.run.name.rsplit("-", 1)[-1] if t.run else None,
-                " ".join(t.error.split()) or None,
-                strongest(diagnoses.get(t.number)),
-            )
-            for t in rows
-        ]
+        names = [o.name for o in self.objectives]
+        return [TrialRow.of(t, list(self.space.domains), names, diagnoses.get(t.number)) for t in rows]
 
     def to_table(self, rows: int = MAX_ROWS) -> Table:
         """Return the best ``rows`` trials as a table."""
@@ -350,11 +313,6 @@ class Sweep:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         table = self.to_table()
         return {"text/html": table.html, "text/plain": table.text}
-
-
-def _cell(value: Any) -> Any:
-    """Return a parameter as a table's cell."""
-    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 # -- all sweeps -----------------------------------------------------------------------------------
