@@ -39,7 +39,7 @@ FAMILIES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
         IMAGE,
         {
             "family": "cnn",
-            "channels": [4, 4, 8],
+            "channels": [4, 4],
             "convolutions": 2,
             "residual": True,
             "normalization": "group",
@@ -60,12 +60,12 @@ FAMILIES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
             "activation": "sigmoid",
         },
     ),
-    "transformer": ((4, 6, 2), {"family": "transformer", "depth": 2, "width": 12, "heads": 3, "patch": 2}),
+    "transformer": ((4, 6, 2), {"family": "transformer", "depth": 1, "width": 12, "heads": 3, "patch": 2}),
     "transformer sequence": (
         SEQUENCE,
         {
             "family": "transformer",
-            "depth": 2,
+            "depth": 1,
             "width": 8,
             "heads": 2,
             "patch": 3,
@@ -74,7 +74,7 @@ FAMILIES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
             "feedforward": 10,
         },
     ),
-    "language": ((7,), {"family": "transformer", "depth": 2, "width": 12, "heads": 3, "context": 9}),
+    "language": ((7,), {"family": "transformer", "depth": 1, "width": 12, "heads": 3, "context": 9}),
     "language rotary": (
         (7,),
         {
@@ -209,11 +209,11 @@ def test_weights_make_a_round_trip_under_their_names(backend: Backend, family: s
 @pytest.mark.parametrize("family", FAMILIES)
 def test_outputs_are_those_of_the_definition(backend: Backend, family: str) -> None:
     made = Made(backend, family, dropout=0.3)
-    for name, part in zip(("training", "test"), (made.parts[0], made.parts[2]), strict=True):
-        expected = made.reference(made.weights, part.X)
+    X = made.parts[2].X
+    for found, rows in ((made.trainer.outputs("training"), made.parts[0].X), (backend.predict(made.model, X), X)):
+        expected = made.reference(made.weights, rows)
         assert np.ptp(expected) > 0.1
-        np.testing.assert_allclose(made.trainer.outputs(name), expected, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(backend.predict(made.model, part.X), expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -243,7 +243,7 @@ def test_gradients_are_the_slopes_of_the_loss(backend: Backend, family: str) -> 
 def test_both_frameworks_follow_the_same_curve(family: str) -> None:
     told = []
     for framework, compiled in (("torch", "off"), ("tensorflow", "off"), ("tensorflow", "on")):
-        if compiled == "on" and family not in ("cnn", "cnn residual sequence", "language rotary", "graph attention"):
+        if compiled == "on" and family not in ("cnn", "language rotary", "graph attention"):
             continue  # compiling costs seconds
         made = Made(get_backend(framework), family, optimizer={"name": "sgd", "momentum": 0.9}, compile=compiled)
         losses: list[float] = []
@@ -256,9 +256,7 @@ def test_both_frameworks_follow_the_same_curve(family: str) -> None:
         np.testing.assert_allclose(other, told[0], rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "family", ["mlp residual", "cnn", "cnn residual sequence", "transformer", "language", "graph", "graph attention"]
-)
+@pytest.mark.parametrize("family", ["mlp residual", "cnn", "language", "graph attention"])
 def test_a_trainer_goes_on_bitwise_from_its_state(backend: Backend, family: str) -> None:
     def made() -> Made:
         return Made(backend, family, "float32", dropout=0.4, optimizer="adam")

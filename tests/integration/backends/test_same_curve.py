@@ -64,6 +64,9 @@ CURVES: dict[str, dict[str, Any]] = {
         "schedule": {"name": "cosine", "warmup": 30},
     },
 }
+COMPILED = ("nesterov", "clipped", "adam")
+"""Curves that are compiled, too, which takes seconds."""
+
 LOSS = {"breast_cancer": "binary_crossentropy", "digits": "categorical_crossentropy", "diabetes": "mean_squared_error"}
 
 
@@ -144,19 +147,21 @@ def test_in_float64_all_agree_with_numpy_and_with_each_other(name: str) -> None:
     tolerance = 1e-9 if curve["optimizer"]["name"] == "sgd" else 1e-6
     losses, norms, rates = numpy_curve(curve)
     assert losses[-20:].mean() < 0.9 * losses[:20].mean()  # a curve that goes somewhere
-    told = {way: trained(curve, way, "float64").steps for way in WAYS}
+    ways = [way for way in WAYS if "compiled" not in way or name in COMPILED]
+    told = {way: trained(curve, way, "float64").steps for way in ways}
     for steps in told.values():
         np.testing.assert_allclose(steps["loss"], losses, rtol=tolerance)
         np.testing.assert_allclose(steps["lr"], rates, rtol=1e-12)
         taken = steps["gradient_norm"].notna()
         assert taken.all() if "clip_norm" in curve else taken.any()
         np.testing.assert_allclose(steps["gradient_norm"][taken], norms[taken], rtol=max(tolerance, 1e-8))
-    for one, other in itertools.combinations(WAYS, 2):
+    for one, other in itertools.combinations(ways, 2):
         np.testing.assert_allclose(told[one]["loss"], told[other]["loss"], rtol=tolerance)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["clipped", "adamw"])
+@pytest.mark.parametrize(
+    ("name", "way"), [("clipped", "torch"), ("adamw", "tensorflow"), ("clipped", "tensorflow, compiled")]
+)
 def test_in_float32_all_agree_with_numpy(name: str, way: str) -> None:
     losses, _, _ = numpy_curve(CURVES[name])
     np.testing.assert_allclose(trained(CURVES[name], way, "float32").steps["loss"], losses, rtol=1e-3)

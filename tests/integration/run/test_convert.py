@@ -59,9 +59,13 @@ def trained(framework: str, case: str = "mlp", **changes: Any) -> lk.Run:
     return run
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("framework", OTHER)
+@pytest.mark.parametrize(
+    ("framework", "case", "precision", "tolerance"),
+    [
+        *(("torch", case, "float64", 1e-10) for case in CASES),
+        *(("tensorflow", case, "float32", 1e-5) for case in ("mlp", "cnn", "language", "graph, attention")),
+    ],
+)
 def test_outputs_agree_in_both_directions(framework: str, case: str, precision: str, tolerance: float) -> None:
     run = trained(framework, case, precision=precision)
     moved = lk.convert(run, to=OTHER[framework])
