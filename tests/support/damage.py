@@ -17,7 +17,7 @@ import yaml
 
 from lmkit.exceptions import LmkitError
 
-DEEP = 20_000
+DEEP = 5_000
 MAX_LETTERS = 4000
 VALUES: tuple[Any, ...] = (
     None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
@@ -133,10 +134,17 @@ def test_probabilities_and_logits_learn_the_same(framework: str) -> None:
     np.testing.assert_array_equal(logits.predict(X), shares.predict(X))
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize(("y", "width"), [(TWO, 2), (THREE, 3)])
-@pytest.mark.parametrize("last", ["linear", "softmax", "log_softmax"])
-def test_an_output_for_each_class(framework: str, y: np.ndarray, width: int, last: str) -> None:
+@pytest.mark.parametrize(
+    ("framework", "last", "width"),
+    [
+        *(("torch", last, width) for last in ("linear", "softmax", "log_softmax") for width in (2, 3)),
+        ("tensorflow", "linear", 2),
+        ("tensorflow", "softmax", 3),
+        ("tensorflow", "log_softmax", 3),
+    ],
+)
+def test_an_output_for_each_class(framework: str, last: str, width: int) -> None:
+    y = TWO if width == 2 else THREE
     run = trained(framework, last, width, y)
     assert run.state == "completed", run.status.reason
     part = TrainedModel(run).data.test
@@ -211,10 +219,15 @@ RIGHT = [
     ("tensorflow", "sigmoid", 1, keras.losses.BinaryCrossentropy()),
     ("tensorflow", "linear", 1, keras.losses.BinaryCrossentropy(from_logits=True)),
     ("tensorflow", "softmax", 2, keras.losses.SparseCategoricalCrossentropy()),
-    ("tensorflow", "softmax", 2, keras.losses.CategoricalCrossentropy()),
     ("tensorflow", "linear", 2, keras.losses.CategoricalCrossentropy(from_logits=True)),
     ("tensorflow", "softmax", 2, keras.losses.KLDivergence()),
 ]
+
+
+@functools.cache
+def reference(framework: str, last: str, width: int) -> pd.DataFrame:
+    """The history with the loss that the task has."""
+    return trained(framework, last, width).history
 
 
 @pytest.mark.parametrize(("framework", "last", "width", "loss"), RIGHT)
@@ -222,9 +235,8 @@ def test_a_loss_that_takes_what_the_model_gives(framework: str, last: str, width
     run = trained(framework, last, width, loss=loss)
     assert run.state == "completed", run.status.reason
     assert run.metrics["accuracy"] > 0.8
-    reference = trained(framework, last, width)
-    np.testing.assert_allclose(run.history["loss"], reference.history["loss"], rtol=1e-3)
-    np.testing.assert_allclose(run.history["val_loss"], reference.history["val_loss"], rtol=1e-3)
+    for column in ("loss", "val_loss"):
+        np.testing.assert_allclose(run.history[column], reference(framework, last, width)[column], rtol=1e-3)
 
 
 WRONG = [

@@ -194,7 +194,7 @@ def test_memory_at_the_peak_of_a_worker(framework: str) -> None:
         framework=framework,
         data={"source": "digits", "batch_size": 64},
         model={"family": "mlp", "hidden": [3000, 3000]},
-        training={"steps": 20, "epochs": 20, "optimizer": "adam"},
+        training={"steps": 4, "optimizer": "adam"},
     )
     run = lk.train(spec, wait=True)
     assert run.state == "completed", run.status.reason
@@ -267,8 +267,13 @@ def test_a_measurement_is_kept_and_read_again(tmp_path: Path, monkeypatch: pytes
 
 def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(LmkitError, match=r"torch could not be measured: .*; plan without: calibrate=False"):
-        calibration.calibrate("torch", "float99", 1)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho Traceback >&2\necho ValueError: no such precision >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    message = "torch could not be measured: ValueError: no such precision; plan without: calibrate=False"
+    with pytest.raises(LmkitError, match=message):
+        calibration.calibrate("torch", "float32", 1)
 
 
 # -- many devices: the papers' own numbers --------------------------------------------------------

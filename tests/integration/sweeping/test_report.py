@@ -36,7 +36,7 @@ def filled(root: Path, count: int, **sweep: object) -> lk.Sweep:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> lk.Sweep:
-    return filled(tmp_path_factory.mktemp("sweep"), 100)
+    return filled(tmp_path_factory.mktemp("sweep"), 20)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def pages(sweep: lk.Sweep) -> list[Path]:
     return [t.notebook.with_suffix(".html") for t in sweep.trials if t.notebook]
 
 
-def test_it_is_the_index_of_a_hundred_trials(sweep: lk.Sweep, page: Path) -> None:
+def test_it_is_the_index_of_its_trials(sweep: lk.Sweep, page: Path) -> None:
     assert page == sweep.path / "report.html"
-    assert page.stat().st_size <= 2_000_000
+    assert page.stat().st_size <= 1_000_000
     assert sorted(path.resolve() for path in links(page)) == pages(sweep)
     text = page.read_text()
     assert "<title>Sweep night-1</title>" in text
@@ -116,7 +116,7 @@ def test_tables_of_a_sweep(sweep: lk.Sweep) -> None:
     assert table.columns == ("trial", "state", "hidden", "lr", "val_loss", "time", "run", "error")
     losses = [row[4] for row in table.rows if row[1] == "completed"]
     assert losses == sorted(losses)
-    assert len(losses) == 90
+    assert len(losses) == 18
     assert table.rows[-1][1] == "failed"
     assert table.rows[-1][-1] == " ".join(ERROR.split())
     assert re.search(r'href="trials/0001/attempt-1/train\.(html|ipynb)">1</a>', table.html)

@@ -49,7 +49,6 @@ CHARTS = {
     "a point": Chart("A point", (ONE_POINT,), "a point in words"),
     "2 classes": Chart("Matrix", (matrix(2, "malignant"),), "two in words"),
     "3 long labels": Chart("Matrix", (matrix(3, "a label as long as"),), "three in words"),
-    "10 classes": Chart("Matrix", (matrix(10),), "ten in words"),
     "100 classes": Chart("Matrix", (matrix(100),), "hundred in words"),
 }
 

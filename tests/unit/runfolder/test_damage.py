@@ -38,7 +38,7 @@ FILES = (
     "checkpoints/last/optimizer.safetensors",
 )
 SECONDS = 20
-COUNT = int(os.environ.get("LMKIT_FUZZ", 10))
+COUNT = int(os.environ.get("LMKIT_FUZZ", 6))
 """Ways to damage each file; all of them with LMKIT_FUZZ=100000."""
 
 

@@ -32,7 +32,7 @@ TEXTS = {
     "aliases": alias_text(9),
     "one alias": "data: &d digits\nname: *d\n",
     "an alias of itself": "a: &a [*a]",
-    "brackets": "data: " + "[" * 3000,
+    "brackets": "data: " + "[" * 1500,
     "braces": "{a: " * 3000,
     "lists": "- " * 3000 + "x",
     "indents": "".join(" " * i + "a:\n" for i in range(300)),

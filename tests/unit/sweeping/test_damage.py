@@ -29,7 +29,7 @@ FILES = (
     "trials/0002/attempt-1/ended.json",
     "trials/0003/pruned.json",
 )
-COUNT = int(os.environ.get("LMKIT_FUZZ", 12))
+COUNT = int(os.environ.get("LMKIT_FUZZ", 7))
 """Ways to damage each file; all of them with LMKIT_FUZZ=100000."""
 
 

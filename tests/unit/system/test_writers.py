@@ -62,7 +62,7 @@ ALLOWED = {
     "widgets/actions.py": USER,
     "widgets/thumbnail.py": OTHER,
     "display/picture.py": OTHER,
-    "analysis/pictures.py": OTHER,
+    "display/pictures.py": OTHER,
     "commands/surfaces.py": "the player's own method, by ``system.files``",
     "tables/dataset.py": OTHER,
     "training/callbacks.py": OTHER,
@@ -82,11 +82,11 @@ def writes(tree: ast.AST) -> Iterator[str]:
         if not isinstance(node, ast.Call):
             continue
         function = node.func
-        name = ast.unparse(function)
         if isinstance(function, ast.Attribute) and (
-            name in ("shutil.copy", "shutil.move") or function.attr in METHODS | FUNCTIONS
+            function.attr in METHODS | FUNCTIONS
+            or (function.attr in ("copy", "move") and ast.unparse(function.value) == "shutil")
         ):
-            yield f"line {node.lineno}: {name}"
+            yield f"line {node.lineno}: {ast.unparse(function)}"
         elif isinstance(function, ast.Name) and function.id in FUNCTIONS - imported:
             yield f"line {node.lineno}: {function.id}"
         elif getattr(function, "attr", getattr(function, "id", "")) == "open":
