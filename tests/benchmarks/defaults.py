@@ -169,12 +169,14 @@ def compare(names: list[str], frameworks: list[str], seeds: int, changes: Mappin
     for name in names:
         scores: dict[str, list[float]] = {who: [] for who in columns}
         seconds = dict.fromkeys(columns, 0.0)
+        history: Any = None
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as runs:
                 for who in reversed(columns):
                     begin = time.process_time()
                     if who in FRAMEWORKS:
                         score, run = score_lmkit(name, who, seed, changes, runs)
+                        history = run.history
                     else:
                         score = score_sklearn(run, runs, SKLEARN[who])
                     scores[who].append(score)
@@ -184,9 +186,9 @@ def compare(names: list[str], frameworks: list[str], seeds: int, changes: Mappin
             each = " ".join(f"{v:.3f}".replace("0.", ".") for v in scores[who])
             texts.append(f"{np.mean(scores[who]):.4f} ({each}) {seconds[who]:.1f} s".rjust(31))
         print(
-            f"{name:14}{'acc' if 'accuracy' in run.history else 'r²':>4}",
+            f"{name:14}{'acc' if 'accuracy' in history else 'r²':>4}",
             *texts,
-            f"{len(run.history):4} epochs",
+            f"{len(history):4} epochs",
             flush=True,
         )
 
