@@ -19,6 +19,7 @@ from typing import Any
 
 from lmkit.backends.facts import PRELOAD
 from lmkit.executors.worker import FORKS
+from lmkit.system.environment import PACKAGES, installed_versions
 from lmkit.system.files import open_log
 
 PRELOAD_ALWAYS = (
@@ -87,6 +88,7 @@ def preload(framework: str) -> None:
             importlib.import_module(name)
         except Exception as error:
             print(f"{name}: {error}", file=sys.stderr)
+    installed_versions(PACKAGES)  # workers inherit them
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are not waited for; the system reaps them
 
