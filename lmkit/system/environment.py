@@ -19,7 +19,6 @@ import psutil
 from lmkit.system.optional import DISTRIBUTION
 from lmkit.system.privacy import is_private, redact_command, shorten_home
 
-
 PACKAGES = ("lmkit", "numpy", "pandas", "scikit-learn", "torch", "tensorflow", "keras", "safetensors")
 """The packages whose versions a run records."""
 
