@@ -91,6 +91,7 @@ def made(
 
     patch = pytest.MonkeyPatch()
     patch.setattr(torch._inductor.config, "compile_threads", 1)  # or its workers outlive the test
+    patch.setattr(torch._inductor.config.cpp, "vec_isa_ok", True)  # a process with PyTorch would try it
 
     def make(framework: str, family: str, name: str) -> tuple[Path, Artifact]:
         folder = shared / f"{framework}-{family}-{name}"
@@ -147,9 +148,20 @@ class Here:
         pass
 
 
+def _start_none(patch: pytest.MonkeyPatch) -> type[Here]:
+    patch.setattr("lmkit.deploy.compare.benchmark.Process", Here)
+    patch.setattr("lmkit.deploy.bundle.bundle.Process", Here)
+    return Here
+
+
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
     """Makes, measures and bundles in this process."""
-    monkeypatch.setattr("lmkit.deploy.compare.benchmark.Process", Here)
-    monkeypatch.setattr("lmkit.deploy.bundle.bundle.Process", Here)
-    return Here
+    return _start_none(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def here_in_module() -> Iterator[type[Here]]:
+    """The same for all tests of a module, and for what they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _start_none(patch)

@@ -24,6 +24,7 @@ class Net(nn.Module):
         return torch.sigmoid(self.layers(x)).squeeze()
 
 
+@pytest.mark.usefixtures("here")
 def test_a_bundle_reads_probabilities_as_the_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = lk.train(data=(X, WORDS), model=Net, epochs=10, optimizer="adam", lr=0.01, wait=True)

@@ -16,6 +16,7 @@ import lmkit as lk
 from lmkit.commands import cli
 from lmkit.deploy.bundle.verify import BundleError
 
+pytestmark = pytest.mark.usefixtures("here_in_module")
 draw = np.random.default_rng(6)
 
 
@@ -105,7 +106,7 @@ def test_triton_the_signature_and_the_card_say_which_rows(trained: tuple[lk.Run,
 
 
 def test_images_and_regressions(runs: Path, tmp_path: Path) -> None:
-    run = lk.train(data="digits", model="cnn:small", epochs=1, inline=True, runs=runs)
+    run = lk.train(data="digits", model={"family": "cnn", "channels": [4]}, epochs=1, inline=True, runs=runs)
     raw = lk.bundle(run, "onnx", tmp_path / "digits", raw_rows=True)
     images = load_digits().images[:20]
     np.testing.assert_array_equal(run.preprocessing.decode(answers(raw, images[..., None])), run.predict(images))
