@@ -8,13 +8,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-COLLECT = """
-import sys, pytest
-code = pytest.main(["--collect-only", "-qq", "-n", "0", "-p", "no:cacheprovider", "-m", "unit", "tests/unit"])
-print("loaded", sorted({"torch", "tensorflow", "keras"} & set(sys.modules)), int(code))
+IMPORT = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+sys.path.insert(0, "tests/support")
+files = sorted(Path("tests/unit").rglob("*.py"))
+for i, file in enumerate([Path("tests/conftest.py"), *files]):
+    spec = spec_from_file_location(f"collected_{i}", file)
+    sys.modules[spec.name] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+print(len(files) > 50, sorted({"torch", "tensorflow", "keras"} & set(sys.modules)))
 """
 
 
-def test_collecting_the_unit_tests_imports_no_framework() -> None:
-    done = subprocess.run([sys.executable, "-c", COLLECT], cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.stdout.splitlines()[-1] == "loaded [] 0", done.stdout[-2000:] + done.stderr[-2000:]
+def test_importing_the_unit_tests_imports_no_framework() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip() == "True []", done.stdout[-2000:] + done.stderr[-2000:]

@@ -64,6 +64,7 @@ def test_every_trial_is_an_executed_notebook(tmp_path: Path, engine: str) -> Non
     told = json.loads((made.trials[0].path / "done.json").read_text())
     assert (told["attempt"], told["threads"]) == ("attempt-1", max(1, available_cores() // 2))
     assert len(markers(made)) == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C ends a driver as without the engine"
 
 
 def test_a_worker_has_its_share_of_threads(tmp_path: Path, engine: str) -> None:
@@ -171,6 +172,7 @@ SLOW = (
 )
 
 
+@pytest.mark.parametrize("engine", ["threads", "dask"], indirect=True)
 def test_a_driver_that_is_killed_or_interrupted_is_gone_on_from(tmp_path: Path, engine: str) -> None:
     own = notebook(tmp_path, SLOW)
     for number in (signal.SIGKILL, signal.SIGINT):
@@ -345,7 +347,7 @@ def test_a_trial_resumes_in_the_middle_of_its_run(tmp_path: Path) -> None:
     own = write_notebook(
         tmp_path / "own.ipynb",
         "import lmkit as lk, os, time",
-        "run = lk.train(epochs=600, checkpoint_seconds=0.2, early_stopping=None)",
+        "run = lk.train(data='wine', model='mlp:tiny', epochs=400, checkpoint_seconds=0.05, early_stopping=None)",
         cut,
         "run.wait()",
         parameters="x: int = 0",
