@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import copy
 import io
 import json
 import math
@@ -201,7 +200,8 @@ def _type(annotation: ast.expr, names: dict[str, Any], modules: set[str]) -> Any
         ast.USub,
     )
     try:
-        bare = _Members(modules).visit(copy.deepcopy(annotation))
+        # not a deep copy: contexts such as Load() are shared by all trees, and tools hang their own trees on them
+        bare = _Members(modules).visit(ast.parse(ast.unparse(annotation), mode="eval").body)
         if not all(isinstance(node, allowed) for node in ast.walk(bare)):
             return Any
         annotated = eval(compile(ast.Expression(bare), "annotation", "eval"), {"__builtins__": {}}, dict(names))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,16 @@ def test_types_are_read_however_they_are_written(source: str, good: object, bad:
     assert parameter_value(parameter, good, False, "some") == good
     with pytest.raises(TemplateError, match="a: given"):
         parameter_value(parameter, bad, False, "some")
+
+
+def test_what_tools_hang_on_the_shared_nodes_of_trees_is_not_followed() -> None:
+    shared = ast.parse("x").body[0].value.ctx  # type: ignore[attr-defined]  # one Load() for all trees of the process
+    shared.parent = threading.Lock()  # as IPython's tracebacks do with a tree; this cannot be copied at all
+    try:
+        parameter = (read_parameters("epochs: int = 3") or {})["epochs"]
+    finally:
+        del shared.parent
+    assert parameter.type is int
 
 
 def test_a_type_without_its_import_is_named() -> None:
