@@ -1,4 +1,4 @@
-"""The train template, executed on all four data sets, and in both frameworks: what the notebook and its page hold."""
+"""The train template, executed on all four data sets, one in TensorFlow: what the notebook and its page hold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lmkit.batch.templates import template_paths
 from lmkit.commands import cli
 from lmkit.commands.output import DONE
 
-DATA = ("breast_cancer", "wine", "digits", "diabetes")
+EXECUTED = (("torch", "breast_cancer"), ("torch", "digits"), ("torch", "diabetes"), ("tensorflow", "wine"))
 EPOCHS = 3
 PLOTLY = "application/vnd.plotly.v1+json"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -54,19 +54,22 @@ class Executed(NamedTuple):
 made: dict[tuple[str, str], Executed] = {}
 
 
-@pytest.fixture(scope="module", params=[*(("torch", d) for d in DATA), ("tensorflow", "digits")], ids="-".join)
+@pytest.fixture(scope="module", params=EXECUTED, ids="-".join)
 def executed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, experiment_kernels: None
 ) -> Executed:
-    """``lmkit run train`` for one framework and one data set."""
+    """``lmkit run train`` for one framework and one data set, with parameters of a file and of the line."""
     if request.param not in made:
         framework, data = request.param
         root = tmp_path_factory.mktemp("runs")
+        (root / "given.yaml").write_text("epochs: 7\ntraining: {optimizer: {lr: 0.0008}}\n")
         parameters = ["-p", "framework", framework, "-p", "data", data, "-p", "epochs", str(EPOCHS)]
+        parameters += ["-f", str(root / "given.yaml")]
         said, log = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(log):
             status = cli.main(["run", "train", *parameters, "--runs", str(root), "--json"])
         assert status == DONE, log.getvalue()
+        assert f"epoch {EPOCHS}/{EPOCHS}" in log.getvalue()
         told = json.loads(said.getvalue().splitlines()[-1])
         cells = nbformat.read(told["notebook"], as_version=4).cells
         made[request.param] = Executed(lk.attach(told["run"]), told, cells)
@@ -81,7 +84,8 @@ def test_it_completes_and_says_where_everything_is(executed: Executed) -> None:
     assert told["state"] == run.state == "completed"
     assert told["metrics"] == run.metrics
     assert (told["notebook"], told["report"]) == (str(run.path / "train.ipynb"), str(run.path / "report.html"))
-    assert len(run.history) == EPOCHS
+    assert len(run.history) == run.experiment.training.epochs == EPOCHS
+    assert run.experiment.training.optimizer.lr == 0.0008
     table = run.predictions
     if run.experiment.data.source == "diabetes":
         assert told["metrics"]["mae"] == pytest.approx(metrics.mean_absolute_error(table.target, table.prediction))
@@ -139,7 +143,7 @@ def test_nbconvert_shows_the_pictures(executed: Executed) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine; Debian's package is called chromium")
-@pytest.mark.parametrize("executed", [("torch", data) for data in DATA], indirect=True, ids=DATA)
+@pytest.mark.parametrize("executed", EXECUTED[1:3], indirect=True, ids="-".join)
 def test_a_browser_shows_every_picture_and_asks_nobody(executed: Executed, tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 

@@ -255,14 +255,6 @@ def test_templates(told: Any) -> None:
     assert {"template", "parameter", "type", "default", "documentation"} <= set(last(told("templates", "--json")[1])[0])
 
 
-def test_report(told: Any, tmp_path: Path) -> None:
-    run = lk.train(lk.Experiment.from_yaml(SHORT), inline=True)
-    place = tmp_path / "page.html"
-    status, out, _ = told("report", run.name, "-o", str(place))
-    assert (status, out) == (0, f"report    {place}\n")
-    assert "<html" in place.read_text()[:1000]
-
-
 @pytest.mark.parametrize("verb", ["watch", "pause", "resume", "stop", "checkpoint", "report"])
 @pytest.mark.parametrize(
     ("name", "said"), [("nothing", "no runs under"), ("../up", "expected a run's name, not a path with '..'")]
@@ -281,22 +273,6 @@ def test_a_name_of_several_runs_lists_them(told: Any) -> None:
 
 
 # -- run ------------------------------------------------------------------------------------------
-
-
-def test_run_executes_a_template_with_the_parameters_of_a_file_and_of_the_line(file: Any, tmp_path: Path) -> None:
-    given = file("data: wine\nepochs: 7\ntraining: {optimizer: {lr: 0.05}}\n", "given.yaml")
-    command = [sys.executable, "-m", "lmkit.commands.cli", "run", "train", "-f", given, "-p", "epochs", "2", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    told = last(done.stdout)
-    run = lk.attach(told["run"])
-    assert (told["state"], told["metrics"]) == ("completed", run.metrics)
-    assert (run.experiment.data.source, run.experiment.training.epochs) == ("wine", 2)
-    assert run.experiment.training.optimizer.lr == 0.05
-    assert Path(told["notebook"]).suffix == ".ipynb"
-    assert Path(told["notebook"]).is_file()
-    assert Path(told["report"]).is_file()
-    assert "epoch 2/2" in done.stderr
 
 
 @pytest.mark.parametrize(
