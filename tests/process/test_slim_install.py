@@ -38,7 +38,7 @@ def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
 
 
-def test_a_run_is_trained_listed_and_watched_without_them(tmp_path: Path) -> None:
+def test_training_and_watching_need_none_of_them_and_a_report_names_what_installs_them(tmp_path: Path) -> None:
     (tmp_path / "experiment.yaml").write_text("{data: wine, model: mlp:small, training: {epochs: 2}}")
     trained = run(tmp_path, "train", "experiment.yaml", "--json")
     assert trained.returncode == 0, trained.stderr
@@ -48,11 +48,6 @@ def test_a_run_is_trained_listed_and_watched_without_them(tmp_path: Path) -> Non
     assert "completed" in listed.stdout
     watched = run(tmp_path, "watch", "last")
     assert watched.returncode == 0, watched.stderr
-
-
-def test_what_needs_them_names_the_line_that_installs_them(tmp_path: Path) -> None:
-    (tmp_path / "experiment.yaml").write_text("{data: wine, training: {epochs: 1}}")
-    assert run(tmp_path, "train", "experiment.yaml").returncode == 0
     reported = run(tmp_path, "report", "last")
     assert reported.returncode != 0
     assert "pip install 'jupyter-lmkit[" in reported.stderr, reported.stderr

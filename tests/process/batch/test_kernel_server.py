@@ -62,30 +62,20 @@ plt.plot([1, 2])
 """
 
 
-def test_what_was_imported_before_the_fork_is_as_if_imported_after_it(tmp_path: Path) -> None:
-    with in_use():
-        prepare({}, "torch")
-        first, second = (
-            printed(notebook) for notebook in (run(tmp_path, DRAWS).notebook, run(tmp_path, DRAWS).notebook)
-        )
-    assert first.split()[0] == second.split()[0] == "True"
-    assert first.split()[1] != second.split()[1]  # the random state is no copy of the server's
-
-
-def test_a_run_shows_itself_in_a_forked_notebook(tmp_path: Path) -> None:
-    with in_use():
-        prepare({}, "torch")
-        done = run(tmp_path, "import lmkit as lk\nlk.train(data='wine', epochs=2)")
-    shown = [o for c in nbformat.read(done.notebook, as_version=4).cells for o in c.get("outputs", [])]
-    assert any("image/png" in o.get("data", {}) for o in shown)
-
-
-def test_matplotlib_draws_into_a_forked_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_experiment_needs_is_imported_before_the_fork_as_if_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MPLBACKEND", raising=False)
     with in_use():
         prepare({}, "torch")
-        cells = nbformat.read(run(tmp_path, DRAWS).notebook, as_version=4).cells
-    assert [o.data["image/png"][:6] for c in cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+        drawn = [run(tmp_path, DRAWS).notebook for _ in range(2)]
+        trained = run(tmp_path, "import lmkit as lk\nlk.train(data='wine', epochs=2)").notebook
+    first, second = (printed(notebook).split() for notebook in drawn)
+    assert first[0] == second[0] == "True"
+    assert first[1] != second[1]  # the random state is no copy of the server's
+    for notebook in (drawn[0], trained):
+        shown = [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
+        assert any("image/png" in o.get("data", {}) for o in shown)
 
 
 def test_a_kernel_whose_libraries_are_to_be_set_otherwise_is_started(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_module_of_a_notebook_is_sent_stopped_and_resumed() -> None:
-    settings: dict[str, Any] = {"data": digits(), "model": Slow, "epochs": 30, "metrics": [disagreement]}
+    settings: dict[str, Any] = {"data": digits(), "model": Slow, "epochs": 10, "metrics": [disagreement]}
     whole = lk.train(**settings)
     part = lk.train(**settings)
     until = time.monotonic() + 120

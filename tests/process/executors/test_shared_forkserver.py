@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,16 +16,6 @@ from lmkit.executors import worker
 from lmkit.executors.shared_forkserver import SERVER_VARIABLE, ForkServerClient, SharedForkServer, find_shared_server
 
 
-@pytest.fixture
-def lent(monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedForkServer]:
-    """A server for torch, which this process may use, and has no other."""
-    monkeypatch.setattr(worker, "_servers", {})
-    made = SharedForkServer("torch", os.environ)
-    monkeypatch.setenv(SERVER_VARIABLE, made.variables[SERVER_VARIABLE])
-    yield made
-    made.close()
-
-
 def parent(run: lk.Run) -> int:
     """Who forked the worker of a run, while it lives."""
     return until(lambda: run.status.state == "running" and psutil.Process(run.status.pid).ppid())
@@ -35,27 +24,25 @@ def parent(run: lk.Run) -> int:
 LONG = {"data": "digits", "training": {"epochs": 10**6, "compile": "off", "early_stopping": None}}
 
 
-def test_runs_of_those_who_borrow_it_are_trained_by_its_workers(lent: SharedForkServer) -> None:
+def test_its_workers_train_the_runs_of_those_who_borrow_it_until_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_servers", {})
+    lent = SharedForkServer("torch", os.environ)
+    monkeypatch.setenv(SERVER_VARIABLE, lent.variables[SERVER_VARIABLE])
+    told = json.loads(lent.variables[SERVER_VARIABLE])
+    assert ForkServerClient(told).serves
+    assert find_shared_server("tensorflow") is None
+    with monkeypatch.context() as otherwise:
+        otherwise.setenv("OMP_NUM_THREADS", "7")  # which a framework reads while it is imported
+        assert not ForkServerClient(told).serves
     runs = [lk.train(LONG, seed=seed) for seed in range(2)]
     assert {parent(run) for run in runs} == {lent._process.pid}
     assert worker._servers == {}
     lent._process.kill()
-    assert all(run.stop().wait(PATIENCE).state == "stopped" for run in runs)  # workers go on without it
-
-
-def test_where_it_is_gone_a_process_starts_its_own(lent: SharedForkServer) -> None:
-    lent._process.kill()
     lent._process.wait()
+    assert all(run.stop().wait(PATIENCE).state == "stopped" for run in runs)  # workers go on without it
     assert lk.train(data="wine", epochs=1).wait(PATIENCE).state == "completed"
-    assert list(worker._servers) == ["torch"]
-
-
-def test_it_is_left_where_it_would_not_do(lent: SharedForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = json.loads(lent.variables[SERVER_VARIABLE])
-    assert ForkServerClient(told).serves
-    assert find_shared_server("tensorflow") is None
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # which a framework reads while it is imported
-    assert not ForkServerClient(told).serves
+    assert list(worker._servers) == ["torch"], "a server of its own"
+    lent.close()
 
 
 def test_what_it_was_sent_is_done_although_nobody_holds_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Signals that end a program: a run that is trained in it saves a checkpoint, and the program ends."""
+"""A signal that ends a program: a run that is trained in it saves a checkpoint, and the program ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import pytest
 
 import lmkit as lk
 
@@ -19,14 +17,13 @@ print("the next statement")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_script_ends_after_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_script_ends_after_a_checkpoint(tmp_path: Path) -> None:
+    number = signal.SIGTERM
     script = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup ignores SIGHUP for all that it starts
     )
     try:
         deadline = time.monotonic() + 120
