@@ -54,6 +54,11 @@ class Evidence:
     output_kind: str = "logits"
 
     @property
+    def has_started(self) -> bool:
+        """Whether a step was taken, or something was read of the model."""
+        return len(self.losses) > 0 or bool(self.readings)
+
+    @property
     def is_early(self) -> bool:
         """Whether the run is at its beginning, where what it has learned says nothing about it."""
         if not self.status.live:

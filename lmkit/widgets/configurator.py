@@ -14,10 +14,11 @@ from typing import Any
 import ipywidgets as W
 import traitlets as T
 
-from lmkit.backends import require
 from lmkit.data.kinds import get_kind
-from lmkit.data.tables.sources import check_sizes
-from lmkit.exceptions import ConfigError, DataError, LmkitError, MissingPackage, UntrustedCode
+from lmkit.data.profile import Profile
+from lmkit.doctor.before import examine_experiment
+from lmkit.doctor.finding import Finding
+from lmkit.exceptions import ConfigError, LmkitError, UntrustedCode
 from lmkit.executors.worker import prepare
 from lmkit.experiment.defaults import made_name
 from lmkit.experiment.experiment import Experiment
@@ -25,16 +26,17 @@ from lmkit.run.resolve import resolve_run_or_experiment
 from lmkit.run.run import Run
 from lmkit.run.start import train
 from lmkit.specs.data import BUNDLED, DataSpec, is_text
-from lmkit.specs.losses import resolve_loss
 from lmkit.sweeping.start import sweep
 from lmkit.sweeping.sweep import Sweep
 from lmkit.widgets import drawing, experiment_code, preview
 from lmkit.widgets import elements as E
 from lmkit.widgets.actions import Actions
+from lmkit.widgets.advice import Advice
 from lmkit.widgets.debounce import Debounced, in_background
 from lmkit.widgets.fields import Constant, Field, Group
 from lmkit.widgets.form import Form, split_problem
 from lmkit.widgets.hints import HINTS
+from lmkit.widgets.obstacles import find_obstacles
 from lmkit.widgets.parts import Code, Preset, Section, Source
 from lmkit.widgets.plan import PlanView
 from lmkit.widgets.suited_values import update_defaults
@@ -103,6 +105,7 @@ class Configurator(W.VBox):
         self._preview, self._picture = E.HTML(), E.HTML()
         self._plan = PlanView(self._draw_model)
         self._code = Code()
+        self._advice = Advice(self._apply)
         self._actions = Actions(self)
         self._sweep = SweepForm(self)
         parts = [*self._sections(), self._sweep.widget, self._actions.trust.widget, self._actions.widget]
@@ -130,7 +133,9 @@ class Configurator(W.VBox):
             '<span class="lkc-soft">Hover over or focus a field for help. Your settings appear as code below.</span>'
         )
         in_parts = {id(w) for part in parts.values() for w in part.widgets}
-        first = Section("Experiment", [w for w in self.form.root.widgets if id(w) not in in_parts], [intro])
+        first = Section(
+            "Experiment", [w for w in self.form.root.widgets if id(w) not in in_parts], [intro, self._advice.widget]
+        )
         first.widget.add_class("lkc-first")
         sections = [first]
         for name, part in parts.items():
@@ -198,6 +203,7 @@ class Configurator(W.VBox):
         self.form.show_problems(self.problems)
         self.form.field("name").control.placeholder = made_name(values["data"], values["model"])
         self._preset.show(values["model"])
+        self._advice.show([] if problems else examine_experiment(self.experiment, self._profile()))
         self._actions.show()
         self._sweep.changed()
 
@@ -220,37 +226,9 @@ class Configurator(W.VBox):
             return self._previewed
 
     def _obstacles(self, invalid: Collection[str]) -> list[str]:
-        """Problems with the framework or the data that prevent a valid experiment from being trained.
-
-        Args:
-            invalid: names of the invalid parts; nothing is checked against their previous values.
-        """
-        spec = self._previewed.data
-        obstacles = []
-        try:
-            require(self._previewed.framework)
-        except MissingPackage as error:
-            obstacles.append(f"framework: {error}")
-        if "data" in invalid:
-            return obstacles
-        info = self._data_info()
-        try:
-            if info:
-                if get_kind(spec).has_row_split:  # splits of a text are checked when it is read
-                    check_sizes(spec, info.rows)
-                experiment = self._previewed
-                if "training" not in invalid:
-                    custom = experiment.model.is_custom
-                    resolve_loss(experiment.training.loss, info.signature.task, custom_model=custom)
-                if "model" not in invalid:
-                    experiment.model.check(spec.signature or info.signature)
-            elif self._data_error and self._data_key == self._key() and not self._is_too_large():
-                obstacles.append(str(self._data_error))
-        except ConfigError as error:
-            obstacles += error.problems
-        except DataError as error:
-            obstacles.append(str(error))
-        return obstacles
+        """Problems with the framework or the data that prevent a valid experiment from being trained."""
+        is_read = self._data_key == self._key() and not self._is_too_large()
+        return find_obstacles(self._previewed, self._data_info(), self._data_error if is_read else None, invalid)
 
     def _is_too_large(self) -> bool:
         """Whether the data was not previewed because of its size."""
@@ -268,8 +246,25 @@ class Configurator(W.VBox):
         return spec.model_copy(update={"batch_size": 1, "validation": 0.0, "test": 0.0, "scale": "none"}), stamp
 
     def _split(self) -> object:
-        """The settings that determine the split."""
-        return self._previewed.seed, self._previewed.data.validation, self._previewed.data.test
+        """The settings that determine the split, and the prepared data."""
+        spec = self._previewed.data
+        return self._previewed.seed, spec.validation, spec.test, spec.scale, spec.scale_target
+
+    def _profile(self) -> Profile | None:
+        """What the prepared data are like; None until they were read for the current settings."""
+        is_current = self._data_key == self._key() and self._split_key == self._split()
+        return self._data.profile if self._data and is_current else None
+
+    def _apply(self, finding: Finding) -> None:
+        """Change the form as a finding advises."""
+        try:
+            values = finding.apply(self.experiment).to_dict()
+        except ConfigError as error:
+            self._actions.show_message(error.problems[0], is_error=True)
+            return
+        values["name"] = self.form.value["name"]
+        self.form.value = values
+        self._changed()
 
     def _data_info(self) -> Any:
         """Rows, task, inputs and outputs of the data; None until they are available."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from lmkit.data.dataset import EAGER_BYTES
 from lmkit.data.graphs.graphs import load as load_graph
 from lmkit.data.kinds import get_kind, row_kind
+from lmkit.data.profile import Profile, profile_data
 from lmkit.data.quality import warnings
 from lmkit.data.tables.files import is_delimited, read_names
 from lmkit.data.tables.fit import prepare_table, table_sizes
@@ -25,6 +26,7 @@ from lmkit.display.figure import BLUE, GREY
 from lmkit.display.units import format_bytes
 from lmkit.exceptions import DataError, LmkitError
 from lmkit.specs.data import FILE_NAMES, HUB, STORED, TEXTS, DataSpec
+from lmkit.specs.losses import resolve_loss
 from lmkit.specs.references import label
 from lmkit.specs.signature import Signature
 from lmkit.specs.tasks import get_task
@@ -67,6 +69,7 @@ class Preview(NamedTuple):
         text: the preview of a text, as HTML, which replaces all others.
         root: the folder of the runs, with the tokens of texts.
         sizes: rows of each part, where these follow from the values of a column.
+        profile: what the prepared data are like; None for texts and graphs.
     """
 
     rows: int
@@ -83,6 +86,7 @@ class Preview(NamedTuple):
     text: str = ""
     root: str | Path | None = None
     sizes: Mapping[str, int] | None = None
+    profile: Profile | None = None
 
 
 def load_preview(spec: DataSpec, root: str | Path | None = None, seed: int = 0) -> Preview:
@@ -155,7 +159,7 @@ def split(preview: Preview, spec: DataSpec, seed: int) -> Preview:
     try:
         data = prepare_table(spec.model_copy(update={"batch_size": 1}), preview.table, seed, "float32")
     except LmkitError as error:
-        return preview._replace(warnings=(str(error),) if preview.table.order else (), augmented="")
+        return preview._replace(warnings=(str(error),) if preview.table.order else (), augmented="", profile=None)
     png = dataset.picture(data) if spec.augment else b""
     encoded = base64.b64encode(png).decode()
     figure = (
@@ -164,7 +168,13 @@ def split(preview: Preview, spec: DataSpec, seed: int) -> Preview:
         "</figure>"
     )
     sizes = dict(zip(PARTS, (len(part.y) for part in data[:3]), strict=True)) if preview.table.order else None
-    return preview._replace(warnings=warnings(data), augmented=figure if png else "", notes=data.notes, sizes=sizes)
+    return preview._replace(
+        warnings=warnings(data),
+        augmented=figure if png else "",
+        notes=data.notes,
+        sizes=sizes,
+        profile=profile_data(data, resolve_loss("auto", data.preprocessing.task)),
+    )
 
 
 def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
