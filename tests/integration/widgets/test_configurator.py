@@ -18,7 +18,7 @@ from lmkit.data.memory import store_data
 from lmkit.run.run import Run
 from lmkit.runfolder.folder import RunFolder
 from lmkit.specs.models import MLP, PRESETS, _expand
-from lmkit.widgets import configurator, preview
+from lmkit.widgets import configurator, obstacles, preview
 from lmkit.widgets import elements as E
 from lmkit.widgets.configurator import Configurator, configure
 from lmkit.widgets.fields import Choice
@@ -192,7 +192,7 @@ def test_what_keeps_it_from_being_trained_is_told_too(monkeypatch: pytest.Monkey
     def absent(name: str) -> None:
         raise MissingPackage(f"{name} is not installed; install it: python -m pip install 'jupyter-lmkit[{name}]'")
 
-    monkeypatch.setattr(configurator, "require", absent)
+    monkeypatch.setattr(obstacles, "require", absent)
     type_in(form, "framework", "tensorflow")
     assert form.form.field("framework").row.problem.startswith("tensorflow is not installed; install it")
     assert form._actions.button.disabled
