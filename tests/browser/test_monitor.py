@@ -246,7 +246,7 @@ def test_runs_are_laid_over_each_other(notebook: Any) -> None:
 
 def test_a_finding_shows_while_a_run_trains_and_is_applied_to_a_new_experiment(notebook: Any) -> None:
     low = """import lmkit as lk
-lk.train(data="digits", model="mlp:small", optimizer="sgd", lr=1e-6, epochs=1000, early_stopping=None)"""
+lk.train(data="digits", model="mlp:small", optimizer="sgd", lr=1e-6, epochs=3000, early_stopping=None)"""
     shown = notebook(low)
     shown.run(0)
     doctor = shown.page.locator(".lmkit-doctor")
