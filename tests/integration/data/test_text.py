@@ -246,7 +246,7 @@ print(peak() - before)
 
 def test_a_large_text_is_prepared_and_trained_on_in_constant_memory(tmp_path: Path) -> None:
     line = ("".join(f"{i} bottles of beer on the wall; " for i in range(40)) + "\n").encode()
-    lines = 64 * 2**20 // len(line)
+    lines = 32 * 2**20 // len(line)
     with (tmp_path / "large.txt").open("wb") as file:
         for _ in range(lines):
             file.write(line)
@@ -254,7 +254,7 @@ def test_a_large_text_is_prepared_and_trained_on_in_constant_memory(tmp_path: Pa
     command = [sys.executable, "-c", LARGE, str(tmp_path / "large.txt"), str(tmp_path / "small.txt")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) < 32  # MB, where the tokens alone are 128
+    assert float(done.stdout.split()[-1]) < 32  # MB, where the tokens alone are 64
     stored = max((tmp_path / "runs" / ".data").glob("*/tokens"), key=lambda p: p.stat().st_size)
     tokens = np.memmap(stored, "<u2", "r")
     assert len(tokens) == lines * len(line) + 1

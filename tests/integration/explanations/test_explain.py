@@ -28,8 +28,6 @@ from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.status import Status
 from lmkit.widgets.explanation import ExplanationView
 
-OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
-
 
 @pytest.fixture(params=["torch", "tensorflow"])
 def framework(request: pytest.FixtureRequest) -> str:
@@ -68,9 +66,9 @@ def test_attributions_of_a_linear_model_are_its_weights_times_the_difference(fra
     assert result.originals[2] == rows_of_test(run)["town"].iloc[:10].tolist()
 
 
-def test_attributions_are_equal_in_both_frameworks(framework: str) -> None:
-    run = house_run(framework=framework)
-    converted = lk.convert(run, OTHER[framework])
+def test_attributions_are_equal_in_both_frameworks() -> None:
+    run = house_run(framework="torch")
+    converted = lk.convert(run, "tensorflow")
     first, second = (r.explain(range(6)) for r in (run, converted))
     scale = np.abs(first.attributions.values).max()
     np.testing.assert_allclose(first.attributions.values, second.attributions.values, atol=1e-6 * scale)

@@ -19,7 +19,6 @@ from lmkit.explanations.methods.nodes import edge_effects
 from lmkit.explanations.methods.tokens import last_positions
 from lmkit.explanations.model import ExplainedModel
 
-OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 IMAGES = {"source": "digits", "test": 0.05}
 ROTARY = {"family": "transformer", "depth": 1, "width": 8, "heads": 2, "kv_heads": 1, "positions": "rotary"}
 TEXT = "the model reads the text, and the text reads the model. "
@@ -45,11 +44,11 @@ def same(first: np.ndarray, second: np.ndarray) -> None:
 # -- images ---------------------------------------------------------------------------------------
 
 
-def test_images_have_attributions_that_are_complete_and_equal_in_both_frameworks(framework: str) -> None:
+def test_images_have_attributions_that_are_complete_and_equal_in_both_frameworks() -> None:
     model = {"family": "cnn", "channels": [3], "activation": "tanh", "pooling": "average"}
-    run = trained(IMAGES, framework=framework, model=model, epochs=1)
+    run = trained(IMAGES, framework="torch", model=model, epochs=1)
     first = run.explain([0, 4], methods=["saliency"]).saliency
-    second = lk.convert(run, OTHER[framework]).explain([0, 4], methods=["saliency"]).saliency
+    second = lk.convert(run, "tensorflow").explain([0, 4], methods=["saliency"]).saliency
     same(first.attributions, second.attributions)
     same(first.gradients, second.gradients)
     assert first.inputs.shape == first.attributions.shape == (2, 8, 8, 1)
@@ -124,19 +123,17 @@ def test_images_with_channels_first_are_shown_as_images() -> None:
 # -- texts ----------------------------------------------------------------------------------------
 
 
-def test_tokens_have_attributions_that_are_complete_causal_and_equal_in_both_frameworks(
-    framework: str, text: str
-) -> None:
-    run = trained(text, framework=framework, model=ROTARY, epochs=1, **{"data.text.length": 12})
+def test_tokens_have_attributions_that_are_complete_causal_and_equal_in_both_frameworks(text: str) -> None:
+    run = trained(text, framework="torch", model=ROTARY, epochs=1, **{"data.text.length": 12})
     rows = run.preprocessing.apply(["the model"])
     first = run.explain(rows, methods=["tokens"]).tokens
-    second = lk.convert(run, OTHER[framework]).explain(rows, methods=["tokens"]).tokens
+    second = lk.convert(run, "tensorflow").explain(rows, methods=["tokens"]).tokens
     same(first.values, second.values)
     assert "".join(first.tokens[0][:9]) == "the model"
     assert first.positions.tolist() == [8]
     assert np.abs(first.values[0, 9:]).max() == 0  # what comes later cannot matter
     assert first.values.sum(axis=1) == pytest.approx(first.scores - first.baseline, rel=0.01)
-    logits = get_backend(framework).predict(run.built(), rows)[0, 8]
+    logits = get_backend("torch").predict(run.built(), rows)[0, 8]
     assert first.scores[0] == pytest.approx(logits.max(), rel=1e-9)
     assert first.predictions[0] == repr(bytes([int(logits.argmax())]).decode(errors="replace"))
 
@@ -176,7 +173,7 @@ def test_attention_maps_that_fit_no_memory_are_refused(text: str, monkeypatch: p
         run.explain(0, methods=["attention"])
 
 
-@pytest.mark.parametrize("kind", ["rotary", "patches"])
+@pytest.mark.parametrize(("framework", "kind"), [("torch", "rotary"), ("torch", "patches"), ("tensorflow", "rotary")])
 def test_attention_is_recomputed_and_gives_the_outputs_of_the_layers(framework: str, kind: str, text: str) -> None:
     if kind == "rotary":
         run = trained(text, framework=framework, model=ROTARY, epochs=1, **{"data.text.length": 12})
@@ -195,7 +192,9 @@ def test_attention_is_recomputed_and_gives_the_outputs_of_the_layers(framework: 
 # -- graphs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weighting", ["degree", "attention"])
+@pytest.mark.parametrize(
+    ("framework", "weighting"), [("torch", "degree"), ("torch", "attention"), ("tensorflow", "attention")]
+)
 def test_nodes_and_edges_of_a_graph(framework: str, weighting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes_module, "MAX_EDGES", 3)  # a model is built for each
     model: dict[str, Any] = {"family": "gcn", "hidden": [4], "activation": "tanh", "weighting": weighting}
@@ -215,7 +214,7 @@ def test_nodes_and_edges_of_a_graph(framework: str, weighting: str, monkeypatch:
     assert found.values[0].sum() == pytest.approx(logits[0] - begin[0, 0], rel=0.01)
     (a, b), effect = next(iter(found.edges[0].items()))
     assert "33" in (a, b)
-    other = lk.convert(run, OTHER[framework]) if weighting == "degree" else None
+    other = lk.convert(run, "tensorflow") if weighting == "degree" else None
     if other is not None:
         same(found.values, other.explain([33], methods=["nodes"]).nodes.values)
         theirs = edge_effects(ExplainedModel(other), X[:1], np.ones(1, dtype=int))

@@ -26,14 +26,16 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize(
-    "file",
+    ("trained", "file"),
     [
-        "experiment.yaml",
-        "status.json",
-        "preprocessing.json",
-        "checkpoints/last/state.json",
-        "checkpoints/last/weights.safetensors",
+        ("torch", "experiment.yaml"),
+        ("torch", "status.json"),
+        ("torch", "preprocessing.json"),
+        ("torch", "checkpoints/last/state.json"),
+        ("torch", "checkpoints/last/weights.safetensors"),
+        ("tensorflow", "checkpoints/last/weights.safetensors"),
     ],
+    indirect=["trained"],
 )
 def test_a_prediction_is_made_or_the_damaged_file_named(trained: Path, file: str) -> None:
     rows = datasets.load_wine(as_frame=True).data

@@ -10,8 +10,10 @@ from lmkit.surfaces.catalogue import SURFACES
 from lmkit.surfaces.path import TITLES
 
 
-@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
-@pytest.mark.parametrize("name", SURFACES)
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [*(("torch", name) for name in SURFACES), ("tensorflow", "rosenbrock"), ("tensorflow", "regression")],
+)
 def test_paths_are_those_of_the_frameworks_optimizers(name: str, framework: str) -> None:
     noise = {"batch": 8} if name == "regression" else {"noise": 0.05}
     for changes in ({}, noise):

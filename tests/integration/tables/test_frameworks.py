@@ -53,7 +53,7 @@ def test_speed_is_that_of_the_whole_training(runs: list[lk.Run]) -> None:
 def test_the_template(tmp_path: Path) -> None:
     done = lk.run_template(
         "duel",
-        {"data": "wine", "epochs": 3, "model.hidden": [4]},
+        {"data": "wine", "epochs": 3, "model.hidden": [4], "training.readings": "off"},
         runs=tmp_path / "runs",
         log=io.StringIO(),
         output=tmp_path / "duel.ipynb",
