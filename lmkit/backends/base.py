@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from lmkit.backends.trace import Trace
+    from lmkit.data.batches import Part
     from lmkit.data.dataset import Dataset
     from lmkit.experiment.experiment import Experiment
     from lmkit.runfolder.readings import LayerReading, WeightReading
@@ -210,6 +212,16 @@ class Trainer(Protocol):
         """Return ‖Δw‖₂ / ‖w‖₂ of each learned weight since the last ``reading``; of large ones over the first numbers.
 
         The change is measured once: a second call returns nothing.
+        """
+
+    def trace(self, batch: Part, *, training: bool = True) -> Trace:
+        """Compute loss and gradients of a batch, operation by operation; weights and optimizer stay as they are.
+
+        Random states move on, and running statistics of a model that trains.
+
+        Args:
+            batch: rows and targets.
+            training: whether the model trains; else only the loss is computed, dropout off.
         """
 
     def state(self) -> Weights:

@@ -75,15 +75,16 @@ def watch(args: argparse.Namespace) -> Run:
 @verb(
     argument("run", kind=Kind.RUN, metavar="RUN", nargs="?", help="a run's name, its short id, or: last (the default)"),
     argument("--sweep", kind=Kind.SWEEP, metavar="SWEEP", help="examine the trials of a sweep: its name, or: last"),
+    argument("--autopsy", action="store_true", help="of a run that diverged, repeat it to the first bad number"),
     RUNS,
-    example="doctor last",
+    example="doctor last --autopsy",
 )
 def doctor(args: argparse.Namespace) -> Diagnosis | SweepDiagnosis:
     """Say what is wrong with a run or the trials of a sweep, with the evidence and what to change."""
     if args.sweep:
         return lmkit.attach_sweep(args.sweep, runs=args.runs).doctor()
     args.run = args.run or "last"
-    return _handle(args).doctor()
+    return _handle(args).doctor(autopsy=args.autopsy)
 
 
 @verb(RUN, RUNS, example="pause last")

@@ -10,6 +10,7 @@ from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
 from lmkit.data.profile import Profile, Reference
+from lmkit.doctor.autopsy import Autopsy
 from lmkit.runfolder.readings import LayerReading, Reading
 from lmkit.specs.tasks import TASKS, Task
 from lmkit.system.numbers import finite_number
@@ -41,6 +42,7 @@ class Evidence:
         readings: what was read of layers, weights and outputs.
         profile: what the data are like.
         output_kind: what the outputs of the model are taken for.
+        autopsy: why the run diverged, where that was examined.
     """
 
     experiment: Experiment
@@ -52,6 +54,7 @@ class Evidence:
     readings: list[Reading]
     profile: Profile
     output_kind: str = "logits"
+    autopsy: Autopsy | None = None
 
     @property
     def has_started(self) -> bool:

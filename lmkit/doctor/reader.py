@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lmkit.data.profile import FILE, Profile
+from lmkit.doctor.autopsy import read_autopsy
 from lmkit.doctor.evidence import Evidence
 from lmkit.runfolder.readings import MAX_BYTES, Reading, valid_readings
 from lmkit.runfolder.tail import LogTail, Rewind, StepBlock, valid_epochs
@@ -71,6 +72,7 @@ class EvidenceReader:
             self._readings,
             profile or read_record(Profile, self.folder.path / FILE) or Profile(),
             str(preprocessing.get("output_kind", "logits")),
+            read_autopsy(self.folder),
         )
 
     def _read_steps(self) -> None:

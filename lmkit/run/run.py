@@ -375,15 +375,18 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.summary()}>"
 
-    def doctor(self) -> Diagnosis:
+    def doctor(self, *, autopsy: bool = False) -> Diagnosis:
         """Return what is wrong with the run, the strongest finding first, with its evidence and what to change.
+
+        With ``autopsy`` a run that diverged is repeated here, up to the first number that is not finite, and the result
+        is shown from then on. Its code runs; it may raise UntrustedCode.
 
         >>> run.doctor()  # doctest: +SKIP
         >>> lk.train(run.doctor().apply())  # doctest: +SKIP
         """
         from lmkit.doctor.diagnose import diagnose
 
-        return diagnose(self.folder, self.prepare_data)
+        return diagnose(self.folder, self.prepare_data, autopsy=autopsy)
 
     def summary(self) -> str:
         """Return the state, the epoch, and the last or final metrics in one line."""

@@ -12,6 +12,7 @@ runs/<UTC time>-<name>-<short id>/
   control.jsonl       commands to the worker
   readings.jsonl      statistics of layers, weights and outputs at some steps, for the doctor
   profile.json        what the data are like, and what simple models reach on them
+  autopsy.json        why a run diverged, once the doctor has repeated it
   checkpoints/        last/ and best/
   log.txt             the worker's output
   lock                held by the worker for its life

@@ -16,11 +16,11 @@ import numpy as np
 
 from lmkit.display.contours import ContourMap
 from lmkit.display.figure import COLOURS, Chart, Plot, Series
+from lmkit.display.progress_line import ProgressLine
 from lmkit.exceptions import ConfigError, RunStateError, nearest, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.surfaces.base import Interval, SurfaceInfo
 from lmkit.surfaces.grid import GridSurface
-from lmkit.surfaces.progress_line import ProgressLine
 from lmkit.training.fit import Callback, Fit, StopTraining
 from lmkit.training.progress import Progress
 from lmkit.training.setup import Components, build_components

@@ -38,8 +38,7 @@ class TerminateOnNaN(Callback):
         if len(losses) and not math.isfinite(losses[-1]):
             raise Diverged(
                 f"the loss is {losses[-1]} at step {progress.step}, epoch {progress.epoch + 1}: "
-                f"training diverged; lower the learning rate (now {block.rates[-1]:g}), "
-                "or write training: {clip_norm: 1.0}"
+                f"training diverged; run.doctor(autopsy=True) finds the place (learning rate {block.rates[-1]:g})"
             )
 
     def on_validation_end(self, fit: Fit, epoch: float, metrics: dict[str, float]) -> None:
@@ -290,8 +289,7 @@ def check_finite(part: str, loss: float | None, where: str) -> None:
     if loss is not None and not math.isfinite(loss):
         raise Diverged(
             f"the {part} loss is {loss} {where}, although the training loss is finite: the outputs of the model are "
-            "not finite in evaluation mode, or too large for its loss; lower the learning rate, or check what a custom "
-            "model does differently when it does not train"
+            "not finite in evaluation mode, or too large for its loss; run.doctor(autopsy=True) finds the place"
         )
 
 

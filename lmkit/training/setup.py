@@ -103,8 +103,6 @@ def build_components(folder: RunFolder, experiment: Experiment, cleanup: ExitSta
     check_unchanged(folder, experiment)
     experiment = locate_data(folder, experiment)
     trust.load(experiment, root, folder.path)
-    if text := arguments.source_code(experiment, root):
-        write_text(folder.inside(OWN), text)
     data = prepare(experiment.data, experiment.seed, training.precision, root)
     check_preprocessing(folder, data.preprocessing)
     experiment, data = limit_batch_size(experiment, data)
@@ -154,28 +152,49 @@ def restore_checkpoint(
         LmkitError: the loss of a new run does not depend on its weights.
         ConfigError: a custom metric cannot be computed.
     """
+    position = restore_trainer(folder, components)
+    if position is None:
+        return check_start(components), None
+    epoch_metrics.restore(folder.load_epoch_arrays(), position.sums, folder.checkpoints / "last" / EPOCH_ARRAYS)
+    best = folder.load_checkpoint("best")
+    if best:
+        check_weights(components.backend.weights(components.model), best[0], folder.checkpoints / "best")
+    return position, best[0] if best else None
+
+
+def restore_trainer(folder: RunFolder, components: Components) -> Progress | None:
+    """Set model and trainer to the last checkpoint, and return its progress; None if there is none.
+
+    Raises:
+        DamagedFile: a file of it cannot be read, or does not fit.
+    """
     saved = folder.load_checkpoint("last")
     if not saved:
-        _check_gradients(components)
-        if components.metrics:  # report a broken metric now, not after an epoch
-            data, loss = components.data, components.loss
-            score(components.trainer, "training", data, loss, 32, components.metrics, skip_loss=True)
-        return Progress(rate=components.experiment.training.optimizer.lr), None
+        return None
     weights, state, progress = saved
     position = Progress.from_dict(progress, folder.checkpoints / "last" / "state.json")
-    expected = components.backend.weights(components.model)
-    check_weights(expected, weights, folder.checkpoints / "last")
+    check_weights(components.backend.weights(components.model), weights, folder.checkpoints / "last")
     components.backend.set_weights(components.model, weights)
     try:
         components.trainer.restore(state)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         path = folder.checkpoints / "last" / "optimizer.safetensors"
         raise DamagedFile(path, f"it does not fit the model and the optimizer: {str(error)[:200]}") from None
-    epoch_metrics.restore(folder.load_epoch_arrays(), position.sums, folder.checkpoints / "last" / EPOCH_ARRAYS)
-    best = folder.load_checkpoint("best")
-    if best:
-        check_weights(expected, best[0], folder.checkpoints / "best")
-    return position, best[0] if best else None
+    return position
+
+
+def check_start(components: Components) -> Progress:
+    """Check a new run, and return the progress of its start.
+
+    Raises:
+        LmkitError: the loss does not depend on the weights.
+        ConfigError: a custom metric cannot be computed.
+    """
+    _check_gradients(components)
+    if components.metrics:  # report a broken metric now, not after an epoch
+        data, loss = components.data, components.loss
+        score(components.trainer, "training", data, loss, 32, components.metrics, skip_loss=True)
+    return Progress(rate=components.experiment.training.optimizer.lr)
 
 
 def _check_gradients(components: Components) -> None:
@@ -189,7 +208,9 @@ def _check_gradients(components: Components) -> None:
 
 
 def write_records(folder: RunFolder, components: Components) -> None:
-    """Write the preprocessing and what the data are, once; and the environment of this worker."""
+    """Write the preprocessing and what the data are, once; the source of custom objects, and the environment."""
+    if text := arguments.source_code(components.experiment, folder.path.parent):
+        write_text(folder.inside(OWN), text)
     if folder.read_json("preprocessing.json") is None:
         folder.write_json("preprocessing.json", components.data.preprocessing.to_dict())
     write_record(folder, components.experiment)

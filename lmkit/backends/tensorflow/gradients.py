@@ -93,7 +93,7 @@ def _call(model: Any, X: np.ndarray, layers: list[Any], record: Callable[[Any, A
     dtype = model.dtype if isinstance(model, CustomModel) else model.inputs[0].dtype
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_patched(layer, partial(patch, layer)))
+            stack.enter_context(patched(layer, partial(patch, layer)))
         model(tf.constant(X, dtype=X.dtype if X.dtype.kind in "iu" else dtype), training=False)
 
 
@@ -108,7 +108,7 @@ def _replaced(model: Any, X: np.ndarray, x: tf.Tensor) -> Iterator[tf.Tensor]:
     if X.dtype.kind == "f":
         yield x
     elif graph := _graph(model):
-        with _patched(graph, lambda call: lambda rows: (x, *call(rows)[1:])):
+        with patched(graph, lambda call: lambda rows: (x, *call(rows)[1:])):
             yield tf.constant(X)
     else:
         with _first_embedding(model, lambda _: x):
@@ -132,12 +132,12 @@ def _first_embedding(model: Any, replace: Callable[[tf.Tensor], tf.Tensor]) -> I
     with ExitStack() as stack:
         for layer in _layers(model):
             if isinstance(layer, keras.layers.Embedding):
-                stack.enter_context(_patched(layer, patch))
+                stack.enter_context(patched(layer, patch))
         yield
 
 
 @contextmanager
-def _patched(layer: Any, patch: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+def patched(layer: Any, patch: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
     """Replace the ``call`` of a layer by what ``patch`` returns for it."""
     vars(layer)["call"] = patch(layer.call)
     try:

@@ -20,10 +20,12 @@ from lmkit.backends.tensorflow.models.custom import CustomModel
 from lmkit.backends.tensorflow.optimizers import build_optimizer
 from lmkit.backends.tensorflow.readings import ModelReader
 from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
+from lmkit.backends.tensorflow.trace import trace_step
 from lmkit.data.batches import Part, evaluation_batch_size
 from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
+    from lmkit.backends.trace import Trace
     from lmkit.data.dataset import Dataset
     from lmkit.experiment.experiment import Experiment
     from lmkit.specs.losses import LossName
@@ -235,6 +237,11 @@ class TensorFlowTrainer:
     def updates(self) -> dict[str, float]:
         """Return the relative change of each learned weight since the last reading."""
         return self._reader.updates()
+
+    def trace(self, batch: Part, *, training: bool = True) -> Trace:
+        """Compute loss and gradients of a batch, operation by operation."""
+        x, y = (tf.constant(np.asarray(a)) for a in batch)
+        return trace_step(self.model, self.loss_of, x, y, is_sum=self.is_sum, training=training, backward=training)
 
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""

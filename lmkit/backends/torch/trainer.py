@@ -18,9 +18,12 @@ from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.backends.torch.optimizers import build_optimizer
 from lmkit.backends.torch.readings import ModelReader
 from lmkit.backends.torch.strategies import SingleDevice, Strategy
+from lmkit.backends.torch.trace import trace_step
 from lmkit.data.batches import evaluation_batch_size
 
 if TYPE_CHECKING:
+    from lmkit.backends.trace import Trace
+    from lmkit.data.batches import Part
     from lmkit.data.dataset import Dataset
     from lmkit.experiment.experiment import Experiment
     from lmkit.specs.losses import LossName
@@ -204,6 +207,15 @@ class TorchTrainer:
     def updates(self) -> dict[str, float]:
         """Return the relative change of each learned weight since the last reading."""
         return self._reader.updates()
+
+    def trace(self, batch: Part, *, training: bool = True) -> Trace:
+        """Compute loss and gradients of a batch, operation by operation."""
+        x, y = (_tensor(a, self.torch_device) for a in batch)
+        self.model.train(training)
+        try:
+            return trace_step(self.model, self.loss, x, y, backward=training)
+        finally:
+            self.model.train()
 
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""

@@ -187,6 +187,6 @@ def not_finite(evidence: Evidence) -> Finding | None:
             "largest change of a layer in a step": largest,
         },
         confidence="sure" if is_custom and growth < 3 else "likely",
-        advice="look for log(0), sqrt(0), a division by 0 or exp of a large number in the loss and the model; a lower "
-        "learning rate does not help",
+        advice="run.doctor(autopsy=True) finds the place: log(0), sqrt(0), a division by 0 or exp of a large number in "
+        "the loss or the model; a lower learning rate does not help",
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lmkit.surfaces.progress_line import ProgressLine
+from lmkit.display.progress_line import ProgressLine
 
 
 class Clock:
