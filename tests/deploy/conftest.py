@@ -24,7 +24,7 @@ from lmkit.system.rpc import MeasurementFailed, NotApplicable
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "mlp": {
-        "model": {"hidden": [24, 24], "dropout": 0.2, "normalization": "layer", "residual": True},
+        "model": {"hidden": [24, 24], "dropout": 0.2},
         "epochs": 6,
     },
     "cnn": {"model": {"family": "cnn", "channels": [8]}, "epochs": 3},

@@ -28,8 +28,9 @@ from lmkit.deploy.bundle.bundle import bundle
 from lmkit.deploy.bundle.verify import BundleError
 from lmkit.deploy.compare.builder import Builder
 from lmkit.deploy.trained_model import TrainedModel
+from lmkit.system.rpc import Process
 
-pytestmark = pytest.mark.usefixtures("here")  # but for what a whole module shares, which is made before
+pytestmark = pytest.mark.usefixtures("here_in_module")  # but for one bundle, which processes of their own make
 
 FORBIDDEN = ("torch", "tensorflow", "keras", "pandas", "sklearn", "scipy", "pydantic", "psutil", "yaml")
 """What a deployed ONNX model must not need."""
@@ -64,12 +65,6 @@ def trained(root, **fields):
     return lk.train(inline=True, runs=root / "runs", epochs=2, **{**recipe, **fields})
 
 
-def shipped(run, technique, out, **options):
-    """A bundle of a variant that was made before, here, where the framework is loaded already."""
-    Builder(str(run.path)).make(technique, str(run.path / "variants" / technique))
-    return bundle(run, technique, out, **options)
-
-
 @pytest.fixture(scope="module")
 def classes(root):
     """Numbers, categories and gaps; two classes that are words."""
@@ -82,7 +77,9 @@ def classes(root):
 @pytest.fixture(scope="module")
 def bundled(root, classes):
     (root / "kinds").mkdir()  # one that is empty is filled, by processes of their own
-    return bundle(classes, "onnx", root / "kinds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "Process", Process)
+        return bundle(classes, "onnx", root / "kinds")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +96,7 @@ def language(root):
 
 @pytest.fixture(scope="module")
 def of_language(root, language):
-    return shipped(language, "onnx", root / "saying")
+    return bundle(language, "onnx", root / "saying")
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +108,16 @@ def regression(root):
 @pytest.fixture(scope="module")
 def in_tensorflow(root):
     return trained(root, data="digits", framework="tensorflow")
+
+
+@pytest.fixture(scope="module")
+def for_triton(root, images):
+    return bundle(images, "onnx", root / "triton", layout="triton")
+
+
+@pytest.fixture(scope="module")
+def for_tensorflow_serving(root, in_tensorflow):
+    return bundle(in_tensorflow, "saved-model", root / "serving", layout="tensorflow-serving")
 
 
 # -- the same answers -----------------------------------------------------------------------------
@@ -154,7 +161,7 @@ def test_many_rows_are_given_in_pieces(bundled, classes, monkeypatch):
 
 def test_a_number_comes_in_its_own_unit(regression, tmp_path):
     run = regression
-    model = lk.load_bundle(shipped(run, "onnx", tmp_path / "prices"))
+    model = lk.load_bundle(bundle(run, "onnx", tmp_path / "prices"))
     given = TABLE[["length (cm)", "town", "age", "level"]].head(20)
     found = model.predict(as_mappings(given))
     np.testing.assert_allclose(found, run.predict(given), rtol=1e-5)
@@ -168,7 +175,7 @@ def test_a_number_comes_in_its_own_unit(regression, tmp_path):
 
 
 def test_images_in_every_shape(images, tmp_path):
-    model = lk.load_bundle(shipped(images, "onnx-int8-static", tmp_path / "digits"))
+    model = lk.load_bundle(bundle(images, "onnx-int8-static", tmp_path / "digits"))
     from sklearn.datasets import load_digits
 
     pictures = load_digits().images[:40]
@@ -204,7 +211,7 @@ def test_text_is_taken_as_text_or_as_tokens(of_language, language):
 
 def test_nodes_are_asked_for_by_name(root, tmp_path):
     run = trained(root, data="karate_club", model={"family": "gcn", "hidden": [8]})
-    folder = shipped(run, "onnx", tmp_path / "club")
+    folder = bundle(run, "onnx", tmp_path / "club")
     model = lk.load_bundle(folder)
     expected = run.predict_proba([33, 0, 5])
     named = [{"node": 33}, {"node": 0}, {"node": 5}]
@@ -403,13 +410,13 @@ def test_words_that_name_nothing(classes, tmp_path):
     with pytest.raises(BundleError, match="layout: given 'tritn', did you mean 'triton'"):
         bundle(classes, "onnx", tmp_path / "out", layout="tritn")
     with pytest.raises(BundleError, match="layout: triton needs ONNX: use technique onnx, or layout='plain'"):
-        shipped(classes, "baseline", tmp_path / "out", layout="triton")
+        bundle(classes, "baseline", tmp_path / "out", layout="triton")
     with pytest.raises(BundleError, match="layout: tensorflow-serving needs a SavedModel: use saved-model"):
         bundle(classes, "onnx", tmp_path / "out", layout="tensorflow-serving")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_variant_whose_file_changed_is_not_shipped(bundled, classes, tmp_path):
+def test_a_variant_whose_file_changed_is_not_bundle(bundled, classes, tmp_path):
     file = classes.path / "variants" / "onnx" / "model.onnx"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
@@ -463,8 +470,8 @@ def parsed(text):
     return message("")
 
 
-def test_a_model_repository_of_triton(images, tmp_path):
-    out = shipped(images, "onnx", tmp_path / "served", layout="triton")
+def test_a_model_repository_of_triton(images, for_triton):
+    out = for_triton
     (folder,) = (out / "triton").iterdir()
     config = parsed((folder / "config.pbtxt").read_text())
     path = folder / "1" / "model.onnx"
@@ -485,7 +492,9 @@ def test_a_model_repository_of_triton(images, tmp_path):
     assert len(list(out.rglob("*.onnx"))) == 1
 
 
-def test_the_example_holds_what_the_served_files_take_and_return(images, in_tensorflow, regression, tmp_path):
+def test_the_example_holds_what_the_served_files_take_and_return(
+    images, for_triton, in_tensorflow, for_tensorflow_serving, regression, tmp_path
+):
     import tensorflow as tf
 
     def by_onnxruntime(folder, tensors, X):
@@ -496,12 +505,12 @@ def test_the_example_holds_what_the_served_files_take_and_return(images, in_tens
         served = tf.saved_model.load(str(folder / "1")).signatures["serving_default"]
         return served(**{tensors["input"]["name"]: tf.constant(X)})[tensors["output"]["name"]].numpy()
 
-    for run, technique, layout, serve in (
-        (images, "onnx", "triton", by_onnxruntime),
-        (regression, "onnx", "triton", by_onnxruntime),
-        (in_tensorflow, "saved-model", "tensorflow-serving", by_tensorflow),
+    of_regression = bundle(regression, "onnx", tmp_path / "served", layout="triton")
+    for run, out, layout, serve in (
+        (images, for_triton, "triton", by_onnxruntime),
+        (regression, of_regression, "triton", by_onnxruntime),
+        (in_tensorflow, for_tensorflow_serving, "tensorflow-serving", by_tensorflow),
     ):
-        out = shipped(run, technique, tmp_path / run.name, layout=layout)
         model = lk.load_bundle(out)
         tensors, example = model.signature["tensors"], model.example()
         X = np.array(example["tensors"]["input"], tensors["input"]["dtype"])
@@ -533,10 +542,10 @@ def test_triton_is_told_a_fixed_batch():
     assert told["output"] == [{"name": "y", "data_type": "TYPE_FP16", "dims": [8]}]
 
 
-def test_a_model_for_tensorflow_serving(in_tensorflow, tmp_path):
+def test_a_model_for_tensorflow_serving(in_tensorflow, for_tensorflow_serving):
     import tensorflow as tf
 
-    out = shipped(in_tensorflow, "saved-model", tmp_path / "served", layout="tensorflow-serving")
+    out = for_tensorflow_serving
     (folder,) = (out / "tfserving").iterdir()
     model = lk.load_bundle(out)
     rows = np.array(model.example()["rows"])
@@ -550,7 +559,7 @@ def test_a_model_for_tensorflow_serving(in_tensorflow, tmp_path):
 
 def test_other_runtimes(in_tensorflow, classes, tmp_path):
     for run, technique in ((in_tensorflow, "litert"), (classes, "baseline")):
-        model = lk.load_bundle(shipped(run, technique, tmp_path / technique))
+        model = lk.load_bundle(bundle(run, technique, tmp_path / technique))
         rows = model.example()["rows"]
         np.testing.assert_allclose(model.predict_proba(rows), run.predict_proba(rows), atol=1e-5)
 

@@ -90,6 +90,7 @@ assert sys.modules["openvino_telemetry"] is None
 """
 
 
+@pytest.mark.usefixtures("here")
 def test_a_bundle_needs_openvino_alone_and_tells_nobody(plain: lk.Run, tmp_path: Path) -> None:
     out = bundle(plain, "openvino-int8-static", tmp_path / "out")
     done = subprocess.run(

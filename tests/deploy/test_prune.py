@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import lmkit as lk
 from lmkit.backends import get_backend
 from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.runtimes import load
-from lmkit.deploy.techniques import NotApplicable
+from lmkit.deploy.techniques import NotApplicable, prune
 from lmkit.deploy.techniques.base import find
 from lmkit.deploy.techniques.prune import compressed_bytes, magnitude_mask
 from lmkit.deploy.trained_model import TrainedModel
@@ -23,6 +24,7 @@ from lmkit.specs.models import CNN, GCN, MLP, ModelSpec, Transformer, Weights
 from lmkit.specs.models.base import Units, pruned_widths, resized
 from lmkit.specs.models.pruning import importance, prune_units
 from lmkit.specs.signature import Graph, Signature
+from lmkit.training import finetune
 
 TABLE, IMAGE, SEQUENCE = Signature((7,), 3), Signature((6, 4, 3), 3), Signature((8, 2), 1, "binary")
 TEXT = Signature((6,), 11, "language", 11)
@@ -188,13 +190,22 @@ def test_the_smaller_half_of_all_weights_is_masked() -> None:
 # -- of a run -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", autouse=True)
+def briefly() -> Iterator[None]:
+    """What is pruned is trained on for some steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "MIN_STEPS", 300)
+        patch.setattr(prune, "MIN_STEPS", 300)
+        yield
+
+
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedModel]:
     """Trained runs, one a framework and family."""
     runs = tmp_path_factory.mktemp("runs")
     made = {}
     for framework, model in (("torch", "mlp:small"), ("tensorflow", "mlp:small"), ("torch", "cnn:small")):
-        run = lk.train(data="digits", model=model, framework=framework, epochs=15, runs=runs, inline=True)
+        run = lk.train(data="digits", model=model, framework=framework, epochs=10, runs=runs, inline=True)
         assert run.state == "completed"
         made[f"{framework} {model}"] = TrainedModel(run)
     return made
