@@ -50,6 +50,7 @@ PATIENT = {
     "PYTHONUNBUFFERED": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "GRPC_ENABLE_FORK_SUPPORT": "0",  # whose handlers may wait for ever where Ray forks the server of a client
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",  # nobody waits for a page that nobody opens
     "RAY_raylet_start_wait_time_s": "240",  # a machine may be busy
     "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
 }
@@ -105,7 +106,7 @@ def ray() -> Iterator[str]:
 
     head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
     head += ["--ray-client-server-port=10001", f"--num-cpus={os.cpu_count()}", "--include-dashboard=false"]
-    head += ["--object-store-memory=80000000", "--disable-usage-stats"]
+    head += ["--object-store-memory=80000000", "--disable-usage-stats", "--no-monitor"]
     alone = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
     folder = tempfile.mkdtemp(prefix="lmkit-")  # short: the names of sockets lie in it
     try:
