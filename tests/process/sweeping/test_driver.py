@@ -72,7 +72,8 @@ def test_every_combination_is_tried_once_and_told(work: Use) -> None:
     assert (made.state, len(made.trials), made.failed) == ("completed", 3, [])
     assert made.best().parameters == {"lr": 0.01}
     table = made.table
-    assert list(table.columns) == ["trial", "state", "lr", "val_loss", "note", "seconds", "run", "notebook", "error"]
+    others = ["seconds", "run", "notebook", "error", "doctor"]
+    assert list(table.columns) == ["trial", "state", "lr", "val_loss", "note", *others]
     assert table["val_loss"].tolist() == pytest.approx([0.08, 0.01, 0.019])
     assert lines[1].startswith("trial 2/3  completed  val_loss 0.01  lr=0.01  (1.0 s, about 1.0 s remaining)")
     assert lines[2].endswith("(1.0 s)"), "nothing is left"
