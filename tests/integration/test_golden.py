@@ -75,7 +75,7 @@ def read_sweep(sweep: lk.Sweep) -> dict[str, Any]:
         {
             "name": sweep.name,
             "state": sweep.state,
-            "table": sweep.table.drop(columns="notebook"),
+            "table": sweep.table.drop(columns=["notebook", "doctor"]),  # 0.2 had no doctor
             "objectives": list(sweep.objectives),
             "best": sweep.best().number,
             "runs": [run.name for run in sweep.runs],
