@@ -167,7 +167,7 @@ def few_steps(evidence: Evidence) -> Finding | None:
     change = {"data.batch_size": 32} if is_one_batch else {"training.epochs": _more(evidence, steps)}
     return Finding(
         check="few-steps",
-        what=f"training took {steps} steps only"
+        what=f"training took {steps} step{'s' * (steps != 1)} only"
         + (": an epoch is a single batch" if is_one_batch else f", {per_epoch:.3g} an epoch"),
         evidence={"steps": steps, "last loss ÷ chance": ends},
         confidence="sure" if steps <= 30 else "likely",

@@ -82,7 +82,7 @@ def few_steps_planned(evidence: Evidence) -> Finding | None:
     is_one_batch = size >= rows and size > 32
     return Finding(
         check="few-steps-planned",
-        what=f"training takes {steps} steps only, {per_epoch} an epoch",
+        what=f"training takes {steps} step{'s' * (steps != 1)} only, {per_epoch} an epoch",
         evidence={"steps": steps},
         confidence="hint",
         advice="use smaller batches" if is_one_batch else "train for more epochs",
