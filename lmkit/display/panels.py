@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from lmkit.display.palette import BLUE, GREY, INK, RULE, VERMILLION
+from lmkit.display.axes import style_axes
+from lmkit.display.palette import BLUE, GREY, INK, VERMILLION
 
 
 class Axis(NamedTuple):
@@ -259,13 +260,7 @@ def _style_bars(ax: Any, title: str, count: int) -> None:
     """Set the title, the limits and the lines of ``count`` horizontal bars in axes of matplotlib."""
     ax.set_ylim(*_bar_limits(count))
     ax.set_xlabel(title, color=INK)
-    ax.grid(color=RULE, linewidth=0.6, axis="x")
-    ax.set_axisbelow(True)
-    ax.tick_params(colors=INK, length=3)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color(GREY)
+    style_axes(ax, grid="x")
 
 
 def _bar_limits(count: int) -> tuple[float, float]:

@@ -6,9 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from lmkit.display.axes import style_axes
 from lmkit.display.labels import SIDES, place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS, SHADE, matrix_size, row_shares, tick_positions
-from lmkit.display.palette import BLACK, BLUE, COLOURS, GREY, INK, RULE, SYMBOLS
+from lmkit.display.palette import BLACK, BLUE, COLOURS, GREY, INK, SYMBOLS
 from lmkit.display.plot import Matrix, Panel, Plot, Series
 
 PALETTE, MATRIX_PALETTE = 32, 128
@@ -168,13 +169,7 @@ def _format_axes(ax: Any, panel: Plot) -> None:
         ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.set_xlabel(panel.x_title, color=INK)
     ax.set_ylabel(panel.y_title, color=INK)
-    ax.grid(color=RULE, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.tick_params(colors=INK, length=3)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_color(GREY)
+    style_axes(ax)
 
 
 def _are_integers(values: list[float]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from drawing_models import Drawing, never_same
 from explanation_fixtures import house_run, houses, trained
 from scipy import stats
 
@@ -332,32 +333,6 @@ def test_as_many_columns_as_are_shuffled_are_those_with_the_largest_attributions
     explanation = trained("wine", framework="torch", epochs=1).explain(range(5))
     top = [explanation.attributions.columns[i] for i in explanation.attributions.ranking[:4]]
     assert sorted(i.name for i in explanation.permutation.importances) == sorted(top)
-
-
-class Drawing(torch.nn.Module):
-    """Dropout that is never switched off, or outputs without a gradient."""
-
-    def __init__(self, features: int, outputs: int, detach: bool = False) -> None:
-        super().__init__()
-        self.layer, self.detach = torch.nn.Linear(features, outputs), detach
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.detach:
-            return self.layer(torch.sign(x).detach())
-        return torch.nn.functional.dropout(self.layer(x), 0.5, training=True)
-
-
-class Noise(keras.layers.Layer):
-    """Noise that is added in evaluation too."""
-
-    def call(self, x: Any) -> Any:
-        return x + keras.random.normal(keras.ops.shape(x), dtype=x.dtype)
-
-
-def never_same(features: int, outputs: int) -> keras.Model:
-    """A Keras model that draws each time."""
-    inputs = keras.Input((features,))
-    return keras.Model(inputs, Noise()(keras.layers.Dense(outputs)(inputs)))
 
 
 def stepped(features: int, outputs: int) -> keras.Model:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from drawing_models import Drawing, never_same
 
 import lmkit as lk
 from lmkit.surfaces import landscape as module
@@ -137,30 +138,6 @@ def test_an_interrupt_returns_the_coarse_slice(monkeypatch: pytest.MonkeyPatch) 
     coarse = lk.landscape(run, directions="random")
     assert coarse.surface.losses.shape == (6, 6)
     assert coarse.text.endswith("interrupted: 6 × 6 points")
-
-
-class Drawing(torch.nn.Module):
-    """Dropout that is never switched off."""
-
-    def __init__(self, features: int, outputs: int) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(features, outputs)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.dropout(self.layer(x), 0.5, training=True)
-
-
-class Noise(keras.layers.Layer):
-    """Noise that is added in evaluation too."""
-
-    def call(self, x: Any) -> Any:
-        return x + keras.random.normal(keras.ops.shape(x), dtype=x.dtype)
-
-
-def never_same(features: int, outputs: int) -> keras.Model:
-    """A Keras model that draws each time."""
-    inputs = keras.Input((features,))
-    return keras.Model(inputs, Noise()(keras.layers.Dense(outputs)(inputs)))
 
 
 @pytest.mark.parametrize(("framework", "builder"), [("torch", Drawing), ("tensorflow", never_same)])
