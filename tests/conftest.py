@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -54,6 +55,9 @@ def tier_of(item: pytest.Item, config: pytest.Config) -> str:
 def pytest_configure() -> None:
     """One thread a process: the models are tiny, and on a busy machine threads mostly wait for each other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # images of containers set this: each process of the tests would compile what it imports, TensorFlow for 8 s
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # PyTorch's compiler believes the processor's flags, and does not compile a program for each of them first
     os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
     if "PYTEST_XDIST_WORKER" not in os.environ:  # its processes share what they train
