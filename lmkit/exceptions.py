@@ -24,14 +24,56 @@ import difflib
 import errno
 import os
 import reprlib
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from types import TracebackType
 from typing import Any
+
+FOLDER = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 (this module imports little)
+"""The folder of lmkit."""
 
 
 class LmkitError(Exception):
     """The base class of all exceptions of lmkit."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the frames of the user's own code, and the message.
+
+        IPython calls it. ``LMKIT_DEBUG=1`` shows all frames.
+        """
+        frames = None if os.environ.get("LMKIT_DEBUG") else _user_frames(self.__traceback__)
+        return _render(self, self.__traceback__ if frames is None else frames)
+
+
+def _user_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Return the frames of a traceback that are neither lmkit's nor a package's: those of notebooks and scripts."""
+    libraries = (f"{FOLDER}{os.sep}", f"{os.path.dirname(os.path.realpath(os.__file__))}{os.sep}")  # noqa: PTH120
+    user: list[TracebackType] = []
+    while frames is not None:
+        path = os.path.realpath(frames.tb_frame.f_code.co_filename)
+        if not path.startswith(libraries) and not {"site-packages", "dist-packages"} & set(PurePath(path).parts):
+            user.append(frames)
+        frames = frames.tb_next
+    result = None
+    for frame in reversed(user):
+        result = TracebackType(result, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return result
+
+
+def _render(error: BaseException, frames: TracebackType | None) -> list[str]:
+    """Return the lines of a traceback as the shell formats them; without frames the message alone."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if frames is None or shell is None:
+        return [*traceback.format_tb(frames), f"{type(error).__name__}: {error}"]
+    cause, suppressed = error.__cause__, error.__suppress_context__
+    error.__cause__, error.__suppress_context__ = None, True  # what it was raised from is lmkit's own business
+    try:
+        return list(shell.InteractiveTB.structured_traceback(type(error), error, frames, tb_offset=0))
+    finally:
+        error.__cause__, error.__suppress_context__ = cause, suppressed
 
 
 class ConfigError(LmkitError, ValueError):
@@ -124,8 +166,27 @@ class RunFailed(RunError):
     """The result of a run that did not complete was requested."""
 
 
+MAX_NAMES = 10
+"""Names in a message that lists what there is; more of them are counted."""
+
+
+def join_names(names: Iterable[Any], limit: int = MAX_NAMES) -> str:
+    """Return names for a message: the first ``limit`` of them, and how many more there are.
+
+    >>> join_names("abc"), join_names(range(350), limit=3)
+    ('a, b, c', '0, 1, 2, … and 347 more')
+    """
+    texts = [str(name) for name in names]
+    more = [f"… and {len(texts) - limit:,} more"] if len(texts) > limit else []
+    return ", ".join(
+        [*(text if len(text) <= MAX_LETTERS else f"{text[:MAX_LETTERS]}…" for text in texts[:limit]), *more]
+    )
+
+
 def nearest(name: str, names: Iterable[str], label: str = "expected one of") -> str:
-    """Return the hint that ends an "unknown name" message: the nearest of the names, and all of them.
+    """Return the hint that ends an "unknown name" message: the nearest of the names, and all or ten of them.
+
+    Of more than ten names those are listed that resemble the name most, the nearest first.
 
     >>> nearest("reluu", ["relu", "tanh"])
     "did you mean 'relu'? Expected one of relu, tanh"
@@ -134,8 +195,17 @@ def nearest(name: str, names: Iterable[str], label: str = "expected one of") -> 
     """
     names = [str(n) for n in names]
     lowered = {n.lower(): n for n in names}
-    matches = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
-    choices = f"{label} {', '.join(names)}" if names else "none available"
+    text = str(name).lower()
+    matches = difflib.get_close_matches(text, list(lowered), n=1, cutoff=0.5)
+    if len(names) > MAX_NAMES:
+        matcher = difflib.SequenceMatcher(b=text[:MAX_LETTERS])
+
+        def similarity(other: str) -> float:
+            matcher.set_seq1(other.lower()[:MAX_LETTERS])
+            return matcher.ratio()
+
+        names = sorted(names, key=similarity, reverse=True)
+    choices = f"{label} {join_names(names)}" if names else "none available"
     return f"did you mean {lowered[matches[0]]!r}? {choices[0].upper()}{choices[1:]}" if matches else choices
 
 

@@ -23,7 +23,7 @@ from lmkit.batch.kernels import KernelSettings, kernel_manager
 from lmkit.batch.parameter_usage import PARAMETERS
 from lmkit.batch.parameters import parameters_code
 from lmkit.batch.templates import Template
-from lmkit.exceptions import TemplateError, describe_exception
+from lmkit.exceptions import TemplateError, describe_exception, join_names
 from lmkit.runfolder.commands import Stop
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.journal import JOURNAL
@@ -147,7 +147,7 @@ def execute(
     if ending.kind in ("died", "limit", "interrupted"):
         _mark_incomplete(output, ending.error)
     if ending.kind == "completed" and (unread := journal.unread):
-        return Ending("failed", f"{', '.join(unread)}: set, but never read by the notebook, so without effect")
+        return Ending("failed", f"{join_names(unread)}: set, but never read by the notebook, so without effect")
     return ending
 
 

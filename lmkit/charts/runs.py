@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.charts.legend import legend_names
 from lmkit.charts.values import LOG_FACTOR, round_values, shorten
 from lmkit.display.figure import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
-from lmkit.exceptions import DataError
+from lmkit.exceptions import DataError, join_names
 from lmkit.runfolder.progress import epoch_text, sentence
 from lmkit.specs.tasks import get_task, metric_info
 from lmkit.system.numbers import index_of_best
@@ -48,7 +48,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
     candidates = list(runs) if isinstance(runs, Sequence) else [runs]
     drawn = [r for r in candidates if len(r.steps)]
     if not drawn:
-        names = ", ".join(r.name for r in candidates)
+        names = join_names(r.name for r in candidates)
         raise DataError(f"{names}: no step to draw yet; call run.wait() first" if names else "no run was given")
     single = len(drawn) == 1
     loss: list[Series] = []

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from lmkit.exceptions import ConfigError, DamagedFile, nearest, shorten
+from lmkit.exceptions import ConfigError, DamagedFile, join_names, nearest, shorten
 from lmkit.experiment.defaults import complete, made_name
 from lmkit.experiment.messages import describe_errors
 from lmkit.experiment.origin import note_file
@@ -241,7 +241,7 @@ class Experiment(Spec):
         if len(ends) == 1:
             return ends[0]
         if ends:
-            raise ConfigError([f"{path}: ambiguous; write one of {', '.join(ends)}"])
+            raise ConfigError([f"{path}: ambiguous; write one of {join_names(ends)}"])
         raise ConfigError(
             [f"{path}: no such path; {nearest(path, dict.fromkeys(k.rsplit('.', 1)[-1] for k in everything))}"]
         )

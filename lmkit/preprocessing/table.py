@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lmkit.exceptions import DataError
+from lmkit.exceptions import DataError, join_names
 from lmkit.preprocessing.formats import expand, is_missing
 from lmkit.specs.outputs import OutputKind, to_logits
 from lmkit.specs.tasks import get_task
@@ -163,7 +163,7 @@ class TablePreprocessing:
             rows = np.asarray(X)
         except ValueError:
             raise DataError(
-                f"given rows of different lengths, expected (rows, {len(self.columns)}): {_join_names(self.columns)}"
+                f"given rows of different lengths, expected (rows, {len(self.columns)}): {join_names(self.columns)}"
             ) from None
         if rows.dtype.kind in "US" and not isinstance(X, np.ndarray):
             rows = np.asarray(X, dtype=object)  # keeps numbers in rows that also contain text
@@ -172,7 +172,7 @@ class TablePreprocessing:
             rows = rows.reshape(len(rows), -1)
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             raise DataError(
-                f"given rows of shape {rows.shape}, expected (rows, {len(self.columns)}): {_join_names(self.columns)}"
+                f"given rows of shape {rows.shape}, expected (rows, {len(self.columns)}): {join_names(self.columns)}"
                 + (f"; or (rows, {', '.join(map(str, shape))})" if len(shape) > 1 else "")
             )
         return rows
@@ -181,7 +181,7 @@ class TablePreprocessing:
         X = X.rename(columns=str)
         absent = [c for c in self.columns if c not in X.columns]
         if absent:
-            raise DataError(f"the rows have no column {_join_names(absent)}; expected {_join_names(self.columns)}")
+            raise DataError(f"the rows have no column {join_names(absent)}; expected {join_names(self.columns)}")
         return {name: _values(X[name]) for name in self.columns}
 
     def _mapping_columns(self, X: Any) -> Mapping[str, Any]:
@@ -190,9 +190,7 @@ class TablePreprocessing:
         for number, row in enumerate(X):
             absent = [c for c in self.columns if c not in row]
             if absent:
-                raise DataError(
-                    f"row {number} has no column {_join_names(absent)}; expected {_join_names(self.columns)}"
-                )
+                raise DataError(f"row {number} has no column {join_names(absent)}; expected {join_names(self.columns)}")
         return {name: np.array([row[name] for row in X], dtype=object) for name in self.columns}
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
@@ -261,7 +259,3 @@ def _floats(values: np.ndarray, name: str) -> np.ndarray:
         return values.astype(np.float64)
     except (TypeError, ValueError):
         raise DataError(f"column {name!r} contains text, expected numbers as in training") from None
-
-
-def _join_names(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f", … ({len(names)} in total)" if len(names) > 6 else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lmkit.custom import objects
 from lmkit.custom.trust import remember
-from lmkit.exceptions import ConfigError, LmkitError, shorten
+from lmkit.exceptions import ConfigError, LmkitError, join_names, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.run.run import Run
 from lmkit.run.runs import Runs
@@ -82,7 +82,7 @@ def _provide(run: Run, passed: Mapping[str, Any]) -> None:
     references = objects.references(run.experiment) if passed else {}
     for path, value in passed.items():
         if path not in references:
-            names = ", ".join(references) or "none"
+            names = join_names(references) or "none"
             raise ConfigError([f"{path}: {run.name} was not trained with such an object; it has: {names}"])
         if not callable(value):
             raise ConfigError([f"{path}: given {shorten(value)}, expected the function or class of the run"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.exceptions import SweepError, shorten
+from lmkit.exceptions import SweepError, join_names, shorten
 from lmkit.specs.tasks import higher_is_better
 from lmkit.system.numbers import finite_number, index_of_last_improvement
 
@@ -112,7 +112,7 @@ def objective_values(objectives: Sequence[Objective], values: Mapping[str, Any])
     for objective in objectives:
         value = values.get(objective.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            available = ", ".join(k for k, v in values.items() if isinstance(v, int | float)) or "none"
+            available = join_names(k for k, v in values.items() if isinstance(v, int | float)) or "none"
             raise SweepError(f"no value for the objective {objective.name!r}; values: {available}")
         if finite_number(value) is None:
             raise NotFinite(f"the objective {objective.name!r} is {float(value)}")

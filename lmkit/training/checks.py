@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lmkit.custom.checks import check_rows, describe_kind
-from lmkit.exceptions import ConfigError, DataError, LmkitError
+from lmkit.exceptions import ConfigError, DataError, LmkitError, join_names
 from lmkit.specs.models import Custom
 from lmkit.specs.outputs import LAST_OPERATIONS, OutputKind, infer_kind, lies_in_unit_interval
 from lmkit.specs.references import is_reference, label
@@ -255,7 +255,7 @@ def check_gradients(backend: Backend, experiment: Experiment, model: Any, traine
     custom = isinstance(experiment.model, Custom)  # some of its weights may be used now and then
     blind = [name for name, g in gradients.items() if g is None]
     if blind and not custom:
-        raise _independent(", ".join(blind))
+        raise _independent(join_names(blind))
     if len(blind) == len(gradients):
         raise _independent("any weight of the model")
     if not any(np.any(g) for g in gradients.values() if g is not None):

@@ -15,7 +15,7 @@ from lmkit.data import quality
 from lmkit.data.fingerprint import check_preprocessing, check_unchanged, locate_data, write_record
 from lmkit.data.kinds import get_kind
 from lmkit.data.preparation import prepare
-from lmkit.exceptions import DamagedFile
+from lmkit.exceptions import DamagedFile, join_names
 from lmkit.experiment.summary import summarize
 from lmkit.runfolder.events import DataInferred, DataWarning, Resumed, Started
 from lmkit.runfolder.folder import EPOCH_ARRAYS, OWN, RunFolder, check_weights
@@ -203,7 +203,7 @@ def _check_gradients(components: Components) -> None:
     rows = min(len(components.data.training.X), experiment.data.batch_size)
     blind = check_gradients(components.backend, experiment, components.model, components.trainer, rows)
     if blind:
-        names = ", ".join(blind[:6]) + (f", … ({len(blind)} in total)" if len(blind) > 6 else "")
+        names = join_names(blind)
         components.remarks.append(f"no gradient: {names} have no part in the loss, and stay as they are")
 
 

@@ -114,3 +114,43 @@ def test_a_framework_that_is_not_installed_names_the_line_that_installs_it(nothi
 def test_a_framework_that_is_unknown():
     with pytest.raises(MissingPackage, match=r"framework: given 'tensorflw', did you mean 'tensorflow'\?"):
         require("tensorflw")
+
+
+def test_of_many_names_the_ten_nearest_are_listed_first():
+    names = [f"gene_{i}" for i in range(349)] + ["age"]
+    said = nearest("agee", names, "columns:")
+    assert said.startswith("did you mean 'age'? Columns: age, ")
+    assert said.endswith(", … and 340 more")
+    assert said.count(",") == 10
+
+
+def error_of(call):
+    try:
+        call()
+    except LmkitError as error:
+        return error
+    raise AssertionError
+
+
+def wine(**fields):
+    return lk.plan(data="wine", **fields)
+
+
+@pytest.mark.parametrize("shell", [True, False])
+def test_a_cell_shows_the_users_own_frames_and_the_message(monkeypatch, shell):
+    interactiveshell = pytest.importorskip("IPython.core.interactiveshell")
+    tools = interactiveshell.InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: tools if shell else None)
+    error = error_of(lambda: wine(modle="mlp"))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error._render_traceback_()))
+    assert "test_exceptions.py" in text
+    assert 'lk.plan(data="wine"' in text
+    assert "lmkit/planning" not in text
+    assert "pydantic" not in text
+    assert text.rstrip().endswith(str(error))
+    monkeypatch.setenv("LMKIT_DEBUG", "1")
+    assert "lmkit/planning" in "\n".join(error._render_traceback_())
+
+
+def test_an_error_without_frames_is_its_message():
+    assert lk.DataError("no rows")._render_traceback_() == ["DataError: no rows"]

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.custom import objects
 from lmkit.data.batches import Part
-from lmkit.exceptions import ConfigError, DataError
+from lmkit.exceptions import ConfigError, DataError, join_names
 from lmkit.preprocessing.loader import to_array, to_rows
 from lmkit.specs.frameworks import unpicklable_loader
 from lmkit.specs.references import OBJECT
@@ -151,7 +151,7 @@ def read(part: Any, name: str) -> Part:
 
 def _pair(item: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     if not (isinstance(item, tuple | list) and len(item) == 2):
-        what = f"a mapping of {', '.join(map(str, item))}" if isinstance(item, Mapping) else f"a {type(item).__name__}"
+        what = f"a mapping of {join_names(item)}" if isinstance(item, Mapping) else f"a {type(item).__name__}"
         raise DataError(f"data.source: {name} yields {what}, expected pairs (x, y) of an array and its target")
     if any(isinstance(half, Mapping) for half in item):
         raise DataError(f"data.source: {name} yields named inputs, expected one array x and its target y")

@@ -12,7 +12,7 @@ from lmkit.data.tables.order import describe_split, draw_order
 from lmkit.data.tables.parts import PARTS
 from lmkit.data.tables.sources import check_sizes, part_sizes, shared_rows
 from lmkit.data.tables.table import Table
-from lmkit.exceptions import DataError
+from lmkit.exceptions import DataError, join_names
 from lmkit.preprocessing.table import TablePreprocessing
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.data import DataSpec
@@ -68,7 +68,7 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> TablePreprocessing:
     if empty:
         raise DataError(
             f"column {empty[0]!r} has no value in the {len(rows)} rows of the training part; "
-            f"use data: {{drop: [{', '.join(empty)}]}}"
+            f"use data: {{drop: [{join_names(empty)}]}}"
         )
     text = [c for c in X.columns if X[c].dtype == object]
     numeric = [c for c in X.columns if c not in text]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.data.tables.columns import MISSING, Columns, convert, infer_columns, parse_target, target_format
 from lmkit.data.tables.files import arrow_options, is_delimited, read_names, sniff
 from lmkit.data.tables.table import find_infinite, raise_problems
-from lmkit.exceptions import DataError
+from lmkit.exceptions import DataError, join_names
 from lmkit.specs.data import DataSpec
 from lmkit.specs.inference import Target
 
@@ -86,7 +86,7 @@ def iter_pieces(spec: DataSpec, columns: Columns) -> Iterator[tuple[pd.DataFrame
             empty = [str(name) for name in gaps.columns[gaps.any()] if name not in columns.categories]
             if empty:
                 raise DataError(
-                    f"{source} has missing values ({', '.join(empty)}). Choose how to handle "
+                    f"{source} has missing values ({join_names(empty)}). Choose how to handle "
                     "them: data: {missing: drop}, or mean"
                 )
             X = X.fillna(dict.fromkeys(columns.categories, MISSING)) if columns.categories else X

@@ -15,7 +15,7 @@ from lmkit.data.tables.memory import flat_frame, stored_path, with_target
 from lmkit.data.tables.parts import part_files, read_part_files
 from lmkit.data.tables.size import check_memory
 from lmkit.data.tables.table import Table, as_table, check_augmentation
-from lmkit.exceptions import DataError, LmkitError, nearest, shorten
+from lmkit.exceptions import DataError, LmkitError, join_names, nearest, shorten
 from lmkit.specs.data import BUNDLED, FILE_NAMES, HUB, STORED, DataSpec
 from lmkit.specs.tasks import get_task
 
@@ -132,7 +132,7 @@ def _from_arrays(arrays: Mapping[str, np.ndarray], spec: DataSpec) -> pd.DataFra
     target = spec.target or "y"
     if "X" not in arrays or target not in arrays:
         raise DataError(
-            f"data.source: {spec.source!r} contains the arrays {', '.join(arrays) or 'none'}; "
+            f"data.source: {spec.source!r} contains the arrays {join_names(arrays) or 'none'}; "
             f"expected X (rows, features) or (rows, height, width, channels) and {target} (rows,)"
         )
     X, y = arrays["X"], arrays[target]

@@ -23,7 +23,7 @@ from lmkit.data.tables.memory import FOLDER
 from lmkit.data.tables.pieces import PIECE_ROWS, infer_features, iter_pieces, iter_targets, read_header
 from lmkit.data.tables.sources import check_sizes, part_sizes
 from lmkit.data.tables.table import check_columns, find_task
-from lmkit.exceptions import DataError
+from lmkit.exceptions import DataError, join_names
 from lmkit.preprocessing.table import TablePreprocessing
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.data import DataSpec
@@ -229,7 +229,7 @@ def _fit(
     empty = [str(n) for n, f in zip(numeric, fill, strict=True) if f is not None and np.isnan(f)]
     if empty:
         raise DataError(
-            f"column {empty[0]!r} has no value in the training part; use data: {{drop: [{', '.join(empty)}]}}"
+            f"column {empty[0]!r} has no value in the training part; use data: {{drop: [{join_names(empty)}]}}"
         )
     classes = [plain_value(v) for v in task.class_values(values)]
     scaled = {"shift": 0.0, "scale": 1.0}

@@ -12,7 +12,7 @@ from lmkit.data.tables.files import DECIMAL, READ_NOTES
 from lmkit.data.tables.memory import SHAPE, TARGET
 from lmkit.data.tables.order import Order, read_order
 from lmkit.data.tables.parts import part_numbers
-from lmkit.exceptions import DataError, nearest
+from lmkit.exceptions import MAX_NAMES, DataError, join_names, nearest
 from lmkit.specs.data import STORED, DataSpec, row_shape
 from lmkit.specs.inference import Target
 from lmkit.specs.signature import Shape, Signature
@@ -142,9 +142,12 @@ def raise_problems(source: str, problems: list[str], drop: Sequence[str] = ()) -
     if len(problems) == 1:
         raise DataError(problems[0])
     if problems:
-        lines = [f"{source} cannot be trained on, for {len(problems)} reasons:", *(f"- {text}" for text in problems)]
+        lines = [f"{source} cannot be trained on, for {len(problems)} reasons:"]
+        lines += [f"- {text}" for text in problems[:MAX_NAMES]]
+        if len(problems) > MAX_NAMES:
+            lines.append(f"… and {len(problems) - MAX_NAMES:,} more of these kinds")
         if len(drop) > 1:
-            lines.append(f"without these columns: data: {{drop: [{', '.join(drop)}]}}")
+            lines.append(f"without these columns: data: {{drop: [{join_names(drop)}]}}")
         raise DataError("\n".join(lines))
 
 
@@ -298,10 +301,10 @@ def _handle_missing(
     if spec.missing == "error":
         numbers = {n: c for n, c in counts.items() if c and n not in columns.categories}
         texts = [f"{n!r}: {c:,}" for n, c in counts.items() if c and n in columns.categories]
-        notes = [f"missing categories are a category of their own ({', '.join(texts)} rows)"] if texts else []
+        notes = [f"missing categories are a category of their own ({join_names(texts)} rows)"] if texts else []
         if not numbers:
             return everything, notes, []
-        listed = ", ".join(f"{n}: {c}" for n, c in numbers.items())
+        listed = join_names(f"{n}: {c}" for n, c in numbers.items())
         return (
             everything,
             notes,
@@ -320,7 +323,7 @@ def _handle_missing(
         return complete, [f"{int((~complete).sum()):,} of {len(X):,} rows have a missing value, and are dropped"], []
     empty = [str(n) for n in X.columns if counts[n] == len(X)]
     if empty:
-        return everything, [], [f"column {empty[0]!r} of {source} is empty; use data: {{drop: [{', '.join(empty)}]}}"]
+        return everything, [], [f"column {empty[0]!r} of {source} is empty; use data: {{drop: [{join_names(empty)}]}}"]
     return everything, [], []
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.bundle.verify import BundleError
+from lmkit.exceptions import join_names
 from lmkit.preprocessing.table import TablePreprocessing
 from lmkit.system.optional import require
 
@@ -80,10 +81,9 @@ def _identity(preprocessing: Any, artifact: Artifact) -> TablePreprocessing:
         raise BundleError("raw_rows: the rows of this run are not prepared by columns; bundle it without raw_rows")
     texts = [*preprocessing.formats, *(n for n, c in preprocessing.categories.items() if _numbers(c) is None)]
     if texts:
-        listed = ", ".join(map(repr, texts[:6])) + (f", … ({len(texts)} in total)" if len(texts) > 6 else "")
         raise BundleError(
-            f"raw_rows: {listed} hold text or dates, and the file takes numbers alone; train without them, "
-            f"data: {{drop: [{', '.join(map(str, texts[:6]))}]}}, or bundle it without raw_rows"
+            f"raw_rows: {join_names(map(repr, texts))} hold text or dates, and the file takes numbers alone; "
+            f"train without them, data: {{drop: [{join_names(texts)}]}}, or bundle it without raw_rows"
         )
     numbers = {}
     for name in preprocessing.columns:

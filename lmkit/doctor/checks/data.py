@@ -9,6 +9,7 @@ from lmkit.data.profile import Column, sample_size
 from lmkit.doctor.checks import check
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Confidence, Finding
+from lmkit.exceptions import join_names
 
 WEAK = ("underfit", "unfinished", "at-chance", "constant-output")
 
@@ -79,7 +80,7 @@ def leakage(evidence: Evidence) -> Finding | None:
     """A column that is nearly the target, or rows of training in other parts."""
     profile = evidence.profile
     if profile.revealing:
-        names = ", ".join(map(repr, profile.revealing))
+        names = join_names(map(repr, profile.revealing))
         subject = names if len(profile.revealing) == 1 else f"a sum of {names}, or each of them,"
         return Finding(
             check="leakage",
@@ -117,7 +118,7 @@ def row_number(evidence: Evidence) -> Finding | None:
     return Finding(
         check="row-number",
         what=f"{names[0]!r} numbers the rows: what is learned from it says nothing about new rows",
-        evidence={"columns": ", ".join(names)},
+        evidence={"columns": join_names(names)},
         confidence="likely",
         advice="leave the column out",
         change=_drop(evidence, names),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import BLUE, GREY, SKY, Chart, Plot, Series
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
-from lmkit.exceptions import DataError
+from lmkit.exceptions import DataError, join_names
 from lmkit.explanations.columns import Column, restore_numbers, select_columns
 from lmkit.explanations.methods.attributions import rank_columns
 from lmkit.explanations.methods.base import METHODS, Request
@@ -136,7 +136,7 @@ class DependenceMethod:
         answer, output = _answer(request)
         curves = [curve for column in columns for curve in _curves(explained, column, rows, output)]
         if not curves:
-            raise DataError(f"no column among {', '.join(c.name for c in columns)} varies in the training rows")
+            raise DataError(f"no column among {join_names(c.name for c in columns)} varies in the training rows")
         return Dependence(tuple(curves), answer, len(rows))
 
     def _columns(self, request: Request) -> list[Column]:
