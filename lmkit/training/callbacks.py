@@ -1,23 +1,23 @@
-"""Validation, samples of text, best weights, ends of training and checkpoints, each as a callback of ``Fit``."""
+"""Validation, samples of text, best weights, and ends of training, each as a callback of ``Fit``."""
 
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmkit.backends.base import LossSum
 from lmkit.exceptions import DataError
-from lmkit.runfolder.events import Checkpoint, DataWarning, Epoch, Sample
-from lmkit.training.fit import Block, Callback, Clock, Diverged, Fit, StopTraining
+from lmkit.runfolder.events import DataWarning, Epoch, Sample
+from lmkit.training.fit import Block, Callback, Diverged, Fit, StopTraining
 from lmkit.training.generation import generate
 from lmkit.training.metrics import loss_metrics
 
 if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
     from lmkit.specs.models import Weights
+    from lmkit.training.checkpoints import Checkpoints
     from lmkit.training.epoch_metrics import EpochMetrics
     from lmkit.training.recorder import Recorder
     from lmkit.training.setup import Components
@@ -202,47 +202,6 @@ class Limits(Callback):
             raise StopTraining("completed", reason, "condition")
 
 
-class Checkpoints(Callback):
-    """Writes weights, optimizer state and progress, every so many seconds and at the end."""
-
-    def __init__(
-        self,
-        components: Components,
-        recorder: Recorder,
-        best: BestWeights,
-        epoch_metrics: EpochMetrics,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self.components, self.recorder, self.best = components, recorder, best
-        self.epoch_metrics = epoch_metrics
-        self.seconds = components.experiment.training.checkpoint_seconds
-        self.clock = clock
-        self.saved = clock()
-
-    def save(self, fit: Fit) -> None:
-        """Write the current state as ``last``, and the best weights as ``best`` where they are new."""
-        folder, components, progress = self.recorder.folder, self.components, fit.progress
-        self.recorder.flush()
-        self.saved = self.clock()
-        if self.best.weights is not None and not self.best.saved:
-            state = {"epoch": progress.best_epoch, "loss": progress.best_loss}
-            folder.save_checkpoint("best", self.best.weights, {}, state)
-            self.best.saved = True
-        weights = components.backend.weights(components.model)
-        arrays = self.epoch_metrics.arrays()
-        folder.save_checkpoint("last", weights, components.trainer.state(), progress.to_dict(), arrays)
-        folder.events.record(Checkpoint(step=progress.step, epoch=progress.epoch))
-
-    def on_steps_end(self, fit: Fit, block: Block) -> None:  # noqa: ARG002 (part of the interface)
-        """Save where that is due."""
-        if self.clock() - self.saved >= self.seconds:
-            self.save(fit)
-
-    def on_train_end(self, fit: Fit, stop: StopTraining) -> None:  # noqa: ARG002 (part of the interface)
-        """Save the final state."""
-        self.save(fit)
-
-
 class LoaderLeaks(Callback):
     """Logs, after the first epoch, which rows of the other parts the batches of a loader hold as well."""
 
@@ -269,7 +228,7 @@ class LoaderErrors(Callback):
         """Raise the loader's error, if any."""
         error = getattr(fit.data.batches, "error", None)
         if error is not None:
-            self.checkpoints.save(fit)
+            self.checkpoints.save(fit, wait=True)
             raise DataError(f"{error}; {fit.progress.step} steps are kept: mend it, then `lmkit resume`") from error
 
     def on_steps_end(self, fit: Fit, block: Block) -> None:

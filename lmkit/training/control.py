@@ -32,7 +32,7 @@ from lmkit.system.records import is_number
 from lmkit.training.fit import Callback, Fit, StopTraining
 
 if TYPE_CHECKING:
-    from lmkit.training.callbacks import Checkpoints
+    from lmkit.training.checkpoints import Checkpoints
     from lmkit.training.recorder import Recorder
 
 POLL_SECONDS = 0.05
@@ -88,7 +88,7 @@ class Control(Callback):
                 raise StopTraining("stopped", "on request", "requested")
             case Pause() if not self.paused:
                 self.paused, self.paused_since = True, time.monotonic()
-                self.checkpoints.save(fit)
+                self.checkpoints.save(fit, wait=True)
                 events.record(Paused(step=step))
                 self.recorder.write_status(state="paused")
             case Resume() if self.paused:

@@ -86,6 +86,9 @@ class Callback:
     def on_train_end(self, fit: Fit, stop: StopTraining) -> None:
         """Run once training has ended in good order."""
 
+    def close(self) -> None:
+        """Run last, also where training failed: release what the callback holds. It raises nothing."""
+
 
 class Fit:
     """Takes steps until a callback ends training or all epochs are done.
@@ -131,6 +134,9 @@ class Fit:
             for callback in self.callbacks:
                 callback.on_train_end(self, stop)
             return stop
+        finally:
+            for callback in self.callbacks:
+                callback.close()
 
     def run_epoch(self) -> None:
         """Take the remaining steps of the current epoch."""

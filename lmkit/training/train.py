@@ -16,7 +16,6 @@ from lmkit.runfolder.status import Cause
 from lmkit.system.files import remove_directory, replace_file, write_bytes
 from lmkit.training.callbacks import (
     BestWeights,
-    Checkpoints,
     EarlyStopping,
     Limits,
     LoaderErrors,
@@ -26,6 +25,7 @@ from lmkit.training.callbacks import (
     Validation,
     check_finite,
 )
+from lmkit.training.checkpoints import Checkpoints
 from lmkit.training.checks import explain_error
 from lmkit.training.control import Control, Signals
 from lmkit.training.epoch_metrics import EpochMetrics

@@ -40,7 +40,8 @@ import numpy as np
 from lmkit.data.memory import store_data
 from lmkit.experiment.experiment import Experiment
 from lmkit.runfolder.folder import RunFolder
-from lmkit.training.callbacks import Checkpoints, Validation
+from lmkit.training.callbacks import Validation
+from lmkit.training.checkpoints import Checkpoints
 from lmkit.training.control import Signals
 from lmkit.training.fit import Callback, Fit
 from lmkit.training.recorder import Recorder

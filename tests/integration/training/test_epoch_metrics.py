@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 
 import lmkit as lk
 from lmkit.training import epoch_metrics
-from lmkit.training.callbacks import Checkpoints
+from lmkit.training.checkpoints import Checkpoints
 from lmkit.training.fit import Fit
 from lmkit.training.train import train
 
