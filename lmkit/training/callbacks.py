@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmkit.backends.base import LossSum
-from lmkit.exceptions import DataError
-from lmkit.runfolder.events import DataWarning, Epoch, Sample
+from lmkit.runfolder.events import Epoch, Sample
 from lmkit.training.fit import Block, Callback, Diverged, Fit, StopTraining
 from lmkit.training.generation import generate
 from lmkit.training.metrics import loss_metrics
@@ -17,7 +16,6 @@ from lmkit.training.metrics import loss_metrics
 if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
     from lmkit.specs.models import Weights
-    from lmkit.training.checkpoints import Checkpoints
     from lmkit.training.epoch_metrics import EpochMetrics
     from lmkit.training.recorder import Recorder
     from lmkit.training.setup import Components
@@ -200,41 +198,6 @@ class Limits(Callback):
         if limit is not None and norm < limit:
             reason = f"the gradient's norm {norm:.3g} fell below {limit:g}"
             raise StopTraining("completed", reason, "condition")
-
-
-class LoaderLeaks(Callback):
-    """Logs, after the first epoch, which rows of the other parts the batches of a loader hold as well."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def on_epoch_end(self, fit: Fit) -> None:
-        """Log a warning for each part, once all batches of the first epoch have been compared."""
-        batches: Any = fit.data.batches
-        progress = fit.progress
-        overlap = getattr(batches, "overlap", None)
-        if overlap is not None and progress.epoch == 1 and overlap.batches == batches.count:
-            for text in overlap.warnings():
-                self.folder.events.record(DataWarning(step=progress.step, text=text))
-
-
-class LoaderErrors(Callback):
-    """Fails a run whose loader raised, after a checkpoint of the steps before."""
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
-
-    def on_steps_begin(self, fit: Fit) -> None:
-        """Raise the loader's error, if any."""
-        error = getattr(fit.data.batches, "error", None)
-        if error is not None:
-            self.checkpoints.save(fit, wait=True)
-            raise DataError(f"{error}; {fit.progress.step} steps are kept: mend it, then `lmkit resume`") from error
-
-    def on_steps_end(self, fit: Fit, block: Block) -> None:
-        """Raise where the loader gave no batch at all."""
-        if not len(block.steps.loss):
-            self.on_steps_begin(fit)
 
 
 def check_finite(part: str, loss: float | None, where: str) -> None:

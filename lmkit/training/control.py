@@ -98,7 +98,7 @@ class Control(Callback):
             case SetLearningRate() if is_number(command.value, 0):
                 old, fit.progress.rate = fit.progress.rate, float(command.value)
                 events.record(LearningRate(step=step, old=old, value=fit.progress.rate))
-                self.checkpoints.save(fit)  # so that a resumed run continues at the new rate
+                self.checkpoints.save(fit, wait=True)  # so that a resumed run continues at the new rate
             case SaveCheckpoint():
                 self.checkpoints.save(fit)
             case AddNote():

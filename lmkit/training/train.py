@@ -18,8 +18,6 @@ from lmkit.training.callbacks import (
     BestWeights,
     EarlyStopping,
     Limits,
-    LoaderErrors,
-    LoaderLeaks,
     Samples,
     TerminateOnNaN,
     Validation,
@@ -30,6 +28,7 @@ from lmkit.training.checks import explain_error
 from lmkit.training.control import Control, Signals
 from lmkit.training.epoch_metrics import EpochMetrics
 from lmkit.training.fit import Callback, Diverged, Fit
+from lmkit.training.loaders import LoaderErrors, LoaderLeaks
 from lmkit.training.metrics import predictions
 from lmkit.training.readings import Readings
 from lmkit.training.recorder import Recorder
