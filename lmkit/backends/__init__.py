@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from lmkit.backends.base import Backend, CannotPrune, LossSum, NoGradient, Probe, Removed, RowLosses, Steps, Trainer
+from lmkit.backends.devices import check_device
 from lmkit.backends.facts import FRAMEWORKS
 from lmkit.backends.quiet import without_notes
 from lmkit.exceptions import MissingPackage, nearest, shorten
@@ -20,6 +21,7 @@ __all__ = [
     "RowLosses",
     "Steps",
     "Trainer",
+    "check_device",
     "get_backend",
     "others",
     "require",

@@ -71,7 +71,7 @@ def describe(args: argparse.Namespace) -> DatasetSummary:
         help="an experiment as YAML or JSON, a data source, a model such as transformer:gpt2, or a run",
     ),
     parameter(Kind.PATH, "PATH"),
-    argument("--device", metavar="NAME", help="cpu or cuda (default: the first GPU, else the processor)"),
+    argument("--device", metavar="NAME", help="cpu, cuda, cuda:N or mps (default: that of the experiment)"),
     argument(
         "--memory", metavar="AMOUNT", type=RawText, help="memory of the device, such as 24GB (default: the free memory)"
     ),

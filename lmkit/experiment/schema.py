@@ -11,10 +11,16 @@ from lmkit.experiment.messages import TAGS
 from lmkit.experiment.paths import paths
 from lmkit.specs.data import BUNDLED, PYTHON_DOCS
 from lmkit.specs.models import PRESETS
+from lmkit.specs.training import DEVICES
 
 SOURCES = (*BUNDLED, PYTHON_DOCS)
 
-SUGGESTIONS: dict[str, Sequence[str]] = {"data": SOURCES, "data.source": SOURCES, "model": tuple(PRESETS)}
+SUGGESTIONS: dict[str, Sequence[str]] = {
+    "data": SOURCES,
+    "data.source": SOURCES,
+    "model": tuple(PRESETS),
+    "training.device": DEVICES,
+}
 """Path → values of a field whose type is text."""
 
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}

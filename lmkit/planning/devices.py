@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from lmkit.exceptions import ConfigError, shorten
+from lmkit.system.gpus import read_gpus
+
+KINDS = ("auto", "cpu", "cuda", "mps")
+"""Kinds of devices."""
 
 UNITS = {
     "": 1,
@@ -23,7 +24,7 @@ class Device(NamedTuple):
     """The device on which a model would be trained.
 
     Attributes:
-        kind: ``cpu`` or ``cuda``.
+        kind: ``cpu``, ``cuda`` or ``mps``.
         name: its name.
         memory: bytes that are available.
     """
@@ -37,24 +38,43 @@ def find_device(device: str | None = None, memory: str | float | None = None) ->
     """Return the device of a plan.
 
     Args:
-        device: ``cpu`` or ``cuda``; default: the first GPU, else the processor.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; none or ``auto``: a GPU, else the processor. Of
+            several GPUs it is the one with the most free memory.
         memory: its memory, in bytes or such as ``24 GB``; default: the memory that is available now.
 
     Raises:
         ConfigError: the device does not exist, or the amount of memory is invalid.
     """
-    if device not in (None, "cpu", "cuda"):
-        raise ConfigError(
-            [f"device: given {shorten(device)}, expected cpu or cuda; to plan for another machine use memory: 80 GB"]
-        )
     memory_bytes = None if memory is None else parse_bytes(memory)
-    gpu = None if device == "cpu" else _gpu()
-    if device == "cuda" and gpu is None and memory_bytes is None:
-        raise ConfigError(["device: given 'cuda', but this machine has no GPU; use device: cpu, or memory: 80 GB"])
-    if gpu is None and device != "cuda":
-        gpu = Device("cpu", "this machine", _free_memory())
-    target = gpu or Device("cuda", "a GPU", 0)
+    kind, _, number = (device or "auto").partition(":")
+    if kind not in KINDS or (number and (kind != "cuda" or not number.isdigit())):
+        raise ConfigError(
+            [
+                f"device: given {shorten(device)}, expected cpu, cuda, cuda:N or mps; to plan for another machine use "
+                "memory: 80 GB"
+            ]
+        )
+    gpus = read_gpus() if kind in ("auto", "cuda") else []
+    if kind == "cuda" and memory_bytes is None and len(gpus) <= int(number or 0):
+        raise ConfigError(
+            [
+                f"device: given {shorten(device)}, but this machine has {_count_gpus(len(gpus))}; use device: cpu, or "
+                "memory: 80 GB"
+            ]
+        )
+    if gpus[int(number or 0) :]:
+        gpu = gpus[int(number)] if number else max(gpus, key=lambda gpu: gpu.free or 0)
+        target = Device("cuda", gpu.name, gpu.free or 0)
+    elif kind == "cuda":
+        target = Device("cuda", "a GPU", 0)
+    else:
+        is_shared = kind == "mps"  # a Mac's GPU computes in the memory of the machine
+        target = Device(kind if is_shared else "cpu", "this machine", _free_memory())
     return target if memory_bytes is None else target._replace(memory=memory_bytes, name="the device")
+
+
+def _count_gpus(count: int) -> str:
+    return {0: "no GPU", 1: "one GPU, cuda:0"}.get(count, f"the GPUs cuda:0 to cuda:{count - 1}")
 
 
 def parse_bytes(value: str | float) -> int:
@@ -90,16 +110,3 @@ def _free_memory() -> int:
             continue  # no such limit
         free = min(free, allowed - in_use)
     return max(0, free)
-
-
-def _gpu() -> Device | None:
-    """Return the first GPU that the driver reports; no framework is imported."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not (tool := shutil.which("nvidia-smi")):
-        return None
-    query = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        line = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
-        name, free = line.rsplit(",", 1)
-        return Device("cuda", name.strip(), int(free) * 2**20)
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None

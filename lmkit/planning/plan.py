@@ -207,7 +207,7 @@ def plan(
     Args:
         experiment: an Experiment, a mapping, a run, the path of a .yaml file, a run's name, or a model such as
             ``transformer:gpt2``.
-        device: ``cpu`` or ``cuda``; default: the first GPU, else the processor.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; default: that of the experiment.
         memory: memory of the device, such as ``24 GB``; default: the memory that is available now.
         devices: counts of devices for the table of large models and for sharding; default: 1, 8 and 64 for models of
             10⁹ parameters and more.
@@ -228,7 +228,7 @@ def plan(
     """
     resolved = resolve_experiment(experiment, changes, runs=runs)
     counts = check_device_counts(devices)
-    target = find_device(device, memory)
+    target = find_device(device or resolved.training.device, memory)
     signature, rows = read_signature(resolved, vocabulary, length, runs)
     if rows and get_kind(resolved.data).has_row_split:
         check_sizes(resolved.data, rows)
@@ -273,7 +273,7 @@ def estimate(
     heads = getattr(experiment.model, "heads", 0)
     layer_costs = costs(layers, signature, batch_size, experiment.framework, training.precision, heads)
     sizes = part_sizes(experiment.data, rows) if rows else {}
-    on_host = device.kind == "cpu"
+    on_host = device.kind != "cuda"
     base = (speed.memory if speed else TYPICAL[experiment.framework]) if on_host else CONTEXT
     kinds = estimate_memory(layer_costs, signature, experiment, sizes, on_host, base)
     per_epoch = steps_per_epoch(sizes["training"], batch_size) if sizes else None

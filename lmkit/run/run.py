@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lmkit.backends import get_backend, require
+from lmkit.backends import check_device, get_backend, require
 from lmkit.custom import trust
 from lmkit.data.fingerprint import check_unchanged, prepare_again
 from lmkit.data.kinds import get_kind, load_preprocessing
@@ -341,7 +341,7 @@ class Run:
 
         Raises:
             RunStateError: the run is already running, or has completed.
-            DataError: its data, or modules that it names, are not what they were when it was started.
+            ConfigError, DataError: its device, its data, or modules that it names are not what they were at its start.
             UntrustedCode: it names code that this user has not run on this machine before; see ``lk.trust``.
         """
         state = self.state
@@ -351,11 +351,11 @@ class Run:
         if state in ("running", "pending"):
             raise RunStateError(f"{self.name} is already {state}; watch it: lmkit watch {self.name}")
         if state == "completed":
-            raise RunStateError(
-                f"{self.name} has completed; to train again: lk.train(run.experiment.override({{'epochs': …}}))"
-            )
+            again = "lk.train(run.experiment.override({'epochs': …}))"
+            raise RunStateError(f"{self.name} has completed; to train again: {again}")
         self.require_trust()
         require(self.experiment.framework)
+        check_device(self.experiment.training)
         check_unchanged(self.folder, self.experiment)
         self.folder.claim()
         self.folder.send(Resume())  # earlier commands were for the earlier worker

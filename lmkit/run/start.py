@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmkit.backends import require
+from lmkit.backends import check_device, require
 from lmkit.custom import arguments
 from lmkit.custom.trust import adopt, remember
 from lmkit.executors import InlineExecutor, WorkerExecutor
@@ -58,6 +58,7 @@ def train(
     """
     spec = resolve_experiment(experiment, changes, data=data, runs=runs, inline=inline)
     require(spec.framework)
+    check_device(spec.training)
     adopt(spec, runs, text=trust or experiment is None or isinstance(experiment, Mapping))
     arguments.check_objects(spec)
     check_data(spec, runs)

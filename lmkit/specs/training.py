@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
+from lmkit.exceptions import shorten
 from lmkit.specs.base import Spec, as_tuple
 from lmkit.specs.losses import Loss
 from lmkit.specs.optimizers import Adam, Optimizer
@@ -26,6 +28,20 @@ RESERVED = {
     "kind",
 }
 """Names of columns of the history, which a custom metric cannot have; nor can it have the name of a task's metric."""
+
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
+"""Examples of devices; there may be more GPUs."""
+
+
+def _check_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:(0|[1-9][0-9]{0,2})|mps", device):
+        raise ValueError(f"given {shorten(device)}, expected auto, cpu, cuda, cuda:N (N counts from 0) or mps")
+    return device
+
+
+Device = Annotated[str, AfterValidator(_check_device)]
+"""A device in one spelling for all frameworks."""
 
 
 class EarlyStopping(Spec):
@@ -74,6 +90,10 @@ class TrainingSpec(Spec):
     """Maximum norm of the gradient, to which larger ones are scaled down (Pascanu et al., 2013)."""
     precision: Literal["float32", "float64"] = "float32"
     """Data type of the weights and of the arithmetic."""
+    device: Device = "auto"
+    """Where to train: cpu, cuda, cuda:N or mps; cuda: the GPU with the fewest runs; auto: a GPU, or the CPU."""
+    deterministic: bool = False
+    """Use only operations that give the same numbers each time, on a GPU too; slower there."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the training step if the backend can (TensorFlow: XLA); auto: for long runs."""
     threads: int | None = Field(None, ge=1)
@@ -91,6 +111,11 @@ class TrainingSpec(Spec):
         for name in names:
             if name in RESERVED or name in metric_info() or name.startswith("val_") or names.count(name) > 1:
                 raise ValueError(f"metrics: {name!r} is already the name of a metric or column; rename the function")
+        if self.device == "mps" and self.precision == "float64":
+            raise ValueError(
+                "device: given mps with precision: float64, which a Mac's GPU does not have; write device: cpu, or "
+                "precision: float32"
+            )
         warmup = getattr(self.schedule, "warmup", 0)
         if self.steps is not None and warmup >= self.steps:
             raise ValueError(

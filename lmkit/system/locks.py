@@ -21,6 +21,11 @@ RETRY_SECONDS = 0.02
 """A reader that looks whether a lock is free holds it for less than this."""
 
 
+def has_locks() -> bool:
+    """Return whether this platform has these locks."""
+    return fcntl is not None
+
+
 class LockHeld(Exception):
     """Another process holds the lock."""
 

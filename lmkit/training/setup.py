@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lmkit.backends import Backend, Trainer, get_backend
+from lmkit.backends.devices import device_for
 from lmkit.backends.threads import threads_for
 from lmkit.custom import arguments, trust
 from lmkit.data import quality
@@ -89,16 +91,31 @@ class Components:
         return score(self.trainer, part, self.data, self.loss, metrics=self.metrics)
 
 
-def build_components(folder: RunFolder, experiment: Experiment, cleanup: ExitStack) -> Components:
+@contextmanager
+def select_backend(experiment: Experiment) -> Iterator[Backend]:
+    """Yield the experiment's backend on the device of a run, which is held within a ``with`` block.
+
+    Raises:
+        ConfigError: this machine, or the framework on it, does not have the device.
+    """
+    training, framework = experiment.training, get_backend(experiment.framework)
+    with device_for(framework, training) as device, framework.numerics(training.deterministic):
+        yield framework.on(device)
+
+
+def build_components(
+    folder: RunFolder, experiment: Experiment, cleanup: ExitStack, backend: Backend | None = None
+) -> Components:
     """Prepare the data and build the model with its first weights, and the trainer.
 
     Args:
         folder: of the run; custom objects lie beside it.
         experiment: what to train.
         cleanup: restores the number of threads when it is closed.
+        backend: of the device; none: it is chosen now, and held until ``cleanup`` is closed.
     """
     training, root = experiment.training, folder.path.parent
-    backend = get_backend(experiment.framework)
+    backend = backend or cleanup.enter_context(select_backend(experiment))
     trust.require(trust.list_code(experiment), root, folder.path)
     check_unchanged(folder, experiment)
     experiment = locate_data(folder, experiment)

@@ -32,7 +32,14 @@ from lmkit.training.loaders import LoaderErrors, LoaderLeaks
 from lmkit.training.metrics import predictions
 from lmkit.training.readings import Readings
 from lmkit.training.recorder import Recorder
-from lmkit.training.setup import Components, build_components, log_start, restore_checkpoint, write_records
+from lmkit.training.setup import (
+    Components,
+    build_components,
+    log_start,
+    restore_checkpoint,
+    select_backend,
+    write_records,
+)
 
 if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
@@ -121,10 +128,10 @@ def _run(recorder: Recorder, signals: Signals) -> None:
     """Train to the end; write metrics, predictions and the outcome."""
     folder = recorder.folder
     recorder.write_status()
-    with recorder.heartbeat():
+    with recorder.heartbeat(), select_backend(recorder.experiment) as backend:
         with ExitStack() as cleanup:
             cleanup.enter_context(signals.noted())
-            components = build_components(folder, recorder.experiment, cleanup)
+            components = build_components(folder, recorder.experiment, cleanup, backend)
             fit = build_fit(recorder, components, signals)
             stop = fit.run()
         metrics = components.score("test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from lmkit.backends import require
+from lmkit.backends import check_device, require
 from lmkit.data.kinds import get_kind
 from lmkit.data.tables.sources import check_sizes
 from lmkit.exceptions import ConfigError, DataError, LmkitError, MissingPackage
@@ -30,6 +30,11 @@ def find_obstacles(
         require(experiment.framework)
     except MissingPackage as error:
         obstacles.append(f"framework: {error}")
+    if "training" not in invalid:
+        try:
+            check_device(experiment.training)
+        except ConfigError as error:
+            obstacles += error.problems
     if "data" in invalid:
         return obstacles
     try:

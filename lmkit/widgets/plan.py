@@ -28,7 +28,7 @@ class PlanView:
 
     def __init__(self, redraw: Callable[[], None]) -> None:
         self.redraw = redraw
-        self.device: Device | None = None
+        self.devices: dict[str, Device] = {}
         self.calibration_key: tuple[str, str, int] | None = None
         self.numbers = E.HTML()
         self.button = E.Button(
@@ -43,12 +43,14 @@ class PlanView:
         """Show the plan of an experiment; takes milliseconds.
 
         Raises:
-            ConfigError: the model does not fit the data.
+            ConfigError: the model does not fit the data, or the machine does not have the device.
         """
-        self.device = self.device or find_device()
+        name = experiment.training.device
+        if name not in self.devices:
+            self.devices[name] = find_device(name)
         self.calibration_key = (experiment.framework, experiment.training.precision, threads(experiment, signature))
         speed = calibration.read_cache(*self.calibration_key)
-        self.numbers.value = plan_html(estimate(experiment, signature, rows, self.device, speed))
+        self.numbers.value = plan_html(estimate(experiment, signature, rows, self.devices[name], speed))
         self.button.visible = not speed
 
     def clear(self) -> None:

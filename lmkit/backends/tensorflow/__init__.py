@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from lmkit.backends.base import CannotPrune
-from lmkit.backends.tensorflow import checkpoints, export, gradients, inspection, models
+from lmkit.backends.tensorflow import checkpoints, devices, export, gradients, inspection, models
 from lmkit.backends.tensorflow.losses import CustomLoss, loss_facts
 from lmkit.backends.tensorflow.models import custom
 from lmkit.backends.tensorflow.optimizers import build_optimizer
@@ -24,6 +24,7 @@ from lmkit.system.cores import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
@@ -40,6 +41,8 @@ if keras.backend.backend() != "tensorflow":
         f"Keras is set to compute with {keras.backend.backend()}, expected tensorflow; set KERAS_BACKEND=tensorflow"
     )
 
+devices.allow_memory_growth()
+
 
 class TensorFlowBackend:
     """TensorFlow behind the interface of ``lmkit.backends.base``."""
@@ -49,6 +52,23 @@ class TensorFlowBackend:
 
     def __init__(self, strategy: Strategy | None = None) -> None:
         self.strategy = strategy or SingleDevice()
+
+    def devices(self) -> list[str]:
+        """Return the devices on which TensorFlow computes here."""
+        return devices.list_devices()
+
+    def on(self, device: str) -> TensorFlowBackend:
+        """Return the backend of one device, the only GPU that TensorFlow sees from now on."""
+        devices.select_device(device)
+        return TensorFlowBackend(SingleDevice(device))
+
+    def numerics(self, deterministic: bool) -> AbstractContextManager[None]:
+        """Compute without TF32 within a ``with`` block, and deterministically where that is set."""
+        return devices.numerics(deterministic)
+
+    def is_initialized(self) -> bool:
+        """Return whether TensorFlow has begun to compute in this process."""
+        return devices.is_initialized()
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
         """Return a ``keras.Model``, its weights not yet set."""
@@ -178,12 +198,15 @@ class TensorFlowBackend:
 
     def environment(self) -> dict[str, Any]:
         """Return versions, devices and thread counts."""
-        gpus = tf.config.list_physical_devices("GPU")
+        device = self.strategy.device
         return {
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            "device": self.strategy.device,
-            "device_name": tf.config.experimental.get_device_details(gpus[0]).get("device_name", "") if gpus else "",
+            "device": device,
+            "device_name": devices.device_name(device),
+            "devices": self.devices(),
+            "cuda": str(tf.sysconfig.get_build_info().get("cuda_version", "")),
+            **devices.describe_numerics(),
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or available_cores(),
         }
 

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from lmkit.backends.tensorflow.devices import default_device
+
 
 class Strategy(Protocol):
     """How a step is taken over devices.
@@ -43,14 +45,21 @@ class Strategy(Protocol):
 
 
 class SingleDevice:
-    """One process with one device: the first GPU, where there is one."""
+    """One process with one device.
+
+    Args:
+        device: its name; empty for the first GPU, where there is one.
+    """
 
     max_steps: int | None = None
+
+    def __init__(self, device: str = "") -> None:
+        self._device = device
 
     @property
     def device(self) -> str:
         """The device of this process."""
-        return "cuda:0" if tf.config.list_physical_devices("GPU") else "cpu"
+        return self._device or default_device()
 
     def local_rows(self, rows: tf.Tensor) -> tf.Tensor:
         """Return all rows."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lmkit.backends.torch import checkpoints, export, gradients, inspection, models, pruning
+from lmkit.backends.torch import checkpoints, devices, export, gradients, inspection, models, pruning
 from lmkit.backends.torch.losses import CustomLoss, loss_facts
 from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.backends.torch.optimizers import build_optimizer
@@ -15,6 +15,7 @@ from lmkit.backends.torch.trainer import TorchTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
@@ -35,6 +36,22 @@ class TorchBackend:
 
     def __init__(self, strategy: Strategy | None = None) -> None:
         self.strategy = strategy or SingleDevice()
+
+    def devices(self) -> list[str]:
+        """Return the devices on which PyTorch computes here."""
+        return devices.list_devices()
+
+    def on(self, device: str) -> TorchBackend:
+        """Return the backend of one device."""
+        return TorchBackend(SingleDevice(device))
+
+    def numerics(self, deterministic: bool) -> AbstractContextManager[None]:
+        """Compute without TF32 within a ``with`` block, and deterministically where that is set."""
+        return devices.numerics(deterministic)
+
+    def is_initialized(self) -> bool:
+        """Return whether this process has begun to use a GPU."""
+        return devices.is_initialized()
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
         """Return an ``nn.Module``, its weights not yet set."""
@@ -167,7 +184,10 @@ class TorchBackend:
         return {
             "torch": torch.__version__,
             "device": str(device),
-            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+            "device_name": devices.device_name(device),
+            "devices": self.devices(),
+            "cuda": torch.version.cuda or "",
+            **devices.describe_numerics(),
             "threads": torch.get_num_threads(),
         }
 

@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from lmkit.backends.torch.devices import default_device
+
 
 class Strategy(Protocol):
     """How a step is taken over devices."""
@@ -43,12 +45,19 @@ class Strategy(Protocol):
 
 
 class SingleDevice:
-    """One process with one device: the first GPU, where there is one."""
+    """One process with one device.
+
+    Args:
+        device: its name; empty for the first GPU, where there is one.
+    """
+
+    def __init__(self, device: str = "") -> None:
+        self._device = device
 
     @property
     def device(self) -> torch.device:
         """The device of this process."""
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self._device) if self._device else default_device()
 
     def setup(self, model: torch.nn.Module) -> torch.nn.Module:
         """Return the module itself."""

@@ -1,0 +1,83 @@
+"""The devices of a machine under one spelling, ``cpu``, ``cuda:0``, ``mps``, and the choice of one for a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from lmkit.exceptions import ConfigError
+from lmkit.system.gpus import may_have_gpus, read_gpus
+from lmkit.system.leases import lease
+
+if TYPE_CHECKING:
+    from lmkit.backends.base import Backend
+    from lmkit.specs.training import TrainingSpec
+
+
+def check_device(training: TrainingSpec) -> None:
+    """Check, without importing a framework, that this machine has the device of ``training``.
+
+    Where only a framework can tell, its worker does.
+
+    Raises:
+        ConfigError: it has no such device.
+    """
+    if training.device not in ("auto", "cpu") and not may_have_gpus():
+        _check(training.device, machine_devices())
+
+
+def machine_devices() -> list[str]:
+    """Return the devices that the drivers of this machine report: the processor first."""
+    return list(_machine_devices(os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+@lru_cache(maxsize=8)
+def _machine_devices(_visible: str | None) -> tuple[str, ...]:
+    has_mps = sys.platform == "darwin" and platform.machine() == "arm64"
+    return ("cpu", *(f"cuda:{i}" for i in range(len(read_gpus()))), *(["mps"] if has_mps else []))
+
+
+@contextlib.contextmanager
+def device_for(backend: Backend, training: TrainingSpec) -> Iterator[str]:
+    """Choose the device of a run, and hold a lease of it within a ``with`` block if it is a GPU.
+
+    ``auto`` is a GPU where there is one, else the processor; float64 on a Mac is computed on the processor, as its GPU
+    has none. ``auto`` and ``cuda`` are the GPU on which the fewest of this user's runs train.
+
+    Raises:
+        ConfigError: the framework has no such device here.
+    """
+    devices = backend.devices()
+    _check(training.device, devices, backend.name)
+    cards = [device for device in devices if device.startswith("cuda")]
+    if training.device == "auto" and not cards:
+        has_mps = "mps" in devices and training.precision != "float64"
+        yield "mps" if has_mps else "cpu"
+    elif training.device in ("cpu", "mps"):
+        yield training.device
+    else:
+        gpus = read_gpus()
+        requested = [training.device] if training.device in cards else cards
+        numbers = [int(device.removeprefix("cuda:")) for device in requested]
+        names = [gpus[n].uuid if n < len(gpus) else f"cuda-{n}" for n in numbers]
+        free = [(gpus[n].free or 0) if n < len(gpus) else 0 for n in numbers]
+        with lease(names, free) as position:
+            yield requested[position]
+
+
+def _check(device: str, devices: Sequence[str], framework: str = "") -> None:
+    """Raise a ConfigError for a device that is not among ``devices``."""
+    exists = device == "auto" or device in devices or (device == "cuda" and any(d.startswith("cuda") for d in devices))
+    if exists:
+        return
+    listed = " and ".join([", ".join(devices[:-1])] * (len(devices) > 1) + [devices[-1]])
+    owner = f"{framework} on this machine" if framework else "this machine"
+    best = devices[-1] if len(devices) > 1 else "cpu"
+    raise ConfigError(
+        [f"training.device: given {device}, {owner} has {listed}; write training: {{device: {best}}}, or auto"]
+    )
