@@ -179,6 +179,17 @@ class Trainer(Protocol):
 
     device: str
 
+    @property
+    def micro_batch(self) -> int:
+        """Rows that are computed at once: those of the batch, or fewer, whose gradients are added up."""
+
+    def set_micro_batch(self, rows: int) -> None:
+        """Take micro-batches of ``rows`` rows from the next step on; the batch stays as it is.
+
+        Raises:
+            ConfigError: the gradients of micro-batches do not add up to those of the batch; the message says why.
+        """
+
     def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begin the epoch ``number`` (counted from 0) with the training rows in ``order`` (rows,)."""
 

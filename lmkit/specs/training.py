@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
@@ -61,6 +61,14 @@ class EarlyStopping(Spec):
     """End with the weights of the best epoch instead of the last."""
 
 
+def _whole_batch(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
+MicroBatch = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_whole_batch)]
+"""Rows of a micro-batch; None, or ``auto``, for those of the batch."""
+
+
 class TrainingSpec(Spec):
     """How to train, and when to end: the first condition that is met ends training."""
 
@@ -96,6 +104,8 @@ class TrainingSpec(Spec):
     """Use only operations that give the same numbers each time, on a GPU too; slower there."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the training step if the backend can (TensorFlow: XLA); auto: for long runs."""
+    micro_batch: MicroBatch = None
+    """Rows that are computed at once, whose gradients are added up to those of the batch; none: the whole batch."""
     threads: int | None = Field(None, ge=1)
     """Threads per operation on a CPU; none: one for a small model, else all."""
     checkpoint_seconds: float = Field(10.0, gt=0)

@@ -57,6 +57,12 @@ def _operation(tensor: Any) -> str:
     return ""
 
 
+def batch_norm(model: Any) -> str:
+    """Return the name of the first layer that normalizes over the rows of a batch; empty if there is none."""
+    layers = getattr(model, "module", model)._flatten_layers(include_self=False)
+    return next((v.name for v in layers if isinstance(v, keras.layers.BatchNormalization) and v.trainable), "")
+
+
 def needs_several_rows(model: keras.Model) -> bool:
     """Return whether a layer normalizes over the rows of a batch alone: a single row has no variance."""
     every = model._flatten_layers(include_self=False)  # the public ``layers`` has no layers of layers

@@ -19,6 +19,7 @@ from lmkit.backends.tensorflow.losses import CustomLoss, get_loss
 from lmkit.backends.tensorflow.models.custom import CustomModel
 from lmkit.backends.tensorflow.optimizers import build_optimizer
 from lmkit.backends.tensorflow.readings import ModelReader
+from lmkit.backends.tensorflow.step import Step
 from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
 from lmkit.backends.tensorflow.trace import trace_step
 from lmkit.data.batches import Part, evaluation_batch_size
@@ -68,8 +69,6 @@ class TensorFlowTrainer:
         self.custom_loss = self.loss_of if isinstance(self.loss_of, CustomLoss) else None
         self.is_sum = self.custom_loss is not None and self.custom_loss.is_sum
         self.batch_size = experiment.data.batch_size
-        self.clip_norm = training.clip_norm
-        self.log_grad_norm = training.gradient_norm is not None or training.clip_norm is not None
         self.splits = {
             name: tuple(_on_device(a) for a in getattr(dataset, name)) for name in ("training", "validation", "test")
         }
@@ -86,7 +85,7 @@ class TensorFlowTrainer:
         uneven = getattr(self.batches, "uneven", False)
         self.unpadded = isinstance(model, CustomModel) or is_reference(loss) or uneven
         self.next_shape: Any = None
-        self.even = self.unpadded or (not self.batches and rows % self.batch_size == 0)
+        even = self.unpadded or (not self.batches and rows % self.batch_size == 0)
         self.call_steps = min(CALL_STEPS, self.steps_per_epoch, self.strategy.max_steps or CALL_STEPS)
         if self.batches:
             numbers = math.prod(dataset.training.X.shape[1:]) * self.batch_size
@@ -106,12 +105,29 @@ class TensorFlowTrainer:
             variable.assign(np.array([seed, 0], dtype=variable.dtype))
         self.compiled &= training.compile == "on" or not self.unpadded  # compiling for every size does not pay
         self.dtype = np.dtype(training.precision)
-        shapes = self._shapes(dataset.training) if uneven else None
-        self._take = tf.function(self._steps, shapes, jit_compile=self.compiled, autograph=False)
+        self.shapes = self._shapes(dataset.training) if uneven else None
+        self.step = Step(
+            *(model, self.loss_of, self.optimizer, self.strategy, experiment),
+            has_graph=dataset.preprocessing is not None and dataset.preprocessing.signature.graph is not None,
+            unpadded=self.unpadded,
+            even=even,
+        )
+        self.step.call_steps, self.step.outputs_per_row = self.call_steps, self.outputs_per_row
+        self.set_micro_batch(self.step.micro_batch)
         self._forward = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
         self._losses = tf.function(
             lambda x, y: self.loss_of(y, model(x, training=False)), autograph=False, reduce_retracing=True
         )
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows of a micro-batch."""
+        return self.step.micro_batch
+
+    def set_micro_batch(self, rows: int) -> None:
+        """Take micro-batches of ``rows`` rows from the next step on; the step is traced anew."""
+        self.step.divide(rows, lambda count: self._training_rows(np.arange(min(count, len(self.targets)))))
+        self._take = tf.function(self.step.take_steps, self.shapes, jit_compile=self.compiled, autograph=False)
 
     def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begin an epoch in which the training rows come in ``order``."""
@@ -154,7 +170,7 @@ class TensorFlowTrainer:
             count.append(sizes[first_size : first_size + len(some)].astype(np.int64))
             if z:
                 is_row = np.arange(z[0].shape[1]) < count[-1][:, None]  # the others pad the last batch
-                outputs.append(z[0].numpy()[: len(some)][is_row])
+                outputs.append(self.strategy.reduce(z[0].numpy()[: len(some)][is_row]))
                 indices = order.numpy()[start : start + len(some)][is_row]
                 targets.append((rows[1].numpy() if self.batches else self.targets)[indices])
             begin += len(some)
@@ -190,7 +206,7 @@ class TensorFlowTrainer:
         return tf.constant(order), sizes, (rows[0], rows[1]), len(batches)
 
     def _shapes(self, rows: Part) -> list[tf.TensorSpec]:
-        """Return the signature of ``_steps`` for batches of any size: traced once, so a resumed run rounds alike."""
+        """Return the signature of a call for batches of any size: traced once, so a resumed run rounds alike."""
         x, y = ((None,) * a.ndim if a.dtype.kind == "i" else (None, *a.shape[1:]) for a in rows)
         count = tf.TensorSpec((None,), tf.int32)
         order = tf.TensorSpec((None, None), tf.int32)
@@ -271,59 +287,6 @@ class TensorFlowTrainer:
     def restore(self, state: Weights) -> None:
         """Set the optimizer's state and the random states."""
         checkpoints.restore(self.model, self.optimizer.state, state, self.strategy)
-
-    def _steps(
-        self, order: tf.Tensor, rates: tf.Tensor, numbers: tf.Tensor, sizes: tf.Tensor, X: tf.Tensor, Y: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """Take ``numbers[1]`` steps from batch ``numbers[0]`` of ``order``.
-
-        Return losses and norms (2, call_steps), and the outputs (call_steps, batch, outputs) where they are collected.
-        """
-        first, count = numbers[0], numbers[1]
-        dtype, strategy = rates.dtype, self.strategy
-
-        def step(i: tf.Tensor, columns: tf.TensorArray, *outputs: tf.TensorArray) -> tuple[Any, ...]:
-            rows = strategy.local_rows(tf.gather(order, first + i))
-            x, y = tf.gather(X, rows), tf.gather(Y, rows)
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.variables)
-                z = self.model(x, training=True)
-                loss = self._mean(self.loss_of(y, z), tf.gather(sizes, first + i))
-                if isinstance(self.model, CustomModel):
-                    loss += self.model.penalty()
-            pairs = zip(tape.gradient(loss, self.variables), self.variables, strict=True)
-            gradients = [tf.zeros_like(v) if g is None else _dense(g) for g, v in pairs]
-            loss, gradients = strategy.reduce_gradients(loss, gradients)
-            if self.log_grad_norm:
-                norm = strategy.gradient_norm(gradients)
-            else:
-                norm = tf.cond(
-                    tf.equal(i + 1, count),
-                    lambda: strategy.gradient_norm(gradients),
-                    lambda: tf.constant(np.nan, dtype),
-                )
-            if self.clip_norm is not None:
-                # PyTorch's rule, to the letter: the 1e-6 is in its published clip_grad_norm_
-                scale = tf.minimum(tf.constant(self.clip_norm, dtype) / (norm + 1e-6), 1)
-                gradients = [g * scale for g in gradients]
-            self.optimizer.step(gradients, tf.gather(rates, i))
-            written = [array.write(i, tf.cast(z, dtype)) for array in outputs]
-            return i + 1, columns.write(i, tf.stack([loss, norm])), *written
-
-        shapes = [(2,), (order.shape[1], self.outputs_per_row)] if self.outputs_per_row else [(2,)]
-        arrays = [tf.TensorArray(dtype, size=self.call_steps, element_shape=shape) for shape in shapes]
-        _, *arrays = tf.while_loop(lambda i, *_: i < count, step, (tf.constant(0), *arrays), parallel_iterations=1)
-        columns, *outputs = (array.stack() for array in arrays)
-        return [tf.transpose(columns), *outputs]
-
-    def _mean(self, losses: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """Return the mean over a batch's own rows, without the padding; of a custom loss the sum, where it says so."""
-        if self.is_sum:
-            return tf.reduce_sum(losses)
-        if self.even:
-            return tf.reduce_mean(losses)
-        unpadded = tf.where(tf.range(self.batch_size) < size, losses, tf.zeros_like(losses))
-        return tf.reduce_sum(unpadded) / tf.cast(size, losses.dtype)
 
 
 def _outputs_per_row(model: keras.Model | CustomModel, dataset: Dataset) -> int:

@@ -52,6 +52,14 @@ def needs_several_rows(model: torch.nn.Module, X: np.ndarray) -> bool:
     return False
 
 
+def batch_norm(model: torch.nn.Module) -> str:
+    """Return the name of the first layer that normalizes over the rows of a batch; empty if there is none."""
+    layers = model.named_modules()
+    return next((name for name, m in layers if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)), "").removeprefix(
+        "own."
+    )
+
+
 @contextmanager
 def sandbox(model: torch.nn.Module, training: bool) -> Iterator[None]:
     """Put back running statistics, random states and modes afterwards."""

@@ -14,9 +14,9 @@ import torch
 from lmkit.backends.base import Probe, RowLosses, Steps
 from lmkit.backends.torch import checkpoints
 from lmkit.backends.torch.losses import CustomLoss, get_loss
-from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.backends.torch.optimizers import build_optimizer
 from lmkit.backends.torch.readings import ModelReader
+from lmkit.backends.torch.step import Batch, Step
 from lmkit.backends.torch.strategies import SingleDevice, Strategy
 from lmkit.backends.torch.trace import trace_step
 from lmkit.data.batches import evaluation_batch_size
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 GATHER = 2**20
 """Numbers that are gathered at once, as many batches: cheaper than batch by batch, and soon done."""
-
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Rows and targets."""
 
 
 class TorchTrainer:
@@ -63,11 +60,7 @@ class TorchTrainer:
         self.custom_loss = self.loss if isinstance(self.loss, CustomLoss) else None
         self.has_plain_mean = self.custom_loss is None or self.custom_loss.is_plain_mean
         self.batch_size = experiment.data.batch_size
-        self.clip_norm = training.clip_norm
-        self.log_grad_norm = training.gradient_norm is not None or self.clip_norm is not None
         learned = checkpoints.learned(model)
-        self.parameters = list(learned.values())
-        self.custom = isinstance(model, CustomModel)
         self.optimizer = build_optimizer(training.optimizer, learned)
         self.splits = {
             name: tuple(_on_device(a, self.torch_device) for a in getattr(dataset, name))
@@ -86,8 +79,24 @@ class TorchTrainer:
         self.order = torch.zeros(0, dtype=torch.int64)
         self.block = max(1, GATHER // max(1, math.prod(self.splits["training"][0][: self.batch_size].shape)))
         self.gathered: tuple[int, list[Batch]] = (-1, [])
+        has_graph = dataset.preprocessing is not None and dataset.preprocessing.signature.graph is not None
+        self.step = Step(self.step_model, self.loss, self.optimizer, self.strategy, experiment, has_graph=has_graph)
+        self.set_micro_batch(self.step.micro_batch)
         torch.manual_seed(experiment.seed)
         model.train()
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows of a micro-batch."""
+        return self.step.micro_batch
+
+    def set_micro_batch(self, rows: int) -> None:
+        """Take micro-batches of ``rows`` rows from the next step on."""
+        self.step.divide(rows, self._first_rows)
+
+    def _first_rows(self, count: int) -> Batch:
+        x, y = (_tensor(a[:count], self.torch_device) for a in self.splits["training"])
+        return x, y
 
     def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begin an epoch in which the training rows come in ``order``."""
@@ -100,9 +109,8 @@ class TorchTrainer:
 
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Take ``len(rates)`` steps from batch ``first`` on."""
-        model, loss_of, parameters, step = self.step_model, self.loss, self.parameters, self.optimizer.step
         strategy, on_cpu, collect = self.strategy, self.torch_device.type == "cpu", self.collect_outputs
-        backward = strategy.backward
+        accumulate, update = self.step.accumulate, self.step.update
         last = len(rates) - 1
         losses: list[Any] = []
         norms: list[Any] = []
@@ -110,17 +118,10 @@ class TorchTrainer:
         outputs: list[torch.Tensor] = []
         targets: list[torch.Tensor] = []
         for i, (rate, (x, y)) in enumerate(zip(rates.tolist(), self._batches(first), strict=False)):
-            z = model(x)
-            loss = loss_of(z, y)
-            backward(loss)
-            if self.custom:
-                _fill_gradients(parameters)
-            if self.log_grad_norm or i == last:
-                norm = strategy.gradient_norm([p.grad for p in parameters])  # type: ignore[misc]
-                if self.clip_norm is not None:
-                    torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+            loss, z = accumulate(x, y)
+            norm = update(rate, log_norm=i == last)
+            if norm is not None:
                 norms.append(norm)
-            step(rate)
             losses.append(loss.item() if on_cpu else loss.detach())
             if collect:
                 outputs.append(z.detach())
@@ -130,14 +131,14 @@ class TorchTrainer:
         count = self._batch_sizes(first, len(losses))
         skipped = [float("nan")] * (len(losses) - len(norms))
         norm_column = np.concatenate([skipped, _to_numbers(norms)])
-        steps = Steps(strategy.reduce(_to_numbers(losses), count), norm_column, count)
+        steps = Steps(strategy.reduce(_to_numbers(losses)), norm_column, count)
         if outputs:
             z, y = torch.cat(outputs), torch.cat(targets)
-            steps = replace(steps, outputs=z.cpu().numpy(), targets=y.cpu().numpy())
+            steps = replace(steps, outputs=strategy.reduce(z.cpu().numpy()), targets=y.cpu().numpy())
         if not totals:
             return steps
         sums, normalizers = (_to_numbers(list(column)) for column in zip(*totals, strict=True))
-        return replace(steps, sums=sums, normalizers=normalizers)
+        return replace(steps, sums=strategy.reduce(sums), normalizers=normalizers)
 
     def _batches(self, first: int) -> Iterator[Batch]:
         """Yield the epoch's batches from ``first`` on: views into blocks of batches, each block gathered at once.
@@ -148,11 +149,10 @@ class TorchTrainer:
         if self.batches:
             yield from self._host_batches(first)
             return
-        local_rows = self.strategy.local_rows
         size = self.block * self.batch_size
         for block in range(first // self.block, math.ceil(len(self.order) / size)):
             if self.gathered[0] != block:
-                rows = local_rows(self.order[block * size : (block + 1) * size])
+                rows = self.order[block * size : (block + 1) * size]
                 parts = (part.index_select(0, rows).split(self.batch_size) for part in self.splits["training"])
                 self.gathered = (block, list(zip(*parts, strict=True)))
             yield from self.gathered[1][first % self.block :]
@@ -251,13 +251,6 @@ class TorchTrainer:
     def restore(self, state: Weights) -> None:
         """Set the optimizer's state and the random states."""
         checkpoints.restore(self.optimizer.state, state, self.strategy)
-
-
-def _fill_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Set the gradient of parameters that a custom model did not use in this step to zero."""
-    for p in parameters:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
 
 
 def _on_device(values: Any, device: torch.device) -> Any:
