@@ -11,7 +11,6 @@ import lmkit as lk
 from lmkit.backends import Trainer, get_backend
 from lmkit.data.batches import Part
 from lmkit.data.dataset import Dataset
-from lmkit.exceptions import ConfigError
 from lmkit.specs.signature import Signature
 
 ROWS, INPUTS, BATCH = 41, 6, 16  # the last batch has 9 rows
