@@ -51,13 +51,13 @@ class BatchDropout(TorchFunctionMode):
         return input * mask[self.begin : self.end].clone()
 
 
-def random_states() -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the states of the generators of the processor and, where there is one, of the device."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+def random_states(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the states of the generators of the processor and, where it is one, of a GPU."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
-def set_random_states(states: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+def set_random_states(states: tuple[torch.Tensor, torch.Tensor | None], device: torch.device) -> None:
     """Set the ``random_states``."""
     torch.set_rng_state(states[0])
     if states[1] is not None:
-        torch.cuda.set_rng_state(states[1])
+        torch.cuda.set_rng_state(states[1], device)

@@ -103,12 +103,12 @@ class Step:
         return self._accumulate_parts(x, y)
 
     def _accumulate_parts(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, states = len(x), random_states() if self.draws else None
+        rows, states = len(x), random_states(x.device) if self.draws else None
         losses: list[torch.Tensor] = []
         outputs: torch.Tensor | None = None
         for begin, end in self._micro_batches(rows):
             if states:
-                set_random_states(states)
+                set_random_states(states, x.device)
             first, stop = self.strategy.local_rows(begin, end)
             is_empty = stop <= first
             if is_empty:
