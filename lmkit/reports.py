@@ -21,7 +21,7 @@ from lmkit.exceptions import RunNotFound, TemplateError
 from lmkit.run.resolve import resolve_run, resolve_runs
 from lmkit.run.run import Run
 from lmkit.sweeping.sweep import Sweep, find_sweep
-from lmkit.system.files import copy_file, path_inside, write_text
+from lmkit.system.files import copy_file, path_inside, refuse_link, write_text
 from lmkit.system.privacy import VARIABLE, hide_folders, is_private, shorten_home
 from lmkit.system.temporary import temporary_folder
 
@@ -102,7 +102,7 @@ def report(
         return _convert(executed, target, interactive)
     report_source = _resolve(source, runs)
     if report_source.sweep:
-        _write_trial_pages(report_source.sweep)
+        write_trial_pages(report_source.sweep)
     target = Path(output) if output else report_source.folder / "report.html"
     parameters = dict(report_source.parameters)
     if "explain" in parameters:
@@ -200,15 +200,18 @@ def _of_sweep(sweep: Sweep) -> ReportSource:
     return ReportSource("sweep", {"which": str(sweep.path), "page": ""}, sweep.path, sweep, tuple(sweep.runs[:1]))
 
 
-def _write_trial_pages(sweep: Sweep) -> None:
+def write_trial_pages(sweep: Sweep) -> None:
     """Write the pages of the best trials, beside their notebooks, where they are missing or old."""
+    pictures = sweep.folder.picture_folder
     for trial in [t for t in sweep.ranked()[:MAX_TRIAL_PAGES] if t.done and t.notebook]:
         assert trial.notebook is not None
         # a notebook that is no page, or that links lead to, is linked itself
         with contextlib.suppress(TemplateError, ValueError, OSError):
-            target = path_inside(sweep.path, *trial.notebook.with_suffix(".html").relative_to(sweep.path).parts)
+            relative = trial.notebook.relative_to(sweep.path)
+            refuse_link(path_inside(sweep.path, *relative.parts))
+            target = path_inside(sweep.path, *relative.with_suffix(".html").parts)
             if not target.exists() or target.stat().st_mtime < trial.notebook.stat().st_mtime:
-                page(trial.notebook, target, folder=sweep.folder.settings.cwd or None)
+                page(trial.notebook, target, folder=pictures)
 
 
 REPORTS: dict[type, Callable[[Any], ReportSource]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -227,7 +228,7 @@ class SignedBars(NamedTuple):
             col=column,
         )
         figure.update_xaxes(title_text=self.title, row=1, col=column)
-        _label_bars(figure, column, [_cut(name) for name in self.names])
+        _label_bars(figure, column, [html.escape(_cut(html.unescape(name)), quote=False) for name in self.names])
 
     def draw_matplotlib(self, ax: Any, entries: dict[str, Any]) -> None:  # noqa: ARG002 (part of the interface)
         """Draw the panel into axes of matplotlib."""

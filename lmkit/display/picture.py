@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from lmkit.display.axes import style_axes
 from lmkit.display.labels import SIDES, place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS, SHADE, matrix_size, row_shares, tick_positions
 from lmkit.display.palette import BLACK, BLUE, COLOURS, GREY, INK, SYMBOLS
-from lmkit.display.plot import Matrix, Panel, Plot, Series
+from lmkit.display.plot import Matrix, Panel, Plot, Series, map_texts
 
 PALETTE, MATRIX_PALETTE = 32, 128
 """Colours of a picture; a matrix, or points that overlap, need more shades."""
@@ -34,6 +34,7 @@ def draw_png(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> byte
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from PIL import Image
 
+    title, panels = _escape_formulas(title), cast("Sequence[Panel]", map_texts(panels, _escape_formulas))
     matrix = next((p for p in panels if isinstance(p, Matrix)), None)
     width, height = size
     with rc_context({"font.size": 8.5, "font.family": "sans-serif", "axes.unicode_minus": True}):
@@ -71,6 +72,11 @@ def draw_png(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> byte
         small, format="png", optimize=True
     )
     return small.getvalue()
+
+
+def _escape_formulas(text: str) -> str:
+    """Return a text such that matplotlib shows it as it is; names between two ``$`` would be read as a formula."""
+    return text.replace("$", r"\$")
 
 
 def reduce_colours(image: Any, count: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
 WIDTH, HEIGHT = 720, 340
@@ -72,3 +73,20 @@ class DrawnPanel(Protocol):
 
 
 Panel = Plot | Matrix | DrawnPanel
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value in which ``change`` is applied to all texts, also in the tuples and lists of panels.
+
+    >>> map_texts(Mark(1.0, "a"), str.upper)
+    Mark(x=1.0, text='A')
+    """
+    if isinstance(value, str):
+        return change(value)
+    if not isinstance(value, list | tuple):
+        return value
+    if hasattr(value, "_fields"):
+        return type(value)(*(map_texts(part, change) for part in value))
+    if not value or all(isinstance(part, int | float) for part in (value[0], value[-1])):
+        return value  # coordinates
+    return type(value)(map_texts(part, change) for part in value)

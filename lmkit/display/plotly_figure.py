@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from lmkit.display.labels import place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS, SHADE, row_shares, tick_positions
 from lmkit.display.palette import BLUE, FONT, GREY, INK, RULE
-from lmkit.display.plot import Matrix, Panel, Plot, Series
+from lmkit.display.plot import Matrix, Panel, Plot, Series, map_texts
 
 
 def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> Any:
@@ -17,6 +18,8 @@ def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> A
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
+    positions = [_label_positions(panel, len(panels), size) for panel in panels]
+    title, panels = _escape_markup(title), cast("Sequence[Panel]", map_texts(panels, _escape_markup))
     figure = make_subplots(rows=1, cols=len(panels), horizontal_spacing=0.12, figure=go.Figure())
     legend_names: set[str] = set()
     for column, panel in enumerate(panels, start=1):
@@ -27,8 +30,7 @@ def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> A
             panel.draw_plotly(figure, column)
             legend_names |= {trace.name for trace in figure.data if trace.name}
             continue
-        positions = place_labels(panel, *((n / len(panels) ** (not i)) for i, n in enumerate(size)))
-        for series, label_positions in zip(panel.series, positions, strict=True):
+        for series, label_positions in zip(panel.series, positions[column - 1], strict=True):
             figure.add_trace(_trace(series, label_positions, first=series.name not in legend_names), row=1, col=column)
             legend_names.add(series.name)
         for mark in panel.marks:
@@ -77,6 +79,16 @@ def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> A
         plot_bgcolor="white",
     )
     return figure
+
+
+def _escape_markup(text: str) -> str:
+    """Return a text such that plotly shows it as it is; it reads ``<b>`` and ``<a href=…>`` in names as markup."""
+    return html.escape(text, quote=False)
+
+
+def _label_positions(panel: Panel, count: int, size: tuple[int, int]) -> list[tuple[str, ...]]:
+    """Return the positions of the labels of a plot, one of ``count`` panels side by side; empty for another panel."""
+    return place_labels(panel, size[0] / count, size[1]) if isinstance(panel, Plot) else []
 
 
 def _trace(series: Series, positions: tuple[str, ...], first: bool) -> Any:

@@ -47,6 +47,7 @@ from lmkit.sweeping.records import (
     TrialRecord,
     TrialState,
 )
+from lmkit.system import trust
 from lmkit.system.files import (
     JsonLines,
     create_json,
@@ -269,6 +270,22 @@ class SweepFolder:
                 f"the template {spec.template!r} has changed since sweep {self.name!r} began; continue the sweep with "
                 f"the version of the template, or of lmkit, that it began with, or {advice}"
             )
+
+    def remember_start(self) -> None:
+        """Put on record that this user started the sweep here, to work in the folder that its settings name."""
+        trust.remember(self._start_identity())
+
+    @property
+    def picture_folder(self) -> Path | None:
+        """The folder whose pictures the pages of its trials embed: that of the kernels, if this user started the sweep.
+
+        The settings of a sweep from elsewhere may name any folder of the reader's.
+        """
+        folder = self.settings.cwd
+        return Path(folder) if folder and trust.is_trusted(self._start_identity()) else None
+
+    def _start_identity(self) -> str:
+        return trust.identify("sweep", str(self.path.absolute()), self.settings.cwd)
 
     @property
     def settings(self) -> SweepSettings:

@@ -62,6 +62,7 @@ def sweep(  # noqa: PLR0913 - a keyword for each option of the command line
     typed: Mapping[str, str] | None = None,
     inline: bool = False,
     wait: bool = False,
+    trust: bool = False,
     runs: str | Path | None = None,
     tell: Report | None = None,
 ) -> Sweep:
@@ -95,6 +96,7 @@ def sweep(  # noqa: PLR0913 - a keyword for each option of the command line
         typed: more parameters, as typed on a command line.
         inline: drive the sweep in this process, before returning.
         wait: return after the sweep has ended.
+        trust: allow the code that the experiment names to run, now and later; see ``lk.trust``.
         runs: the folder of the runs (default: $LMKIT_RUNS or ./runs).
         tell: called with one line per trial, if the sweep is driven in this process.
 
@@ -103,11 +105,12 @@ def sweep(  # noqa: PLR0913 - a keyword for each option of the command line
             another process; nothing was started.
         ConfigError, DataError, TemplateError: the experiment or a parameter is invalid.
         MissingPackage: a required package is not installed.
+        UntrustedCode: the experiment is that of a file or a run which names code that is not this user's.
     """
     from lmkit.batch.execute import require_packages, working_folder
     from lmkit.batch.kernels import check_kernel
 
-    target = resolve_target(what, parameters, typed, runs)
+    target = resolve_target(what, parameters, typed, runs, trusted=trust)
     require_packages()
     for warning in (
         *target.template.warnings,
@@ -151,6 +154,7 @@ def sweep(  # noqa: PLR0913 - a keyword for each option of the command line
                 cwd=str(kernel_folder),
             ),
         )
+        folder.remember_start()
         result = Sweep(folder)
         if inline:
             Driver(folder, tell or (lambda _: None), cluster).run()

@@ -65,6 +65,8 @@ def resolve_target(
     parameters: Mapping[str, Any] | None,
     typed: Mapping[str, str] | None,
     runs: str | Path | None = None,
+    *,
+    trusted: bool = False,
 ) -> Target:
     """Return the template that is executed, and what all trials have in common.
 
@@ -73,13 +75,17 @@ def resolve_target(
         parameters: parameters of all trials.
         typed: more parameters, as typed on a command line.
         runs: the folder of the runs.
+        trusted: whether the code that the experiment names may run.
+
+    Raises:
+        UntrustedCode: it may not, and is not this user's.
     """
     if isinstance(source, str | Path) and (str(source) in template_paths() or str(source).lower().endswith(".ipynb")):
         template = read_template(source)
         return Target(template, FixedParameters(check_parameters(template, parameters or {}, typed)))
     values = {name: parse_value(text) for name, text in (typed or {}).items()}
     experiment = resolve_experiment(source, {**expand_sections(parameters or {}), **values}, runs=runs)
-    trust.adopt(experiment, runs, text=source is None or isinstance(source, Mapping))
+    trust.adopt(experiment, runs, text=trusted or source is None or isinstance(source, Mapping))
     configuration = experiment.to_dict()
     sections = {name: configuration[name] for name in SECTIONS}
     if experiment.name != made_name(experiment.data.source, experiment.model.family):

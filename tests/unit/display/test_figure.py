@@ -12,9 +12,10 @@ import pytest
 from narrowing import require_type
 from PIL import Image
 
-from lmkit.display.figure import BLUE, GREY, VERMILLION, Chart, Matrix, Plot, Series
+from lmkit.display.figure import BLUE, GREY, VERMILLION, Chart, Mark, Matrix, Plot, Series
 from lmkit.display.labels import LETTER, LINE, SIDES, _pixels, place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS
+from lmkit.display.panels import Axis, Bars, Lines, Parallel, SignedBars
 from lmkit.display.picture import SHARPNESS
 from lmkit.display.plot import HEIGHT, WIDTH
 
@@ -51,6 +52,26 @@ CHARTS = {
     "3 long labels": Chart("Matrix", (matrix(3, "a label as long as"),), "three in words"),
     "100 classes": Chart("Matrix", (matrix(100),), "hundred in words"),
 }
+
+
+NAME = '<b>a</b> & <a href="//x.y">$\\frac$</a>'
+"""A name that plotly would read as markup, and matplotlib as a broken formula."""
+
+
+def test_names_are_shown_as_they_are() -> None:
+    points = Series(NAME, [1.0, 2.0], [1.0, 2.0], BLUE, "points", labels=(NAME, "b"), labelled=(True, True))
+    plot = Plot(NAME, NAME, (points,), marks=(Mark(1.0, NAME),))
+    bars = SignedBars(NAME, (NAME, "b"), (1.0, -1.0))
+    lines = Lines(NAME, BLUE, (1,), ((0.0,),), ((NAME,),))
+    axes = (Axis(NAME, ((0.5, NAME),)),)
+    matrix = Matrix((NAME, "b"), ((1, 0), (0, 1)))
+    for panel in (plot, bars, Bars(NAME, (NAME,), (1.0,)), Parallel(axes, (lines,)), matrix):
+        chart = Chart(NAME, (panel,), "")
+        text = json.dumps(json.loads(chart.figure.to_json()), ensure_ascii=False)
+        assert "&lt;b&gt;a&lt;/b&gt; &amp; &lt;a" in text
+        assert "<a" not in text
+        assert "<b>a" not in text
+        assert chart.png()
 
 
 @pytest.fixture(params=list(CHARTS), ids=lambda name: name.replace(" ", "-"))
