@@ -1,7 +1,7 @@
 """Charts as plain data, drawn by ``lmkit.display.figure``."""
 
 from lmkit.charts.plans import over_devices
-from lmkit.charts.runs import confusion_matrix, decimate, learning_curves, predictions, residuals
+from lmkit.charts.runs import confusion_matrix, decimate, learning_curves, predictions, residuals, step_curves
 from lmkit.charts.surfaces import descent
 from lmkit.charts.sweeps import parallel_coordinates, pareto_front, sweep_history
 from lmkit.charts.variance import importance
@@ -19,5 +19,6 @@ __all__ = [
     "pareto_front",
     "predictions",
     "residuals",
+    "step_curves",
     "sweep_history",
 ]

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 STEP_POINTS = 300
 """Maximum number of points of a curve."""
 
+STEP_COLUMNS = {"lr": "learning rate", "gradient_norm": "gradient norm"}
+"""Column of a run's steps → title of its axis."""
+
+STEP_HEIGHT = 200
+"""Height of the chart of these columns in CSS pixels."""
+
 SCATTER_POINTS = 800
 """Maximum number of test rows in a scatter plot."""
 
@@ -67,7 +73,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
         events = _marks(run, history, prefix="" if single else f"{run.name}: ")
         sentences += [mark.text for mark in events]
         marks += events
-    x_title = "epoch" if any(len(r.history) for r in drawn) else "step"
+    x_title = _x_title(drawn)
     log, y_range = _loss_scale(loss)
     dashes = "; dashed: training" if any(series.style == "dashed" for series in loss) and not single else ""
     unit = "log scale" if log else "mean over rows"
@@ -79,6 +85,39 @@ def learning_curves(runs: Run | Sequence[Run]) -> Chart:
         margin = max(0.01, 0.06 * (best - worst))
         panels.append(Plot(x_title, METRICS[metric_name], tuple(metric), False, (worst - margin, best + margin)))
     return Chart("Learning curves", tuple(panels), "\n".join(["Learning curves.", *sentences]))
+
+
+def step_curves(runs: Run | Sequence[Run]) -> Chart:
+    """Plot the learning rate, where it changes, and the gradient norm, where it was recorded, over the epochs.
+
+    Args:
+        runs: one run, or a sequence of runs.
+
+    Raises:
+        DataError: none of the runs has such values.
+    """
+    drawn = [r for r in (list(runs) if isinstance(runs, Sequence) else [runs]) if len(r.steps)]
+    legend = legend_names(drawn)
+    panels = []
+    sentences = []
+    for column, y_title in STEP_COLUMNS.items():
+        series = []
+        for i, run in enumerate(drawn):
+            steps = run.steps
+            values = steps[column].dropna() if column in steps else []
+            if not len(values) or (column == "lr" and values.min() == values.max()):
+                continue
+            x, y = decimate(steps["step"] / _steps_per_epoch(run.history), steps[column], STEP_POINTS)
+            series.append(Series(legend[i], x, y, COLOURS[i % len(COLOURS)]))
+            sentences.append(f"{run.name}: {y_title} {y[0]:.4g} → {y[-1]:.4g}, from {min(y):.4g} to {max(y):.4g}.")
+        if series:
+            lowest, highest = min(min(s.y) for s in series), max(max(s.y) for s in series)
+            log = lowest > 0 and highest / lowest > LOG_FACTOR
+            panels.append(Plot(_x_title(drawn), y_title + " (log scale)" * log, tuple(series), log))
+    if not panels:
+        raise DataError("no learning rate that changes, and no gradient norm, to draw")
+    title = " and ".join(p.y_title.removesuffix(" (log scale)") for p in panels).capitalize()
+    return Chart(title, tuple(panels), "\n".join([f"{title}.", *sentences]), height=STEP_HEIGHT)
 
 
 def predictions(run: Run) -> Chart:
@@ -216,6 +255,11 @@ def _run_series(name: str, history: pd.DataFrame, column: str, i: int) -> list[S
 
 def _has_values(history: pd.DataFrame, column: str) -> bool:
     return column in history and bool(history[column].notna().any())
+
+
+def _x_title(runs: Sequence[Run]) -> str:
+    """Return what the x axis counts: epochs, or steps before the end of the first one."""
+    return "epoch" if any(len(run.history) for run in runs) else "step"
 
 
 def _curve(history: pd.DataFrame, column: str) -> tuple[list[float], list[float]]:

@@ -47,17 +47,19 @@ class Chart:
         title: the title.
         panels: the contents, side by side.
         text: the contents in words.
+        height: of the picture in CSS pixels, unless it is of a matrix.
     """
 
     title: str
     panels: tuple[Panel, ...]
     text: str
+    height: int = HEIGHT
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the picture, in CSS pixels."""
         matrix = next((p for p in self.panels if isinstance(p, Matrix)), None)
-        return matrix_size(matrix)[:2] if matrix else (WIDTH, HEIGHT)
+        return matrix_size(matrix)[:2] if matrix else (WIDTH, self.height)
 
     @cached_property
     def figure(self) -> Any:

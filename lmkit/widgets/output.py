@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmkit import charts
-from lmkit.charts.runs import learning_curves
+from lmkit.charts.runs import learning_curves, step_curves
 from lmkit.charts.variants import comparison
 from lmkit.deploy.compare.comparison import Comparison
 from lmkit.doctor.diagnose import diagnose
-from lmkit.exceptions import LmkitError
+from lmkit.exceptions import DataError, LmkitError
 from lmkit.explanations.explanation import Explanation
 from lmkit.run.run import Run
 from lmkit.sweeping.sweep import Sweep
@@ -28,7 +28,7 @@ SWEEP_CHARTS = ("parallel_coordinates", "sweep_history", "importance")
 Output = tuple[dict[str, Any], dict[str, Any]]
 """The data of an output, by MIME type, and its metadata."""
 
-N_OUTPUTS = 2
+N_OUTPUTS = 3
 """Number of static outputs of runs."""
 
 COLOURS = {"completed": "#1a7f4b", "failed": "#c62828", "lost": "#c62828"}
@@ -36,15 +36,20 @@ COLOURS = {"completed": "#1a7f4b", "failed": "#c62828", "lost": "#c62828"}
 
 
 def run_outputs(runs: Sequence[Run]) -> list[Output]:
-    """Return two outputs of runs: how each has ended, and their learning curves, empty before the first step.
+    """Return three outputs of runs: how each has ended, their learning curves, and those of rates and gradient norms.
+
+    The curves are empty before the first step, and where there is nothing to draw.
 
     They are separate outputs because HTML in the same output hides the picture where scripts do not run.
     """
     headline = "".join(f'<div style="margin: 2px 0 6px">{_headline(run)}</div>' for run in runs)
-    chart: Output = ({"text/plain": ""}, {})
-    if any(len(run.steps) for run in runs):
-        chart = learning_curves(runs if len(runs) > 1 else runs[0])._repr_mimebundle_()
-    return [({"text/html": headline, "text/plain": "\n".join(map(repr, runs))}, {}), chart]
+    outputs: list[Output] = [({"text/html": headline, "text/plain": "\n".join(map(repr, runs))}, {})]
+    for chart in (learning_curves, step_curves):
+        try:
+            outputs.append(chart(runs)._repr_mimebundle_())
+        except DataError:  # nothing to draw
+            outputs.append(({"text/plain": ""}, {}))
+    return outputs
 
 
 def _headline(run: Run) -> str:

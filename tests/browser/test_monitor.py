@@ -110,6 +110,8 @@ def test_points_arrive_and_steering_takes_effect_and_is_recorded(notebook: Any) 
     shown.wait_until(
         lambda: any("doubtful" in t for t in shown.page.locator(".lmkit-loss .lmkit-chart").evaluate(texts)), "a mark"
     )
+    shown.page.locator(".lmkit-loss .lmkit-chart").hover()
+    shown.wait_until(lambda: shown.page.locator(".lmkit-norm .hoverlayer *").count(), "one cursor over all charts")
     button(shown, "Stop").click()
     shown.wait_until(lambda: run.state == "stopped", "stopped")
     assert run.folder.load_checkpoint("last") is not None
@@ -129,7 +131,7 @@ def test_a_closed_tab_and_a_reloaded_page_show_the_run_again_and_end_as_a_pictur
     button(shown, "Stop").click()
     shown.wait_until(lambda: shown.page.locator(".lmkit-monitor").count() == 0, "the picture took its place")
     assert only_run(shown).state == "stopped"
-    headline, chart = shown.save().cells[0].outputs
+    headline, chart, _ = shown.save().cells[0].outputs
     assert "stopped" in headline.data["text/html"]
     assert "image/png" in chart.data
 
@@ -189,7 +191,7 @@ def test_all_cells_from_top_to_bottom_and_shown_without_a_kernel(notebook: Any) 
     shown.cell(3).scroll_into_view_if_needed()  # only what is in sight is rendered
     shown.wait_until(lambda: "accuracy" in shown.output(3).inner_text(), "the table of metrics")
     saved = shown.save()
-    headline, chart = saved.cells[0].outputs
+    headline, chart, _ = saved.cells[0].outputs
     assert set(headline.data) == {"text/html", "text/plain"}
     kinds = set(chart.data)
     assert kinds >= {"image/png", "application/vnd.plotly.v1+json", "text/plain"}

@@ -219,15 +219,15 @@ class View extends LiveView {
     const byLabel = new Map(this.rows.map((r) => [r.label, r]))
     const isLabelled = (label) => byLabel.get(label)?.name === this.advice.name || byLabel.get(label)?.group === "baseline"
     const traces = panel.series.map((s) => {
-      const colour = adjusted(s.colour), common = {name: s.name, x: s.x, y: s.y, type: "scatter"}
+      const colour = adjusted(s.colour), common = {name: withoutMarkup(s.name), x: s.x, y: s.y, type: "scatter"}
       if (s.style !== "points")
         return {...common, mode: "lines", hoverinfo: "skip", line: {color: colour, width: 1.5, dash: s.style === "line" ? "solid" : "dash"}}
       const bars = (spans, values) => (spans?.length ? {type: "data", symmetric: false, array: spans.map((p, i) => p[1] - values[i]),
         arrayminus: spans.map((p, i) => values[i] - p[0]), thickness: 1.5, width: 3, color: colour} : undefined)
-      return {...common, mode: "markers+text", text: s.labels.map((l, i) => (s.labelled[i] || isLabelled(l) ? l : "")), customdata: s.labels, textposition: "top center",
+      return {...common, mode: "markers+text", text: s.labels.map((l, i) => (s.labelled[i] || isLabelled(l) ? withoutMarkup(l) : "")), customdata: s.labels, hovertext: s.labels.map(withoutMarkup), textposition: "top center",
         textfont: {size: 11, color: ink}, cliponaxis: false, error_x: bars(s.spans, s.x), error_y: bars(s.y_spans, s.y),
         marker: {color: colour, opacity: 0.65, symbol: s.symbols.length ? s.symbols : "circle", size: s.sizes.length ? s.sizes : 8, line: {width: 1.5, color: s.labels.map((l) => (byLabel.get(l)?.name === this.advice.name ? ink : colour))}},
-        hovertemplate: `<b>%{customdata}</b><br>%{x:.4~g} · ${panel.y_title} %{y:.4~g}<extra></extra>`}
+        hovertemplate: `<b>%{hovertext}</b><br>%{x:.4~g} · ${panel.y_title} %{y:.4~g}<extra></extra>`}
     })
     this.legend.replaceChildren(...panel.series.filter((s) => s.style === "points").map((s) => {
       if (!s.x.length) return element("span", {class: "lmkit-entry"}, `${GLYPHS[s.symbols[0]] ?? ""} ${s.name}`) // the symbol of a run

@@ -391,7 +391,7 @@ class View extends PageView {
       const epochs = run.detail?.epochs ?? run.epochs.rows, at = Array.from(epochs[EPOCH.step], position), epoch = (name) => epochs[EPOCH[name]]
       const training = adjusted(several ? run.colour : this.colours.runs[0]), validation = several ? training : adjusted(this.colours.validation)
       const line = (data, name, colour, style = {}) => ({
-        ...data, name: several ? `${run.name}, ${name}` : name, mode: data.x.length < 2 ? "markers" : "lines", type: "scatter",
+        ...data, name: several ? `${withoutMarkup(run.name)}, ${name}` : name, mode: data.x.length < 2 ? "markers" : "lines", type: "scatter",
         line: {color: colour, width: 2, ...style}, marker: {color: colour, size: 5}, hovertemplate: "%{y:.4~g}",
       })
       if (!several)
@@ -435,7 +435,7 @@ class View extends PageView {
     if (name === "loss" && marks.length) {
       layout.yaxis2 = {overlaying: "y", range: [0, 1], visible: false, fixedrange: true}
       traces.push({x: marks.map((m) => m.at), y: marks.map(() => 0.97), yaxis: "y2", mode: "markers", type: "scatter", name: "",
-        marker: {symbol: "triangle-down", size: 10, color: marks.map((m) => m.colour)}, text: marks.map((m) => m.text), hovertemplate: "%{text}<extra></extra>"})
+        marker: {symbol: "triangle-down", size: 10, color: marks.map((m) => m.colour)}, text: marks.map((m) => withoutMarkup(m.text)), hovertemplate: "%{text}<extra></extra>"})
     }
     if (!traces.some((trace) => trace.x.length)) {
       layout.xaxis.visible = layout.yaxis.visible = false
@@ -450,6 +450,10 @@ class View extends PageView {
       if (from !== undefined) this.zoom([Math.max(0, from), to])
     })
     div.on("plotly_doubleclick", () => this.zoom(null))
+    // one cursor over all charts; a hover without an event of the mouse emits no further one
+    const others = () => Object.values(this.divs).filter((other) => other !== div && other.data)
+    div.on("plotly_hover", ({xvals}) => others().forEach((other) => this.plotly.Fx.hover(other, {xval: xvals[0]}, ["xy"])))
+    div.on("plotly_unhover", () => others().forEach((other) => this.plotly.Fx.unhover(other)))
   }
 }
 

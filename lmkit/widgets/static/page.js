@@ -45,6 +45,9 @@ function forwardShortcuts(event) {
   event.currentTarget.closest(".jp-Notebook")?.dispatchEvent(new KeyboardEvent("keydown", event))
 }
 
+// A text that plotly shows as it is; it reads <b>, <a href=…> and the like in every text.
+const withoutMarkup = (text) => String(text).replace(/[&<>]/g, (letter) => ({"&": "&amp;", "<": "&lt;", ">": "&gt;"})[letter])
+
 const number = (value, digits = 4) =>
   value == null || !isFinite(value) ? "–" : Math.abs(value) >= 1e5 || (value && Math.abs(value) < 1e-3)
     ? value.toExponential(2) : value.toLocaleString("en", {minimumSignificantDigits: digits, maximumSignificantDigits: digits, useGrouping: false})

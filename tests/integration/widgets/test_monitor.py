@@ -24,7 +24,7 @@ def test_a_run_that_has_ended_is_shown_by_figure_picture_and_text(
     global_shell: Any, outputs: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     global_shell.display_formatter.format(trained(tmp_path))
-    headline, chart = outputs
+    headline, chart, _ = outputs
     assert "completed" in headline["data"]["text/html"]
     assert set(chart["data"]) == {"application/vnd.plotly.v1+json", "image/png", "text/plain"}
     assert len(json.dumps(chart["data"])) <= 60_000
@@ -43,7 +43,7 @@ def test_without_widgets_a_run_prints_lines(
 
 def test_several_runs_are_one_output(tmp_path: Path) -> None:
     runs = Runs([trained(tmp_path, name="one", lr=0.01), trained(tmp_path, name="two", lr=0.1)])
-    _, (data, _) = run_outputs(runs)
+    _, (data, _), _ = run_outputs(runs)
     names = {t["name"] for t in data["application/vnd.plotly.v1+json"]["data"]}
     assert any("lr=0.01" in n for n in names)  # a legend says in what the runs differ
     assert any("lr=0.1" in n for n in names)

@@ -187,11 +187,12 @@ def test_a_change_is_applied_to_a_new_experiment(page: Page, folder: RunFolder) 
 def test_the_saved_output_says_how_a_run_ended(folder: RunFolder, state: str, reason: str, expected: list[str]) -> None:
     metrics = {"accuracy": 0.93123} if state == "completed" else None
     folder.write_status(replace(folder.status(), state=state, reason=reason, metrics=metrics))
-    (headline, _), (chart, _) = run_outputs([Run(folder)])
+    (headline, _), (chart, _), (rates, _) = run_outputs([Run(folder)])
     assert all(text in headline["text/html"] for text in [folder.name, *expected])
     assert ("resume" in headline["text/html"]) == (state != "completed")
     assert state in headline["text/plain"]
     assert "image/png" in chart
+    assert rates == {"text/plain": ""}, "the rate is the same at each step, and there is no norm"
 
 
 @pytest.mark.parametrize(
@@ -249,13 +250,13 @@ def test_with_widgets_a_live_run_shows_its_monitor_and_in_the_end_a_picture_in_i
     page = Page(made[0])
     folder.write_status(replace(folder.status(), state="stopped"))
     made[0].poll()
-    _, _, headline, chart = outputs
+    _, _, _, headline, chart, _ = outputs
     assert headline["update"]
-    assert [output["transient"] for output in outputs[2:]] == [output["transient"] for output in outputs[:2]]
+    assert [output["transient"] for output in outputs[3:]] == [output["transient"] for output in outputs[:3]]
     assert "stopped" in headline["data"]["text/html"]
-    assert not any("application/vnd.jupyter.widget-view+json" in output["data"] for output in outputs[2:])
+    assert not any("application/vnd.jupyter.widget-view+json" in output["data"] for output in outputs[3:])
     assert "image/png" in chart["data"]
-    assert [o["data"].keys() for o in page.take("ended")[0]["outputs"]] == [o["data"].keys() for o in outputs[2:]]
+    assert [o["data"].keys() for o in page.take("ended")[0]["outputs"]] == [o["data"].keys() for o in outputs[3:]]
 
 
 def test_a_command_as_the_last_line_of_a_cell_shows_a_line_and_no_second_monitor(
