@@ -86,7 +86,7 @@ th, td { padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid var(--rule); fo
   vertical-align: top; white-space: nowrap }
 th, td:first-child { white-space: normal } td[style*="left"]:first-child { min-width: 6rem }
 td:last-child { white-space: normal; overflow-wrap: anywhere } td[style*="left"]:last-child { min-width: 5.5rem }
-th:last-child, td:last-child { padding-right: 0 }
+td.long { white-space: normal; min-width: 14rem } th:last-child, td:last-child { padding-right: 0 }
 details { margin: 1rem 0 } summary { cursor: pointer; font-size: .9rem }
 details.code { margin: .2rem 0; color: var(--faint) } details.code summary { font-size: .75rem; list-style: none;
   width: max-content; margin-left: auto } details.code summary::before { content: "‹› " } details.code[open] pre {

@@ -78,14 +78,14 @@ def templates() -> pd.DataFrame:
 
     Columns: template, title, parameter, type, default, allowed (bounds or choices in words), documentation.
     """
-    import pandas as pd
+    from lmkit.display.listing import Listing
 
     rows = [
         (template.name, template.title, p.name, p.annotation, p.default, allowed(template, p), p.documentation)
         for template in map(read_template, template_paths())
         for p in template.parameters.values()
     ]
-    return pd.DataFrame(rows, columns=["template", "title", "parameter", "type", "default", "allowed", "documentation"])
+    return Listing(rows, columns=["template", "title", "parameter", "type", "default", "allowed", "documentation"])
 
 
 def allowed(template: Template, parameter: Parameter) -> str:

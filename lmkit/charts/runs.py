@@ -104,8 +104,8 @@ def step_curves(runs: Run | Sequence[Run]) -> Chart:
         series = []
         for i, run in enumerate(drawn):
             steps = run.steps
-            values = steps[column].dropna() if column in steps else []
-            if not len(values) or (column == "lr" and values.min() == values.max()):
+            count = steps[column].nunique() if column in steps else 0
+            if count <= (column == "lr"):  # nothing recorded, or the same rate throughout
                 continue
             x, y = decimate(steps["step"] / _steps_per_epoch(run.history), steps[column], STEP_POINTS)
             series.append(Series(legend[i], x, y, COLOURS[i % len(COLOURS)]))

@@ -9,6 +9,9 @@ from typing import Any
 
 NONE = "nothing to show"
 
+ONE_LINE, MAX_TEXT, MAX_LAST_TEXT = 60, 160, 400
+"""Characters of a cell that is not wrapped, of a longer one before it is cut, and of one in the last column."""
+
 
 class FormattedNumber(float):
     """A number with its text: sorted and aligned as the number, shown as the text.
@@ -75,7 +78,7 @@ class Table:
         """The table as aligned text."""
         if not self.rows:
             return f"{self.title}\n{NONE}"
-        cells = [self.columns, *([format_cell(c) for c in row] for row in self.rows)]
+        cells = [self.columns, *([*(cut(format_cell(c)) for c in row[:-1]), format_cell(row[-1])] for row in self.rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         right = [self._numeric(i) for i in range(len(self.columns))]
         lines = [
@@ -86,19 +89,21 @@ class Table:
 
     @property
     def html(self) -> str:
-        """The table as HTML without scripts; its only style is the alignment, its only links those of the cells."""
+        """The table as HTML without scripts; its only links are those of the cells.
+
+        Short texts stay on one line; one that is too long is cut, and whole in its tooltip.
+        """
         right = [self._numeric(i) for i in range(len(self.columns))]
+        last = len(self.columns) - 1
 
         def line(tag: str, row: Sequence[Any]) -> str:
-            cells = "".join(
-                f'<{tag} style="text-align: {"right" if r else "left"}">{_cell_html(c)}</{tag}>'
-                for c, r in zip(row, right, strict=True)
-            )
-            return f"<tr>{cells}</tr>"
+            cells = (_cell_html(tag, c, right[i], MAX_LAST_TEXT if i == last else MAX_TEXT) for i, c in enumerate(row))
+            return f"<tr>{''.join(cells)}</tr>"
 
         head = f"<thead>{line('th', self.columns)}</thead>\n" if self.rows else ""
         body = "\n".join(line("td", row) for row in self.rows) or f"<tr><td>{NONE}</td></tr>"
-        return f"<table>\n<caption>{html.escape(self.title)}</caption>\n{head}<tbody>\n{body}\n</tbody>\n</table>"
+        caption = f'<caption style="text-align: left">{html.escape(self.title)}</caption>\n' if self.title else ""
+        return f"<table>\n{caption}{head}<tbody>\n{body}\n</tbody>\n</table>"
 
     def _numeric(self, column: int) -> bool:
         cells = [row[column] for row in self.rows if row[column] is not None]
@@ -111,12 +116,30 @@ class Table:
         return self.text
 
 
-def _cell_html(value: Any) -> str:
-    """Return a cell as HTML; a number stays on one line with its unit."""
-    text = html.escape(format_cell(value))
+def _cell_html(tag: str, value: Any, right: bool, limit: int) -> str:
+    """Return a cell as HTML; a number stays on one line with its unit, and so does a short text."""
+    full = format_cell(value)
+    text = html.escape(cut(full, limit))
     if isinstance(value, Link):
-        return f'<a href="{html.escape(value.href)}">{text}</a>'
-    return text.replace(" ", "&nbsp;") if isinstance(value, FormattedNumber) else text
+        text = f'<a href="{html.escape(value.href)}">{text}</a>'
+    elif isinstance(value, FormattedNumber):
+        text = text.replace(" ", "&nbsp;")
+    style = f"text-align: {'right' if right else 'left'}"
+    if len(full) > ONE_LINE:
+        kind = ' class="long"'
+    else:
+        kind, style = "", style + "; white-space: nowrap" * (" " in full or "-" in full)
+    title = f' title="{html.escape(full)}"' if len(full) > limit else ""
+    return f'<{tag}{kind} style="{style}"{title}>{text}</{tag}>'
+
+
+def cut(text: str, limit: int = MAX_TEXT) -> str:
+    """Return a text of at most ``limit`` characters, with an ellipsis where it was longer.
+
+    >>> cut("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
 def format_cell(value: Any) -> str:

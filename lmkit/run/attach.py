@@ -129,11 +129,11 @@ def runs(root: str | Path | None = None) -> pd.DataFrame:
     A run of which a file cannot be read has the state ``damaged``; the column ``reason`` then says which and why. It
     also says that a run was stopped after a long pause.
     """
-    import pandas as pd
+    from lmkit.display.listing import Listing
 
     rows = [_row(folder) for folder in reversed(run_folders(root))]
     columns = ["name", "state", "framework", "data", "model", "epoch", "step", "seconds", "path"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    return Listing(rows) if rows else Listing(columns=columns)
 
 
 def _row(folder: RunFolder) -> dict[str, Any]:

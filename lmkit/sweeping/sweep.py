@@ -354,10 +354,10 @@ def sweeps(runs: str | Path | None = None) -> pd.DataFrame:
 
     A sweep of which a file cannot be read has the state ``damaged``; the column ``reason`` then says which and why.
     """
-    import pandas as pd
+    from lmkit.display.listing import Listing
 
     rows = [_sweep_row(folder) for folder in reversed(sweep_folders(runs))]
-    return pd.DataFrame(rows, columns=[*COLUMNS, *(["reason"] if any("reason" in row for row in rows) else [])])
+    return Listing(rows, columns=[*COLUMNS, *(["reason"] if any("reason" in row for row in rows) else [])])
 
 
 def _sweep_row(folder: SweepFolder) -> dict[str, Any]:

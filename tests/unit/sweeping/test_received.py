@@ -67,4 +67,5 @@ def test_code_that_a_file_names_is_swept_with_trust_alone(tmp_path: Path, monkey
     with pytest.raises(UntrustedCode, match="subprocess:getoutput"):
         resolve_target(tmp_path / "received.yaml", None, None)
     target = resolve_target(tmp_path / "received.yaml", None, None, trusted=True)
+    assert target.fixed.experiment
     assert target.fixed.experiment["model"]["builder"] == "subprocess:getoutput"

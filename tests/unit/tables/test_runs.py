@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from written_run import BEGAN, written_run
 
 import lmkit as lk
-from lmkit.display.table import Table
+from lmkit.display.listing import Listing
+from lmkit.display.table import MAX_LAST_TEXT, MAX_TEXT, Table
 
 SMALL = Table("Three <rows>", ("name", "value", "count"), (("a", 1 / 3, 12), ("<b>&", None, 3), ("c", float("nan"), 4)))
 
@@ -36,7 +38,7 @@ def test_text_is_aligned_numbers_to_the_right() -> None:
 
 
 def test_html_is_escaped_and_only_aligned() -> None:
-    assert "<caption>Three &lt;rows&gt;</caption>" in SMALL.html
+    assert '<caption style="text-align: left">Three &lt;rows&gt;</caption>' in SMALL.html
     assert '<td style="text-align: left">&lt;b&gt;&amp;</td><td style="text-align: right">–</td>' in SMALL.html
     assert set(re.findall(r"<(\w+)", SMALL.html)) == {"table", "caption", "thead", "tbody", "tr", "th", "td"}
     assert SMALL._repr_mimebundle_() == {"text/html": SMALL.html, "text/plain": SMALL.text}
@@ -45,6 +47,28 @@ def test_html_is_escaped_and_only_aligned() -> None:
 def test_a_text_of_several_lines_stays_in_its_row() -> None:
     table = Table("t", ("a", "b"), (("one\ntwo", "x"),))
     assert table.text.split("\n")[-1] == "one two  x"
+
+
+def test_a_short_text_stays_on_one_line_and_a_too_long_one_is_in_its_tooltip() -> None:
+    name, story = "20261129-101500-shapes-3f2a1c", "a story " * 100
+    shown = Table("t", ("run", "story", "end"), ((name, story, story),))
+    assert f'<td style="text-align: left; white-space: nowrap">{name}</td>' in shown.html
+    cells = re.findall(r'<td class="long" style="text-align: left" title="([^"]*)">([^<]*…)</td>', shown.html)
+    assert [title for title, _ in cells] == [story, story]
+    assert [len(text) for _, text in cells] == [MAX_TEXT, MAX_LAST_TEXT]
+    line = shown.text.split("\n")[-1]
+    assert line.endswith(story.rstrip())
+    assert line.count("…") == 1
+
+
+def test_a_listing_is_a_data_frame_that_is_shown_as_a_table() -> None:
+    listing = Listing({"name": [f"run-{i}" for i in range(99)], "test_loss": [0.123456789, *[None] * 98], "path": "/x"})
+    shown = listing._repr_html_()
+    assert "60 of 99 rows" in shown
+    assert '<td style="text-align: left; white-space: nowrap">run-0</td><td style="text-align: right">0.1235' in shown
+    assert "NaN" not in shown
+    assert "/x" not in shown
+    assert type(listing.head()) is pd.DataFrame
 
 
 def test_a_table_without_rows_says_so() -> None:
