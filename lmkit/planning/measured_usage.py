@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from lmkit.planning import calibration
 from lmkit.planning.devices import Device
 from lmkit.planning.plan import Plan, estimate, threads
 from lmkit.run.run import Run
+from lmkit.runfolder.shards import array_files, array_shapes
 
 
 def plan_of(run: Run) -> Plan:
@@ -43,8 +45,9 @@ def measure_usage(run: Run) -> dict[str, float | None]:
 
     The steps of the first epoch, which include compilation, are left out if there are more.
     """
-    weights = run.folder.checkpoints / "last" / "weights.safetensors"
-    optimizer = weights.with_name("optimizer.safetensors")
+    checkpoint = run.folder.checkpoints / "last"
+    shapes = array_shapes(checkpoint, "weights")
+    files = [file for name in ("weights", "optimizer") for file in array_files(checkpoint, name)]
     epochs = [e.data for e in run.events if e.type == "epoch"]
     seconds = None
     if len(epochs) > 1:
@@ -52,21 +55,11 @@ def measure_usage(run: Run) -> dict[str, float | None]:
     elif run.status.step:
         seconds = run.status.seconds / run.status.step
     return {
-        "parameters": _count_numbers(weights) if weights.is_file() else None,
+        "parameters": None if shapes is None else sum(map(math.prod, shapes.values())),
         "memory_bytes": run.status.peak_memory or None,
         "seconds_per_step": seconds,
-        "checkpoint_bytes": sum(f.stat().st_size for f in (weights, optimizer) if f.is_file()) or None,
+        "checkpoint_bytes": sum(file.stat().st_size for file in files) or None,
     }
-
-
-def _count_numbers(file: Any) -> int:
-    """Return the count of numbers in a safetensors file."""
-    import math
-
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as arrays:
-        return sum(math.prod(arrays.get_slice(name).get_shape()) for name in arrays.keys())  # noqa: SIM118
 
 
 def usage_table(run: Run) -> Table:

@@ -13,7 +13,7 @@ runs/<UTC time>-<name>-<short id>/
   readings.jsonl      statistics of layers, weights and outputs at some steps, for the doctor
   profile.json        what the data are like, and what simple models reach on them
   autopsy.json        why a run diverged, once the doctor has repeated it
-  checkpoints/        last/ and best/
+  checkpoints/        last/ and best/, each in files as ``lmkit.runfolder.shards`` describes
   log.txt             the worker's output
   lock                held by the worker for its life
 """
@@ -21,7 +21,6 @@ runs/<UTC time>-<name>-<short id>/
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -37,6 +36,7 @@ import yaml
 
 from lmkit.exceptions import ConfigError, DamagedFile, RunStateError
 from lmkit.experiment.experiment import Experiment
+from lmkit.runfolder import shards
 from lmkit.runfolder.commands import Command
 from lmkit.runfolder.events import EventLog
 from lmkit.runfolder.status import Status, vanished
@@ -240,11 +240,11 @@ class RunFolder:
         """
         make_directory(self.path, "checkpoints", parents=False)
         with replace_directory(self.inside("checkpoints", kind), sync=True) as folder:
-            _save_arrays(weights, folder / "weights.safetensors")
+            shards.save_arrays(weights, folder, "weights")
             if optimizer:
-                _save_arrays(optimizer, folder / "optimizer.safetensors")
+                shards.save_arrays(optimizer, folder, "optimizer")
             if epoch_arrays:
-                _save_arrays(epoch_arrays, folder / EPOCH_ARRAYS)
+                shards.save_file(epoch_arrays, folder / EPOCH_ARRAYS)
             write_json(folder / "state.json", state)
 
     def load_checkpoint(self, kind: str) -> tuple[Arrays, Arrays, dict[str, Any]] | None:
@@ -255,7 +255,7 @@ class RunFolder:
         """
         for folder in self._checkpoint_paths(kind):
             if (state := read_object(folder / "state.json")) is not None:
-                weights, optimizer = (_load_arrays(folder / f"{name}.safetensors") for name in ("weights", "optimizer"))
+                weights, optimizer = (shards.load_arrays(folder, name) for name in ("weights", "optimizer"))
                 if weights is None:
                     raise DamagedFile(folder / "weights.safetensors", "it does not exist")
                 return weights, optimizer or {}, state
@@ -268,7 +268,10 @@ class RunFolder:
             DamagedFile: the file cannot be read.
         """
         path = next((path for path in self._checkpoint_paths("last") if (path / "state.json").exists()), None)
-        return {} if path is None else _load_arrays(path / EPOCH_ARRAYS) or {}
+        try:
+            return {} if path is None else shards.load_file(path / EPOCH_ARRAYS)
+        except FileNotFoundError:
+            return {}
 
     def _checkpoint_paths(self, kind: str) -> tuple[Path, Path]:
         """The folder of a checkpoint, and where a worker that died between two renames leaves the previous one."""
@@ -310,38 +313,12 @@ def check_weights(expected: Arrays, weights: Arrays, path: Path) -> None:
     """
     for name, array in expected.items():
         if name not in weights:
-            raise DamagedFile(path / "weights.safetensors", f"it has no weights {name!r}, which the model needs")
+            raise DamagedFile(shards.entry_path(path, "weights"), f"it has no weights {name!r}, which the model needs")
         if weights[name].shape != array.shape:
             raise DamagedFile(
-                path / "weights.safetensors",
+                shards.entry_path(path, "weights"),
                 f"{name!r} has the shape {weights[name].shape}, and the model needs {array.shape}",
             )
-
-
-def _save_arrays(arrays: Arrays, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    try:
-        save_file(arrays, path)
-    except SafetensorError as error:  # a full disk is an OSError everywhere else
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
-
-
-def _load_arrays(path: Path) -> Arrays | None:
-    """Return the arrays of a file; None if it does not exist."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return dict(load_file(check_file(path)))
-    except FileNotFoundError:
-        return None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise error if isinstance(error, DamagedFile) else DamagedFile(path, str(error)) from None
 
 
 def runs_root(root: str | Path | None = None) -> Path:

@@ -21,6 +21,7 @@ from lmkit.exceptions import DamagedFile, join_names
 from lmkit.experiment.summary import summarize
 from lmkit.runfolder.events import DataInferred, DataWarning, Resumed, Started
 from lmkit.runfolder.folder import EPOCH_ARRAYS, OWN, RunFolder, check_weights
+from lmkit.runfolder.shards import entry_path
 from lmkit.specs.losses import resolve_loss
 from lmkit.specs.tasks import Task, get_task
 from lmkit.system.environment import environment
@@ -195,7 +196,7 @@ def restore_trainer(folder: RunFolder, components: Components) -> Progress | Non
     try:
         components.trainer.restore(state)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        path = folder.checkpoints / "last" / "optimizer.safetensors"
+        path = entry_path(folder.checkpoints / "last", "optimizer")
         raise DamagedFile(path, f"it does not fit the model and the optimizer: {str(error)[:200]}") from None
     return position
 
