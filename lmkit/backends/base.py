@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from lmkit.backends.devices import DeviceBackend
 from lmkit.exceptions import LmkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import numpy as np
@@ -243,7 +243,7 @@ class Trainer(Protocol):
         """Restore a ``state``."""
 
 
-class Backend(Protocol):
+class Backend(DeviceBackend, Protocol):
     """One framework.
 
     Attributes:
@@ -252,22 +252,6 @@ class Backend(Protocol):
 
     name: str
     compiler: str
-
-    def devices(self) -> list[str]:
-        """Return the devices on which the framework computes here: ``cpu``, ``cuda:0``, …, ``mps``."""
-
-    def on(self, device: str) -> Backend:
-        """Return the backend whose models, data and steps are on one of the ``devices``."""
-
-    def numerics(self, deterministic: bool) -> AbstractContextManager[None]:
-        """Compute float32 in float32 (not in TF32) within a ``with`` block; the earlier settings return at its end.
-
-        Args:
-            deterministic: whether only operations run that give the same numbers each time; others raise an error.
-        """
-
-    def is_initialized(self) -> bool:
-        """Return whether the framework has begun to use a device, after which this process must not fork."""
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> Any:
         """Return the framework's model with initial weights: (rows, features) → outputs (rows, outputs).

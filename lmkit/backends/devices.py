@@ -8,15 +8,45 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 from lmkit.exceptions import ConfigError
 from lmkit.system.gpus import may_have_gpus, read_gpus
 from lmkit.system.leases import lease
 
 if TYPE_CHECKING:
-    from lmkit.backends.base import Backend
+    from contextlib import AbstractContextManager
+
     from lmkit.specs.training import TrainingSpec
+
+
+class DeviceBackend(Protocol):
+    """The part of a backend that concerns its device.
+
+    Attributes:
+        name: of the framework.
+    """
+
+    name: str
+
+    def devices(self) -> list[str]:
+        """Return the devices on which the framework computes here: ``cpu``, ``cuda:0``, …, ``mps``."""
+
+    def on(self, device: str) -> Self:
+        """Return the backend whose models, data and steps are on one of the ``devices``."""
+
+    def numerics(self, deterministic: bool) -> AbstractContextManager[None]:
+        """Compute float32 in float32 (not in TF32) within a ``with`` block; the earlier settings return at its end.
+
+        Args:
+            deterministic: whether only operations run that give the same numbers each time; others raise an error.
+        """
+
+    def memory_usage(self) -> tuple[int, int]:
+        """Return the bytes that the framework holds of a GPU in this process, now and at most; 0 on the processor."""
+
+    def is_initialized(self) -> bool:
+        """Return whether the framework has begun to use a device, after which this process must not fork."""
 
 
 def check_device(training: TrainingSpec) -> None:
@@ -43,7 +73,7 @@ def _machine_devices(_visible: str | None) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def device_for(backend: Backend, training: TrainingSpec) -> Iterator[str]:
+def device_for(backend: DeviceBackend, training: TrainingSpec) -> Iterator[str]:
     """Choose the device of a run, and hold a lease of it within a ``with`` block if it is a GPU.
 
     ``auto`` is a GPU where there is one, else the processor; float64 on a Mac is computed on the processor, as its GPU

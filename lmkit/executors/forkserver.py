@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmkit.backends.facts import PRELOAD
+from lmkit.backends.facts import FRAMEWORKS, PRELOAD
 from lmkit.executors.worker import FORKS
 from lmkit.system.environment import PACKAGES, installed_versions
 from lmkit.system.files import open_log
@@ -43,6 +43,7 @@ def main(framework: str) -> None:
             continue
         job = json.loads(line)
         if FORKS:
+            check_unused(framework)
             _fork(job)
         else:
             _work(job)
@@ -80,9 +81,20 @@ def _fork(job: dict[str, Any]) -> None:
         os.close(go)
 
 
+def check_unused(framework: str) -> None:
+    """Assert that no framework has begun to use a device in this process.
+
+    A fork of it could use no GPU, and would wait for threads that it does not have. It ends the server.
+    """
+    module = sys.modules.get(FRAMEWORKS[framework])
+    if module is not None:  # else its import failed, which the worker reports
+        assert not module.backend.is_initialized(), f"{framework} uses a device in the fork server, before a fork"
+
+
 def preload(framework: str) -> None:
     """Import the modules that workers need. An import that fails here fails again in the worker, which reports it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # to see whether there is a GPU begins to use none
     for name in (*PRELOAD_ALWAYS, *PRELOAD.get(framework, ()), "lmkit.training.train", f"lmkit.backends.{framework}"):
         try:
             importlib.import_module(name)

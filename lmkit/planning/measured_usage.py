@@ -14,6 +14,7 @@ from lmkit.planning.devices import Device
 from lmkit.planning.plan import Plan, estimate, threads
 from lmkit.run.run import Run
 from lmkit.runfolder.shards import array_files, array_shapes
+from lmkit.runfolder.status import Status
 
 
 def plan_of(run: Run) -> Plan:
@@ -24,8 +25,10 @@ def plan_of(run: Run) -> Plan:
     """
     spec, signature = run.experiment, run.preprocessing.signature
     environment = run.environment
-    kind = "cuda" if str((environment.get("backend") or {}).get("device", "cpu")).startswith("cuda") else "cpu"
-    device = Device(kind, "the machine of the run", environment.get("memory_bytes") or 0)
+    backend = environment.get("backend") or {}
+    kind = str(backend.get("device", "cpu")).partition(":")[0]
+    memory = backend.get("gpu_memory_bytes") if kind == "cuda" else environment.get("memory_bytes")
+    device = Device(kind, "the machine of the run", memory or 0)
     speed = calibration.read_cache(spec.framework, spec.training.precision, threads(spec, signature))
     return estimate(spec, signature, _rows(run), device, speed)
 
@@ -56,10 +59,15 @@ def measure_usage(run: Run) -> dict[str, float | None]:
         seconds = run.status.seconds / run.status.step
     return {
         "parameters": None if shapes is None else sum(map(math.prod, shapes.values())),
-        "memory_bytes": run.status.peak_memory or None,
+        "memory_bytes": _peak_memory(run.status) or None,
         "seconds_per_step": seconds,
         "checkpoint_bytes": sum(file.stat().st_size for file in files) or None,
     }
+
+
+def _peak_memory(status: Status) -> int:
+    """Return the bytes that a plan speaks of: of the GPU where there is one, else of the process."""
+    return status.device_peak_memory if status.device.startswith("cuda") else status.peak_memory
 
 
 def usage_table(run: Run) -> Table:

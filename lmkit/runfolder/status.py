@@ -55,6 +55,9 @@ class Status:
         memory: the worker's resident memory in bytes.
         peak_memory: the maximum of ``memory``.
         device: the device of the tensors.
+        device_memory, device_peak_memory: bytes of a GPU that the worker holds, now and at most; 0 on the processor.
+        utilization: the share of time in which the GPU computed, 0 to 1, for all its processes.
+        power: of the GPU, in watts.
         cause: why the run ended, for programs.
         reason: the same as a sentence, for people; empty where it trained all its epochs.
         metrics: of the test part, once the run has ended.
@@ -76,6 +79,10 @@ class Status:
     memory: Count = 0
     peak_memory: Count = 0
     device: str = ""
+    device_memory: Count = 0
+    device_peak_memory: Count = 0
+    utilization: float | None = None
+    power: float | None = None
     reason: str = ""
     metrics: dict[str, float] | None = None
     cause: Cause = ""

@@ -83,6 +83,8 @@ def speed(runs: Sequence[Run]) -> Table:
         ("time per step, ms", *(r and 1e3 / r for r in rates)),
         ("peak memory of the process, MB", *(s.peak_memory / 1e6 or None for s in statuses)),
     ]
+    if any(s.device_peak_memory for s in statuses):
+        rows.append(("peak memory of the GPU, MB", *(s.device_peak_memory / 1e6 or None for s in statuses)))
     return Table("Speed", ("quantity", *labels(runs)), tuple(rows))
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lmkit.display.table import Table
-from lmkit.display.units import format_duration
+from lmkit.display.units import format_bytes, format_duration
 from lmkit.run.runs import labels
 from lmkit.runfolder.progress import epoch_text, sentence
 from lmkit.specs.tasks import metric_info
@@ -41,10 +41,24 @@ def summary(run: Run) -> Table:
         ("training", progress if status.step else "no steps"),
         ("test metrics", test or None),
         ("framework", f"{experiment.framework} on {status.device}" if status.device else experiment.framework),
+        ("memory", memory_text(status)),
         ("started", started),
         ("folder", None if is_private() else shorten_home(str(run.path))),
     ]
     return Table(run.name, ("what", "value"), tuple((k, v) for k, v in rows if v is not None))
+
+
+def memory_text(status: Status) -> str | None:
+    """Return the peak memory of a run on its GPU and of its process; None for a run on the processor."""
+    if not status.device_peak_memory:
+        return None
+    texts = [
+        f"{format_bytes(status.device_peak_memory)} on {status.device} at most",
+        f"{format_bytes(status.peak_memory)} of its process",
+        f"{status.utilization:.0%} of the time computing" if status.utilization is not None else "",
+        f"{status.power:.0f} W" if status.power is not None else "",
+    ]
+    return ", ".join(text for text in texts if text)
 
 
 def side_by_side(runs: Sequence[Run]) -> Table:
@@ -203,10 +217,19 @@ def environment(run: Run) -> Table:
         ("processor", cores if cpu else None),
         ("memory", f"{memory / 2**30:.1f} GiB" if memory else None),
         ("device", device),
+        ("arithmetic", _arithmetic(backend)),
         ("git commit", environment.get("git_commit")),
         ("command", None if is_private() else redact_command(str(environment.get("command") or ""))),
     ]
     return Table(f"Environment of {run.name}", ("what", "value"), tuple((k, v) for k, v in rows if v))
+
+
+def _arithmetic(backend: Mapping[str, Any]) -> str | None:
+    """Return how exactly a run computed; None for a run of an earlier version."""
+    if "tf32" not in backend:
+        return None
+    kinds = "float32 in TF32" if backend["tf32"] else "float32 without TF32"
+    return f"{kinds}, {'deterministic' if backend.get('deterministic') else 'not necessarily deterministic on a GPU'}"
 
 
 def operations(compared: Comparison) -> Table:

@@ -21,6 +21,7 @@ from lmkit.training.fit import Block, Callback, Fit, StopTraining
 
 if TYPE_CHECKING:
     from lmkit.experiment.experiment import Experiment
+    from lmkit.training.device_usage import DeviceUsage
     from lmkit.training.progress import Progress
 
 FLUSH_SECONDS = 0.2
@@ -36,6 +37,7 @@ class Recorder(Callback):
     Attributes:
         progress: of training, once it is set up.
         total: steps of the whole training.
+        device: measures the device, once it is set up.
     """
 
     def __init__(self, folder: RunFolder, experiment: Experiment) -> None:
@@ -43,6 +45,7 @@ class Recorder(Callback):
         self.status = Status(state="running", host=socket.gethostname(), **process())
         self.progress: Progress | None = None
         self.total = 0
+        self.device: DeviceUsage | None = None
         self.lock = threading.Lock()
         self.status_step: int | None = None
         self.pending: list[Block] = []
@@ -93,7 +96,7 @@ class Recorder(Callback):
             self.status_step = progress.step
         self.status_written = now
         with self.lock:
-            status = replace(self.status, heartbeat=time.time(), **_memory(), **changes)
+            status = replace(self.status, heartbeat=time.time(), **_memory(), **self._device_status(), **changes)
             if progress is not None:
                 speed = status.steps_per_second
                 status = replace(
@@ -121,8 +124,13 @@ class Recorder(Callback):
 
     def _renew_heartbeat(self, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
+            if self.device:
+                self.device.refresh()
             with self.lock, contextlib.suppress(OSError):  # training meets the same error and reports it
                 self.folder.write_status(replace(self.status, heartbeat=time.time()))
+
+    def _device_status(self) -> dict[str, Any]:
+        return self.device.status() if self.device else {}
 
 
 def _memory() -> dict[str, Any]:

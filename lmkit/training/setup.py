@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from lmkit.specs.models import Weights
     from lmkit.specs.training import EarlyStopping
     from lmkit.training.epoch_metrics import EpochMetrics
+
+
+NO_RECORD: Mapping[str, Any] = {}
 
 
 @dataclass
@@ -225,14 +228,17 @@ def _check_gradients(components: Components) -> None:
         components.remarks.append(f"no gradient: {names} have no part in the loss, and stay as they are")
 
 
-def write_records(folder: RunFolder, components: Components) -> None:
-    """Write the preprocessing and what the data are, once; the source of custom objects, and the environment."""
+def write_records(folder: RunFolder, components: Components, device: Mapping[str, Any] = NO_RECORD) -> None:
+    """Write the preprocessing and what the data are, once; the source of custom objects, and the environment.
+
+    ``device`` is recorded in the environment with what the backend says of its device.
+    """
     if text := arguments.source_code(components.experiment, folder.path.parent):
         write_text(folder.inside(OWN), text)
     if folder.read_json("preprocessing.json") is None:
         folder.write_json("preprocessing.json", components.data.preprocessing.to_dict())
     write_record(folder, components.experiment)
-    folder.write_json("environment.json", environment(components.backend.environment()))
+    folder.write_json("environment.json", environment({**components.backend.environment(), **device}))
 
 
 def log_start(folder: RunFolder, components: Components, progress: Progress) -> None:

@@ -26,6 +26,7 @@ from lmkit.training.callbacks import (
 from lmkit.training.checkpoints import Checkpoints
 from lmkit.training.checks import explain_error
 from lmkit.training.control import Control, Signals
+from lmkit.training.device_usage import DeviceUsage
 from lmkit.training.epoch_metrics import EpochMetrics
 from lmkit.training.fit import Callback, Diverged, Fit
 from lmkit.training.loaders import LoaderErrors, LoaderLeaks
@@ -86,7 +87,8 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
     """
     folder, experiment = recorder.folder, components.experiment
     training = experiment.training
-    write_records(folder, components)
+    recorder.device = DeviceUsage(components.backend, components.trainer.device)
+    write_records(folder, components, recorder.device.describe())
     epoch_metrics = EpochMetrics(components.data, experiment.data.batch_size, components.metrics)
     progress, best_weights = restore_checkpoint(folder, components, epoch_metrics)
     best = BestWeights(components, best_weights)

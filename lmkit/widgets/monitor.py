@@ -50,6 +50,9 @@ STATUS_FIELDS = (
     "seconds_left",
     "memory",
     "device",
+    "device_memory",
+    "utilization",
+    "power",
     "reason",
     "metrics",
 )

@@ -66,6 +66,10 @@ class TensorFlowBackend:
         """Compute without TF32 within a ``with`` block, and deterministically where that is set."""
         return devices.numerics(deterministic)
 
+    def memory_usage(self) -> tuple[int, int]:
+        """Return the bytes that TensorFlow holds of the device, now and at most."""
+        return devices.memory_usage(self.strategy.device)
+
     def is_initialized(self) -> bool:
         """Return whether TensorFlow has begun to compute in this process."""
         return devices.is_initialized()

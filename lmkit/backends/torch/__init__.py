@@ -49,6 +49,10 @@ class TorchBackend:
         """Compute without TF32 within a ``with`` block, and deterministically where that is set."""
         return devices.numerics(deterministic)
 
+    def memory_usage(self) -> tuple[int, int]:
+        """Return the bytes that PyTorch holds of the device, now and at most."""
+        return devices.memory_usage(self.strategy.device)
+
     def is_initialized(self) -> bool:
         """Return whether this process has begun to use a GPU."""
         return devices.is_initialized()

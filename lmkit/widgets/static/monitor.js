@@ -273,6 +273,9 @@ class View extends PageView {
       ["", rate(status.samples_per_second), "samples/s", 6],
       live ? ["", duration(status.seconds_left), "remaining", 8] : ["training time", duration(status.seconds), "", 8],
       ["memory", status.memory ? `${integer(status.memory / 2 ** 20)} MB` : "–", "", 7],
+      ...(status.device_memory ? [["GPU memory", `${integer(status.device_memory / 2 ** 20)} MB`, "", 7]] : []),
+      ...(status.utilization != null ? [["GPU", `${integer(100 * status.utilization)} %`, "", 5]] : []),
+      ...(status.power != null ? [["", integer(status.power), "W", 4]] : []),
     ]
     numbers.replaceChildren(...texts.map(([before, value, after, width]) =>
       element("span", {class: "lmkit-number", style: `min-width: ${width + 0.9 * (before.length + after.length) + 0.5}ch`},
