@@ -76,15 +76,17 @@ def watch(args: argparse.Namespace) -> Run:
     argument("run", kind=Kind.RUN, metavar="RUN", nargs="?", help="a run's name, its short id, or: last (the default)"),
     argument("--sweep", kind=Kind.SWEEP, metavar="SWEEP", help="examine the trials of a sweep: its name, or: last"),
     argument("--autopsy", action="store_true", help="of a run that diverged, repeat it to the first bad number"),
+    argument("--test", action="store_true", help="try the run out: one batch, dealt targets, whether the change helps"),
+    argument("--seconds", metavar="N", type=RawText, default=60, help="maximum seconds of the tests (default: 60)"),
     RUNS,
-    example="doctor last --autopsy",
+    example="doctor last --test --seconds 60",
 )
 def doctor(args: argparse.Namespace) -> Diagnosis | SweepDiagnosis:
     """Say what is wrong with a run or the trials of a sweep, with the evidence and what to change."""
     if args.sweep:
         return lmkit.attach_sweep(args.sweep, runs=args.runs).doctor()
     args.run = args.run or "last"
-    return _handle(args).doctor(autopsy=args.autopsy)
+    return _handle(args).doctor(autopsy=args.autopsy, test=args.test, seconds=parse(args.seconds))
 
 
 @verb(RUN, RUNS, example="pause last")

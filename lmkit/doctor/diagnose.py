@@ -13,6 +13,8 @@ from lmkit.display.progress_line import ProgressLine
 from lmkit.doctor.diagnosis import Diagnosis
 from lmkit.doctor.examine import examine
 from lmkit.doctor.reader import EvidenceReader
+from lmkit.doctor.results import TestRecord, read_tests
+from lmkit.doctor.tester import SECONDS, Tester
 from lmkit.exceptions import LmkitError, UntrustedCode
 from lmkit.runfolder.status import describe_end
 from lmkit.specs.losses import resolve_loss
@@ -30,7 +32,12 @@ MAX_ROWS = 200_000
 
 
 def diagnose(
-    folder: RunFolder, prepare_data: Callable[[], Dataset] | None = None, *, autopsy: bool = False
+    folder: RunFolder,
+    prepare_data: Callable[[], Dataset] | None = None,
+    *,
+    autopsy: bool = False,
+    test: bool = False,
+    seconds: float = SECONDS,
 ) -> Diagnosis:
     """Return what is wrong with a run, while it trains or afterwards; see ``Run.doctor``.
 
@@ -40,13 +47,17 @@ def diagnose(
             are left out.
         autopsy: repeat a run that diverged to the failing step, which imports its framework and runs its code; the
             result is written into the folder and shown from then on.
+        test: try the run out in a process of its own, see ``lmkit.doctor.bench``; likewise.
+        seconds: that the tests may take.
 
     Raises:
-        ConfigError, DamagedFile: a file of the run cannot be read.
-        UntrustedCode: an autopsy would run code that this user has not run on this machine before.
+        ConfigError, DamagedFile: a file of the run cannot be read, or the seconds are no number.
+        RunStateError: the run has no data yet that could be tested.
+        UntrustedCode: an autopsy or tests would run code that this user has not run on this machine before.
     """
+    tests = _test(folder, seconds) if test else read_tests(folder)
     profile = read_record(Profile, folder.path / FILE)
-    remarks = []
+    remarks = [tests.remark] if tests is not None and tests.remark else []
     if prepare_data is not None and (profile is None or not profile.references):
         profile, remark = _compare(folder, prepare_data, profile)
         remarks += [remark] if remark else []
@@ -60,7 +71,15 @@ def diagnose(
         remarks.insert(0, f"the run {describe_end(status)}")
     if not evidence.readings and len(evidence.losses):
         remarks.append("no readings of its layers: it was trained with training.readings: off, or by an older version")
-    return Diagnosis(folder.name, examine(evidence), remarks, evidence.experiment, folder.path)
+    return Diagnosis(folder.name, examine(evidence), remarks, evidence.experiment, folder.path, tests)
+
+
+def _test(folder: RunFolder, seconds: float) -> TestRecord:
+    """Run the tests of a run, with a line of progress."""
+    with ExitStack() as cleanup:
+        line = ProgressLine()
+        cleanup.callback(line.clear)
+        return Tester(folder, seconds, line.show).run()
 
 
 def _dissect(folder: RunFolder, evidence: Evidence) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.doctor.chart import draw
+from lmkit.doctor.chart import draw, draw_curves
 from lmkit.doctor.finding import Finding
+from lmkit.doctor.results import MARKS, TestRecord
 from lmkit.exceptions import ConfigError, shorten
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Diagnosis:
         remarks: what could not be examined, a sentence each.
         experiment: the configuration of the run.
         path: the folder of the run.
+        tests: what trying the run out has shown, where that was done.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Diagnosis:
     remarks: Sequence[str] = ()
     experiment: Experiment | None = None
     path: Path | None = None
+    tests: TestRecord | None = None
 
     def apply(self, *checks: str) -> Experiment:
         """Return the experiment of the run with what findings change, to train it again.
@@ -102,9 +105,13 @@ class Diagnosis:
             if finding.advice:
                 lines.append(f"       advice:   {finding.advice}")
             if finding.change:
-                lines.append(f"       change:   {finding.change_text}")
+                tried = self.tried(finding)
+                lines.append(f"       change:   {finding.change_text}{f' ({tried})' if tried else ''}")
             if finding.consequences:
                 lines.append(f"       explains: {', '.join(c.check for c in finding.consequences)}")
+        if self.tests is not None and self.tests.results:
+            lines += ["", f"tests, {self.tests.seconds:.0f} s, after step {self.tests.step}:"]
+            lines += [result.text for result in self.tests.results]
         return "\n".join([*lines, *(f"({text})" for text in self.remarks)])
 
     def __repr__(self) -> str:
@@ -112,8 +119,14 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         """Return the findings as HTML without scripts."""
-        blocks = "".join(f"<div>{text}</div>" for text in self.blocks)
+        blocks = "".join(f"<div>{text}</div>" for text in [*self.blocks, self.tests_block])
         return f"<div style='max-width:60em;line-height:1.4'><div>{self.title}</div>{blocks}{self.notes}</div>"
+
+    def tried(self, finding: Finding) -> str:
+        """Return whether the change of a finding helps, where it was tried; else an empty text."""
+        tests = self.tests
+        is_tried = tests is not None and (tests.check, tests.change) == (finding.check, finding.change_text)
+        return tests.verdict if tests is not None and is_tried else ""
 
     @property
     def title(self) -> str:
@@ -123,7 +136,26 @@ class Diagnosis:
     @property
     def blocks(self) -> list[str]:
         """Each finding as HTML: the first ones at length, the others in a line."""
-        return [_block(finding) if i < SHOUTED else _line(finding) for i, finding in enumerate(self.findings)]
+        return [
+            _block(finding, self.tried(finding)) if i < SHOUTED else _line(finding)
+            for i, finding in enumerate(self.findings)
+        ]
+
+    @property
+    def tests_block(self) -> str:
+        """The results of the tests as HTML, with both curves of the change that was tried; empty without tests."""
+        if self.tests is None or not self.tests.results:
+            return ""
+        rows = "".join(
+            f"<div>{MARKS[result.outcome]} <b>{html.escape(result.question)}</b> {html.escape(result.answer)}</div>"
+            for result in self.tests.results
+        )
+        curves = draw_curves(self.tests.curves, f"{self.tests.metric} by epoch") if self.tests.curves else ""
+        title = f"Tests, {self.tests.seconds:.0f} s, after step {self.tests.step}"
+        return (
+            f"<div style='border-left:3px solid #1f77b4;padding:.2em .8em;margin:.6em 0'><div>{title}</div>"
+            f"{rows}{curves}</div>"
+        )
 
     @property
     def notes(self) -> str:
@@ -143,10 +175,11 @@ def _line(finding: Finding) -> str:
     return f"<div style='margin-top:.3em'>{_badge(finding)} {html.escape(finding.what)}</div>"
 
 
-def _block(finding: Finding) -> str:
-    """Return one finding with its evidence, its advice and a small chart."""
+def _block(finding: Finding, tried: str = "") -> str:
+    """Return one finding with its evidence, its advice, whether that helps where it was tried, and a small chart."""
     text = "".join(
-        f"<div><span style='opacity:.75'>{name}</span> {html.escape(value)}</div>" for name, value in finding.details
+        f"<div><span style='opacity:.75'>{name}</span> {html.escape(value)}</div>"
+        for name, value in [*finding.details, *([("tried", tried)] if tried else [])]
     )
     chart = draw(finding.chart) if finding.chart else ""
     return (

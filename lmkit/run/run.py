@@ -375,18 +375,23 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.summary()}>"
 
-    def doctor(self, *, autopsy: bool = False) -> Diagnosis:
+    def doctor(self, *, autopsy: bool = False, test: bool = False, seconds: float = 60.0) -> Diagnosis:
         """Return what is wrong with the run, the strongest finding first, with its evidence and what to change.
 
         With ``autopsy`` a run that diverged is repeated here, up to the first number that is not finite, and the result
         is shown from then on. Its code runs; it may raise UntrustedCode.
+
+        With ``test`` the run is tried out in a process of its own, for at most ``seconds``: whether the loss at the
+        start is the chance level, whether the model fits one batch, whether rows depend on rows, whether anything
+        changes when the targets are dealt to other rows, and whether the change of the strongest finding helps, by a
+        short training with it beside one without. Results are in ``tests.json``; Ctrl-C ends the tests only.
 
         >>> run.doctor()  # doctest: +SKIP
         >>> lk.train(run.doctor().apply())  # doctest: +SKIP
         """
         from lmkit.doctor.diagnose import diagnose
 
-        return diagnose(self.folder, self.prepare_data, autopsy=autopsy)
+        return diagnose(self.folder, self.prepare_data, autopsy=autopsy, test=test, seconds=seconds)
 
     def summary(self) -> str:
         """Return the state, the epoch, and the last or final metrics in one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -155,3 +156,35 @@ class Process:
         if error is not None:  # the block has failed, and the answer may take minutes
             self.kill()
         self.close()
+
+
+def serve(target: Any) -> None:
+    """Call a method of ``target`` for each request on the input, in a child process, and answer with its result or its
+    error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print to the standard error instead
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(target, request.pop("do"))(**request)
+        except Exception as error:
+            answer = {"error": describe_error(error), "kind": type(error).__name__}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an error, with the remedy if it is known."""
+    if type(error).__module__.startswith("lmkit"):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"ran out of memory{': ' if str(error) else ''}{error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}{_file_suffix(error)}; free some space and compare again; finished variants are saved"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error.strerror}{_file_suffix(error)}; expected a writable folder"
+    return f"{type(error).__name__}: {error}"
+
+
+def _file_suffix(error: OSError) -> str:
+    return f": {str(error.filename)!r}" if error.filename else ""

@@ -108,7 +108,12 @@ def select_backend(experiment: Experiment) -> Iterator[Backend]:
 
 
 def build_components(
-    folder: RunFolder, experiment: Experiment, cleanup: ExitStack, backend: Backend | None = None
+    folder: RunFolder,
+    experiment: Experiment,
+    cleanup: ExitStack,
+    backend: Backend | None = None,
+    *,
+    is_same: bool = True,
 ) -> Components:
     """Prepare the data and build the model with its first weights, and the trainer.
 
@@ -117,6 +122,7 @@ def build_components(
         experiment: what to train.
         cleanup: restores the number of threads when it is closed.
         backend: of the device; none: it is chosen now, and held until ``cleanup`` is closed.
+        is_same: whether the experiment is that of the run, so that its data are prepared as the run's were.
     """
     training, root = experiment.training, folder.path.parent
     backend = backend or cleanup.enter_context(select_backend(experiment))
@@ -125,7 +131,8 @@ def build_components(
     experiment = locate_data(folder, experiment)
     trust.load(experiment, root, folder.path)
     data = prepare(experiment.data, experiment.seed, training.precision, root)
-    check_preprocessing(folder, data.preprocessing)
+    if is_same:
+        check_preprocessing(folder, data.preprocessing)
     experiment, data = limit_batch_size(experiment, data)
     check_target(data)
     metrics = arguments.load_metrics(experiment)

@@ -12,12 +12,12 @@ import numpy as np
 from lmkit.deploy.artifact import RECORD, remember_variant
 from lmkit.deploy.compare.quality import Quality
 from lmkit.deploy.compare.records import conditions
-from lmkit.deploy.measure.server import serve
 from lmkit.deploy.techniques.base import find
 from lmkit.deploy.techniques.custom import origin, register
 from lmkit.deploy.trained_model import TrainedModel
 from lmkit.run.attach import attach
 from lmkit.system.files import replace_directory
+from lmkit.system.rpc import serve
 from lmkit.training.metrics import scored_rows
 
 

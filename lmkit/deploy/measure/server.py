@@ -7,14 +7,14 @@ each with one line; the requests are the methods of ``VariantServer``. It ends w
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lmkit.system.rpc import serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,37 +27,6 @@ def main(folder: str, threads: str, rows: str) -> None:
     for name in THREADS:
         os.environ[name] = threads  # read when the libraries are imported
     serve(VariantServer(Path(folder), int(threads), Path(rows)))
-
-
-def serve(target: Any) -> None:
-    """Call a method of ``target`` for each request on the input, and answer with its result or its error."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries print to the standard error instead
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = getattr(target, request.pop("do"))(**request)
-        except Exception as error:
-            answer = {"error": describe_error(error), "kind": type(error).__name__}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-def describe_error(error: Exception) -> str:
-    """Return the message of an error, with the remedy if it is known."""
-    if type(error).__module__.startswith("lmkit"):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"ran out of memory{': ' if str(error) else ''}{error}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{error.strerror}{_file_suffix(error)}; free some space and compare again; finished variants are saved"
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"{error.strerror}{_file_suffix(error)}; expected a writable folder"
-    return f"{type(error).__name__}: {error}"
-
-
-def _file_suffix(error: OSError) -> str:
-    return f": {str(error.filename)!r}" if error.filename else ""
 
 
 class VariantServer:

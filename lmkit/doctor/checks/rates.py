@@ -20,8 +20,19 @@ RISEN, NOT_LEARNED = 1.5, 0.9
 """The loss has risen if it was ever this much above its start, and learned nothing if it ends above this share of
 chance."""
 
-USUAL_UPDATE = 1e-3
-"""The change of a layer in one step at a usual rate."""
+USUAL_RATES = {"sgd": (1e-4, 1.0, 0.05)}
+"""Optimizer → the lowest and the highest usual learning rate, and a common one."""
+
+ADAPTIVE_RATES = (1e-5, 3e-2, 1e-3)
+"""The same of all others, which scale each gradient by its size."""
+
+USUAL_UPDATE = (1e-3, 1e-2)
+"""The change of a layer in one step at a usual rate: in a long run, and in one of at most a hundred steps."""
+
+
+def usual_rates(optimizer: str) -> tuple[float, float, float]:
+    """Return the lowest and the highest usual learning rate of an optimizer, and a common one."""
+    return USUAL_RATES.get(optimizer, ADAPTIVE_RATES)
 
 
 def rate(value: float) -> dict[str, Any]:
@@ -81,14 +92,16 @@ def rate_low(evidence: Evidence) -> Finding | None:
         return None
     if early and max(early) > 30 * median:  # it moved at first: the schedule, or a plateau
         return None
-    factor = min(1e5, max(10.0, USUAL_UPDATE / median if median else 1e5))
+    usual = min(USUAL_UPDATE[1], max(USUAL_UPDATE[0], 1 / len(evidence.losses)))
+    factor = min(1e5, max(10.0, usual / median if median else 1e5))
+    highest = usual_rates(evidence.experiment.training.optimizer.name)[1]
     return Finding(
         check="rate-low",
         what=f"the learning rate {evidence.learning_rate:g} is too low: the weights hardly change",
         evidence={"median change of a layer in a step": median, "last loss ÷ chance": ends},
         confidence="sure",
         advice="raise the learning rate",
-        change=rate(evidence.learning_rate * factor),
+        change=rate(max(10 * evidence.learning_rate, min(highest, evidence.learning_rate * factor))),
         chart=Series(
             title="change of a layer in a step",
             steps=evidence.reading_steps,

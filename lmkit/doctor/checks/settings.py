@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from lmkit.doctor.checks import check
-from lmkit.doctor.checks.rates import rate
+from lmkit.doctor.checks.rates import rate, usual_rates
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Finding
-
-USUAL_RATES = {"sgd": (1e-4, 1.0, 0.05)}
-"""Optimizer → the lowest and the highest usual learning rate, and a common one."""
-
-ADAPTIVE_RATES = (1e-5, 3e-2, 1e-3)
-"""The same of all others, which scale each gradient by its size."""
 
 MIN_CLIP, USUAL_CLIP = 0.02, 1.0
 """The clip of the gradient below which its norm usually lies far above, and a common one."""
@@ -24,7 +18,7 @@ MIN_STEPS = 60
 def rate_unusual(evidence: Evidence) -> Finding | None:
     """The learning rate is far from those that are usual for the optimizer."""
     name, value = evidence.experiment.training.optimizer.name, evidence.learning_rate
-    low, high, common = USUAL_RATES.get(name, ADAPTIVE_RATES)
+    low, high, common = usual_rates(name)
     if evidence.has_started or low <= value <= high:
         return None
     side = "low" if value < low else "high"

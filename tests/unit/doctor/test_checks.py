@@ -155,7 +155,7 @@ def test_a_rate_is_too_low_where_weights_hardly_move_and_nothing_is_learned(upda
     findings = named(evidence)
     assert ("rate-low" in findings) is (check is not None)
     if check:
-        assert findings[check].change["training.optimizer.lr"] == pytest.approx(0.05)
+        assert findings[check].change["training.optimizer.lr"] == pytest.approx(0.03)
 
 
 def test_a_rate_is_too_high_where_steps_are_as_large_as_the_weights_and_the_loss_rises() -> None:
