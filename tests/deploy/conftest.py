@@ -17,10 +17,10 @@ import pytest
 import lmkit as lk
 from lmkit.deploy.artifact import RECORD, Artifact
 from lmkit.deploy.compare.builder import Builder
-from lmkit.deploy.measure.server import VariantServer, describe_error
+from lmkit.deploy.measure.server import VariantServer
 from lmkit.deploy.techniques.base import TECHNIQUES, find
 from lmkit.deploy.trained_model import TrainedModel
-from lmkit.system.rpc import MeasurementFailed, NotApplicable
+from lmkit.system.rpc import MeasurementFailed, NotApplicable, describe_error
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "mlp": {

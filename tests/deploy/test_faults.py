@@ -23,12 +23,11 @@ from lmkit.deploy.artifact import Artifact
 from lmkit.deploy.compare import records
 from lmkit.deploy.compare.benchmark import Benchmark, Cancelled, Settings
 from lmkit.deploy.compare.comparison import Comparison
-from lmkit.deploy.measure import server
 from lmkit.deploy.measure.statistics import Interval, Latency
 from lmkit.deploy.model_files import save_model
 from lmkit.deploy.techniques.base import TECHNIQUES
 from lmkit.deploy.variant import Variant
-from lmkit.system.rpc import MeasurementFailed, Process
+from lmkit.system.rpc import MeasurementFailed, Process, describe_error
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +164,7 @@ def test_an_error_of_the_system_fails_its_variant_in_words(
 def test_memory_that_is_refused_is_an_answer() -> None:
     with pytest.raises(MemoryError) as found:
         bytearray(2**62)
-    assert server.describe_error(found.value) == "ran out of memory"
+    assert describe_error(found.value) == "ran out of memory"
 
 
 def test_how_a_process_came_to_its_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
