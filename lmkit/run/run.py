@@ -381,10 +381,7 @@ class Run:
         With ``autopsy`` a run that diverged is repeated here, up to the first number that is not finite, and the result
         is shown from then on. Its code runs; it may raise UntrustedCode.
 
-        With ``test`` the run is tried out in a process of its own, for at most ``seconds``: whether the loss at the
-        start is the chance level, whether the model fits one batch, whether rows depend on rows, whether anything
-        changes when the targets are dealt to other rows, and whether the change of the strongest finding helps, by a
-        short training with it beside one without. Results are in ``tests.json``; Ctrl-C ends the tests only.
+        With ``test`` it is tried out for at most ``seconds``; Ctrl-C ends that. See ``lmkit.doctor.bench``.
 
         >>> run.doctor()  # doctest: +SKIP
         >>> lk.train(run.doctor().apply())  # doctest: +SKIP
