@@ -378,12 +378,9 @@ class Run:
     def doctor(self, *, autopsy: bool = False, test: bool = False, seconds: float = 60.0) -> Diagnosis:
         """Return what is wrong with the run, the strongest finding first, with its evidence and what to change.
 
-        With ``autopsy`` a run that diverged is repeated here, up to the first number that is not finite, and the result
-        is shown from then on. Its code runs; it may raise UntrustedCode.
+        With ``autopsy`` a run that diverged is repeated up to the first number that is not finite; with ``test`` it is
+        tried out for ``seconds`` (``lmkit.doctor.bench``). Its code runs then; it may raise UntrustedCode.
 
-        With ``test`` it is tried out for at most ``seconds``; Ctrl-C ends that. See ``lmkit.doctor.bench``.
-
-        >>> run.doctor()  # doctest: +SKIP
         >>> lk.train(run.doctor().apply())  # doctest: +SKIP
         """
         from lmkit.doctor.diagnose import diagnose
