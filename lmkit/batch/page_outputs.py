@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tinycss2  # type: ignore[import-untyped]  # bleach brings it
@@ -67,7 +67,7 @@ def prepare_cells(notebook: Any, interactive: bool) -> dict[str, Any]:
         if "outputs" not in cell:
             continue
         outputs: list[Any] = []
-        for output in [] if "remove-output" in cell.metadata.tags else cell.outputs:
+        for output in [] if "remove-output" in cell.metadata.tags else _without_repetitions(cell.outputs):
             if output.output_type == "error":
                 truncate_error(output)
             if "data" in output:
@@ -81,6 +81,18 @@ def prepare_cells(notebook: Any, interactive: bool) -> dict[str, Any]:
             output.text = truncate(re.sub(r"(?m)^[^\n]*\r(?!\n)", "", output.text))  # overwritten progress bars
         cell.outputs = outputs
     return figures
+
+
+def _without_repetitions(outputs: Sequence[Any]) -> Iterator[Any]:
+    """Iterate over outputs without texts that only repeat the description of the picture before, its caption."""
+    caption = ""
+    for output in outputs:
+        data = output.get("data", {})
+        text = str(data.get("text/plain", ""))
+        has_picture = any(kind in data for kind in PICTURES)
+        if has_picture or not (caption and text.strip() == caption):
+            yield output
+        caption = text.strip() if has_picture else ""
 
 
 def _select_format(output: Any, budget: OutputBudget, figures: dict[str, Any] | None) -> None:

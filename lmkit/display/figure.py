@@ -20,6 +20,9 @@ from lmkit.display.picture import draw_png
 from lmkit.display.plot import HEIGHT, WIDTH, Mark, Matrix, Panel, Plot, Series
 from lmkit.display.plotly_figure import draw_plotly
 
+TITLES = 60
+"""Pixels of the titles above and below images."""
+
 __all__ = [
     "BLACK",
     "BLUE",
@@ -47,7 +50,7 @@ class Chart:
         title: the title.
         panels: the contents, side by side.
         text: the contents in words.
-        height: of the picture in CSS pixels, unless it is of a matrix.
+        height: of the picture in CSS pixels; of images at most this, and of a matrix what it needs.
     """
 
     title: str
@@ -59,7 +62,12 @@ class Chart:
     def size(self) -> tuple[int, int]:
         """Width and height of the picture, in CSS pixels."""
         matrix = next((p for p in self.panels if isinstance(p, Matrix)), None)
-        return matrix_size(matrix)[:2] if matrix else (WIDTH, self.height)
+        if matrix:
+            return matrix_size(matrix)[:2]
+        ratios = [getattr(panel, "height_ratio", None) for panel in self.panels]
+        if None in ratios:
+            return WIDTH, self.height
+        return WIDTH, min(self.height, round(max(r for r in ratios if r) * WIDTH / len(ratios)) + TITLES)
 
     @cached_property
     def figure(self) -> Any:

@@ -53,6 +53,11 @@ class Picture(NamedTuple):
         """Whether the picture has more colours than lines have."""
         return True
 
+    @property
+    def height_ratio(self) -> float | None:
+        """The height of an image relative to its width; None where the axes have any length."""
+        return None if self.x_title or self.y_title else len(self.values) / len(self.values[0])
+
     def draw_plotly(self, figure: Any, column: int) -> None:
         """Draw the panel into a column of a plotly figure."""
         import plotly.graph_objects as go
@@ -134,6 +139,12 @@ class Pictures(NamedTuple):
     def has_shades(self) -> bool:
         """Whether the pictures have more colours than lines have."""
         return True
+
+    @property
+    def height_ratio(self) -> float:
+        """The height of all pictures relative to their width."""
+        tall, wide = self._cell
+        return math.ceil(len(self.images) / COLUMNS) * tall / (COLUMNS * wide)
 
     @property
     def mosaic(self) -> np.ndarray:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SHOUTED = 3
 """Findings that are shown at length, at most."""
 
-COLORS = {"sure": "#c62828", "likely": "#e07b00", "hint": "#607d8b"}
+SOFT = "#607d8b"
+COLORS = {"sure": "#c62828", "likely": "#e07b00", "hint": SOFT}
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Diagnosis:
     @property
     def notes(self) -> str:
         """The remarks as HTML."""
-        return "".join(f"<div style='opacity:.75'>{html.escape(text)}</div>" for text in self.remarks)
+        return "".join(f"<div style='color:{SOFT}'>{html.escape(text)}</div>" for text in self.remarks)
 
 
 def _badge(finding: Finding) -> str:
@@ -178,7 +179,7 @@ def _line(finding: Finding) -> str:
 def _block(finding: Finding, tried: str = "") -> str:
     """Return one finding with its evidence, its advice, whether that helps where it was tried, and a small chart."""
     text = "".join(
-        f"<div><span style='opacity:.75'>{name}</span> {html.escape(value)}</div>"
+        f"<div><span style='color:{SOFT}'>{name}</span> {html.escape(value)}</div>"
         for name, value in [*finding.details, *([("tried", tried)] if tried else [])]
     )
     chart = draw(finding.chart) if finding.chart else ""

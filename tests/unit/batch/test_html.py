@@ -55,6 +55,15 @@ def shows(data: dict[str, Any], metadata: dict[str, object] | None = None) -> ob
     return new_code_cell("code()", outputs=[new_output("display_data", data, metadata=metadata or {})])
 
 
+def test_a_text_that_repeats_the_caption_of_the_picture_before_it_is_left_out(tmp_path: Path) -> None:
+    told = {"text/html": "<p>8 of 64 pixels</p>", "text/plain": "8 of 64 pixels"}
+    page = made(tmp_path, shows({"image/png": PIXEL, "text/plain": "8 of 64 pixels"}), shows(told))
+    assert page.text.count("8 of 64 pixels") == 2, "outputs of two cells"
+    outputs = [new_output("display_data", data) for data in ({"image/png": PIXEL, **told}, told, told)]
+    page = made(tmp_path, new_code_cell("code()", outputs=outputs))
+    assert page.text.count("8 of 64 pixels") == 2, "the caption, and a text that follows no picture"
+
+
 def prints(*texts: str, name: str = "stdout") -> object:
     return new_code_cell("code()", outputs=[new_output("stream", name=name, text=t) for t in texts])
 

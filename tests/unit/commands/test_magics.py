@@ -189,7 +189,7 @@ def test_a_template_takes_parameters_from_line_and_cell(
         (
             "%lmkit pasue last",
             CommandError,
-            "%lmkit pasue: unknown verb; did you mean 'pause'? Expected one of new, train, ",
+            "%lmkit pasue: unknown verb; did you mean 'pause'? Expected one of pause, ",
         ),
         ("%lmkit pause", CommandError, "%lmkit pause: the following arguments are required: RUN\nusage: %lmkit pause"),
         ("%lmkit pause a b", CommandError, "%lmkit pause: unrecognized arguments: b\nusage: %lmkit pause"),

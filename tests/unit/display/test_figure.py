@@ -17,6 +17,7 @@ from lmkit.display.labels import LETTER, LINE, SIDES, _pixels, place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS
 from lmkit.display.panels import Axis, Bars, Lines, Parallel, SignedBars
 from lmkit.display.picture import SHARPNESS
+from lmkit.display.pictures import Picture
 from lmkit.display.plot import HEIGHT, WIDTH
 
 X = [float(i) for i in range(1, 301)]
@@ -52,6 +53,15 @@ CHARTS = {
     "3 long labels": Chart("Matrix", (matrix(3, "a label as long as"),), "three in words"),
     "100 classes": Chart("Matrix", (matrix(100),), "hundred in words"),
 }
+
+
+@pytest.mark.parametrize(("count", "height"), [(1, HEIGHT), (3, 300), (5, 204)])
+def test_images_side_by_side_have_no_empty_space_around_them(count: int, height: int) -> None:
+    chart = Chart("", tuple(Picture(f"{i}", np.eye(8)) for i in range(count)), "")
+    assert chart.size == (WIDTH, height)
+    ink = np.asarray(Image.open(io.BytesIO(chart.png())).convert("L")) < 128
+    rows = np.flatnonzero(ink.any(axis=1))
+    assert rows[-1] - rows[0] > height - 65, "from the image to its title"
 
 
 NAME = '<b>a</b> & <a href="//x.y">$\\frac$</a>'
