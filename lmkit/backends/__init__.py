@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 
-from lmkit.backends.base import Backend, CannotPrune, LossSum, NoGradient, Probe, Removed, RowLosses, Steps, Trainer
+from lmkit.backends.base import Backend, CannotPrune, LossSum, NoGradient, Removed, RowLosses, Steps, Trainer
 from lmkit.backends.devices import check_device
 from lmkit.backends.facts import FRAMEWORKS
 from lmkit.backends.quiet import without_notes
+from lmkit.backends.reading import Probe
 from lmkit.exceptions import MissingPackage, nearest, shorten
 from lmkit.system import optional
 

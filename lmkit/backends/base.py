@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from lmkit.backends.reading import Probe
     from lmkit.backends.trace import Trace
     from lmkit.data.batches import Part
     from lmkit.data.dataset import Dataset
     from lmkit.experiment.experiment import Experiment
-    from lmkit.runfolder.readings import LayerReading, WeightReading
     from lmkit.specs.losses import LossFacts, LossName
     from lmkit.specs.models import ModelSpec, Weights
     from lmkit.specs.signature import Shape, Signature
+    from lmkit.system.process_group import ProcessGroup
 
 
 Removed = tuple[str, bool, list[int]]
@@ -148,32 +149,6 @@ class Steps:
         return self.columns[name] if name in self.columns else np.full(len(self.loss), np.nan)
 
 
-class Probe(NamedTuple):
-    """What a trainer reads of its model over some rows, dropout off.
-
-    Attributes:
-        loss: their mean loss.
-        outputs: (rows, …), as the model gives them.
-        layers, weights, mixed, curvature, dealt, places: as in ``lmkit.runfolder.readings.Reading``.
-    """
-
-    loss: float
-    outputs: np.ndarray
-    layers: tuple[LayerReading, ...]
-    weights: tuple[WeightReading, ...]
-    mixed: float | None = None
-    curvature: float | None = None
-    dealt: float | None = None
-    places: tuple[float, ...] = ()
-
-
-PROBE_NUMBERS = 2**20
-"""Numbers of a weight whose change is measured, at most: its first ones."""
-
-EXACT_ROWS = 8
-"""Rows in each of the three groups of the tests that settle by arithmetic whether rows mix and layers bend."""
-
-
 class Trainer(Protocol):
     """A model, its optimizer and its data, ready to take steps. It reads and writes no run folder."""
 
@@ -252,6 +227,19 @@ class Backend(DeviceBackend, Protocol):
 
     name: str
     compiler: str
+
+    def connect(self, strategy: str, device: str, group: ProcessGroup | None, count: int) -> Backend:
+        """Return the backend of a process that trains with others, or on several devices.
+
+        Args:
+            strategy: how they share a step.
+            device: of this process.
+            group: the processes; None for a strategy of one process.
+            count: of devices that train together.
+        """
+
+    def disconnect(self) -> None:
+        """Leave the other processes."""
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> Any:
         """Return the framework's model with initial weights: (rows, features) → outputs (rows, outputs).

@@ -100,6 +100,14 @@ def device_for(backend: DeviceBackend, training: TrainingSpec) -> Iterator[str]:
             yield requested[position]
 
 
+def own_device(backend: Backend, training: TrainingSpec, number: int) -> TrainingSpec:
+    """Return the training of one of several processes of a machine: the GPU of its number, where there are GPUs."""
+    cards = [device for device in backend.devices() if device.startswith("cuda")]
+    if not cards or training.device not in ("auto", "cuda"):
+        return training
+    return training.model_copy(update={"device": cards[number % len(cards)]})
+
+
 def _check(device: str, devices: Sequence[str], framework: str = "") -> None:
     """Raise a ConfigError for a device that is not among ``devices``."""
     exists = device == "auto" or device in devices or (device == "cuda" and any(d.startswith("cuda") for d in devices))

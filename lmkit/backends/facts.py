@@ -133,3 +133,18 @@ copies to or from the host late."""
 GRAPHS = {"torch": 0, "tensorflow": 2_000_000}
 """Bytes of each layer in the graphs that a framework compiles to train and to evaluate, as measured; twice as many of a
 language model, for it has one more graph to generate text, and its layers consist of many operations."""
+
+
+STRATEGIES: dict[str, tuple[str, ...]] = {
+    "torch": ("single", "ddp", "fsdp"),
+    "tensorflow": ("single", "mirrored", "multiworker"),
+}
+"""Framework → its strategies, by which a step is taken over devices."""
+
+
+DISTRIBUTED = {"torch": "ddp", "tensorflow": "multiworker"}
+"""Framework → the strategy of several processes, where none is named."""
+
+
+ONE_PROCESS = ("single", "mirrored")
+"""Strategies of one process, which drives all of its devices."""

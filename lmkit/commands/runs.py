@@ -95,10 +95,16 @@ def pause(args: argparse.Namespace) -> Run:
     return lmkit.pause(args.run, runs=args.runs)
 
 
-@verb(RUN, RUNS, example="resume last")
+@verb(
+    RUN,
+    argument("--devices", type=int, help="devices to continue on; default: those of the experiment"),
+    argument("--strategy", help="how they share a step, such as ddp or fsdp"),
+    RUNS,
+    example="resume last",
+)
 def resume(args: argparse.Namespace) -> Run:
     """Resume a paused, stopped, failed or lost run from its last checkpoint."""
-    return lmkit.resume(args.run, runs=args.runs)
+    return lmkit.resume(args.run, devices=args.devices, strategy=args.strategy, runs=args.runs)
 
 
 @verb(RUN, RUNS, example="stop last")

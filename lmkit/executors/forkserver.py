@@ -106,9 +106,9 @@ def preload(framework: str) -> None:
 
 
 def _work(job: dict[str, Any]) -> None:
-    """Train one run in this process."""
+    """Train one run in this process, or in several that it starts."""
+    from lmkit.executors.supervisor import work
     from lmkit.runfolder.folder import RunFolder
-    from lmkit.training.train import train
 
     folder = RunFolder(job["folder"])
     try:
@@ -125,7 +125,7 @@ def _work(job: dict[str, Any]) -> None:
     if Path(job["cwd"]).is_dir():
         os.chdir(job["cwd"])
     sys.path[:] = job["path"]  # import modules as the process that started the run does
-    train(folder)
+    work(folder)
     sys.stdout.flush()
 
 

@@ -104,9 +104,22 @@ def stop(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> R
     return resolve_run(run, runs=runs).stop()
 
 
-def resume(run: Run | str | Path = "last", *, runs: str | Path | None = None) -> Run:
-    """Continue a paused, stopped, failed or lost run from its last checkpoint."""
-    return resolve_run(run, runs=runs).resume()
+def resume(
+    run: Run | str | Path = "last",
+    *,
+    devices: int | None = None,
+    strategy: str | None = None,
+    runs: str | Path | None = None,
+) -> Run:
+    """Continue a paused, stopped, failed or lost run from its last checkpoint.
+
+    Args:
+        run: a run, its name, or the path of its folder.
+        devices: on which it continues; none: those of its experiment. The curve is the same for any number.
+        strategy: of these devices.
+        runs: the folder of the runs.
+    """
+    return resolve_run(run, runs=runs).resume(devices, strategy)
 
 
 def generate(

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lmkit.backends import check_device, get_backend, require
+from lmkit.backends import get_backend, require
+from lmkit.backends.placement import check_placement
 from lmkit.custom import trust
 from lmkit.data.fingerprint import check_unchanged, prepare_again
 from lmkit.data.kinds import get_kind, load_preprocessing
@@ -22,7 +23,7 @@ from lmkit.preprocessing.predict import compute_outputs
 from lmkit.runfolder.commands import AddNote, Command, Pause, Resume, SaveCheckpoint, SetLearningRate, Stop
 from lmkit.runfolder.environment import read_environment
 from lmkit.runfolder.events import Event
-from lmkit.runfolder.folder import RunFolder, check_weights
+from lmkit.runfolder.folder import RunFolder, apply_resume, check_weights
 from lmkit.runfolder.history import StepHistory, history
 from lmkit.runfolder.progress import ConsoleReporter
 from lmkit.runfolder.status import Status, describe_end, describe_state
@@ -82,7 +83,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """The state: pending, running, paused, completed, stopped, failed, or lost."""
+        """The state: pending, running, paused, restarting, completed, stopped, failed, or lost."""
         return self.status.state
 
     @property
@@ -336,29 +337,29 @@ class Run:
             raise ConfigError([f"learning rate: given {shorten(value)}, expected a number greater than 0"])
         return self._send_command(SetLearningRate(value=float(value)), f"setting the learning rate to {value:g}")
 
-    def resume(self) -> Run:
-        """Continue a paused run, or start a new worker from the last checkpoint.
+    def resume(self, devices: int | None = None, strategy: str | None = None) -> Run:
+        """Continue a paused run, or start a new worker from the last checkpoint: on other ``devices``, if given.
 
         Raises:
             RunStateError: the run is already running, or has completed.
             ConfigError, DataError: its device, its data, or modules that it names are not what they were at its start.
             UntrustedCode: it names code that this user has not run on this machine before; see ``lk.trust``.
         """
-        state = self.state
-        if state == "paused":
-            self.folder.send(Resume())
+        state, command = self.state, Resume(devices=devices, strategy=strategy)
+        if state == "paused" and command == Resume():
+            self.folder.send(command)
             return self
-        if state in ("running", "pending"):
+        if state in ("running", "pending", "paused", "restarting"):
             raise RunStateError(f"{self.name} is already {state}; watch it: lmkit watch {self.name}")
         if state == "completed":
             again = "lk.train(run.experiment.override({'epochs': …}))"
             raise RunStateError(f"{self.name} has completed; to train again: {again}")
         self.require_trust()
         require(self.experiment.framework)
-        check_device(self.experiment.training)
         check_unchanged(self.folder, self.experiment)
+        check_placement(apply_resume(self.experiment, command))
         self.folder.claim()
-        self.folder.send(Resume())  # earlier commands were for the earlier worker
+        self.folder.send(command)  # earlier commands were for the earlier worker
         for name in ("model", "_trained"):
             self.__dict__.pop(name, None)
         WorkerExecutor().start(self.folder)

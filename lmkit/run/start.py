@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lmkit.backends import check_device, require
+from lmkit.backends import require
+from lmkit.backends.placement import check_placement, count_processes
 from lmkit.custom import arguments
 from lmkit.custom.trust import adopt, remember
+from lmkit.exceptions import ConfigError
 from lmkit.executors import InlineExecutor, WorkerExecutor
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.resolve import resolve_experiment
@@ -58,10 +60,10 @@ def train(
     """
     spec = resolve_experiment(experiment, changes, data=data, runs=runs, inline=inline)
     require(spec.framework)
-    check_device(spec.training)
     adopt(spec, runs, text=trust or experiment is None or isinstance(experiment, Mapping))
     arguments.check_objects(spec)
     check_data(spec, runs)
+    check_processes(spec, inline=inline)
     remember(spec, runs)
     executor = InlineExecutor() if inline else WorkerExecutor()
     earlier = find_earlier_run(spec)
@@ -82,6 +84,18 @@ def train(
     return run.wait() if wait else run
 
 
+def check_processes(experiment: Experiment, *, inline: bool) -> None:
+    """Check that an experiment which several processes train is not to be trained in this one.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if inline and count_processes(experiment) > 1:
+        devices = experiment.training.devices
+        instead = "which trains in this process; write wait=True instead"
+        raise ConfigError([f"training.devices: given {devices} with inline=True, {instead}"])
+
+
 def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     """Check, before a run is created, that the data can be trained on as configured.
 
@@ -93,6 +107,7 @@ def check_data(experiment: Experiment, runs: str | Path | None = None) -> None:
     from lmkit.data.kinds import get_kind
     from lmkit.specs.losses import resolve_loss
 
+    check_placement(experiment)
     kind = get_kind(experiment.data)
     if kind.task:
         resolve_loss(experiment.training.loss, kind.task)

@@ -23,7 +23,7 @@ def wait_until_completed(run: Run, purpose: str) -> Run:
     Raises:
         RunStateError: the run is paused, or ended otherwise.
     """
-    if run.state in ("pending", "running"):
+    if run.state in ("pending", "running", "restarting"):
         stream = sys.stdout if has_widgets() else sys.stderr
         print(f"{run.name} is {run.state}; it will be {purpose} once it has completed", file=stream)
         with suppress(RunFailed):

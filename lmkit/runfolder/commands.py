@@ -15,7 +15,8 @@ class Command:
 
     def to_record(self) -> dict[str, Any]:
         """Return the command as it is written, without its time and sender."""
-        return {"command": self.name, **{f.name: getattr(self, f.name) for f in fields(self)}}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"command": self.name, **{name: value for name, value in values.items() if value is not None}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,15 @@ class Pause(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(Command):
-    """Train again after a pause. Commands before it in the file concern an earlier worker."""
+    """Train again after a pause. Commands before it in the file concern an earlier worker.
+
+    Attributes:
+        devices, strategy: on which the new worker trains; none: those of the experiment.
+    """
 
     name: ClassVar[str] = "resume"
+    devices: int | None = None
+    strategy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,12 @@ def parse_command(record: Mapping[str, Any]) -> Command | None:
         return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
     except TypeError:  # a value is missing
         return None
+
+
+def last_resume(records: list[dict[str, Any]]) -> Resume:
+    """Return the last command to resume; one without changes where there is none."""
+    commands = (parse_command(record) for record in reversed(records) if record.get("command") == Resume.name)
+    return next((command for command in commands if isinstance(command, Resume)), Resume())
 
 
 def commands_since_resume(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -145,6 +145,22 @@ class Continued(Details):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restarting(Details):
+    """One of several processes was killed or hung; all start again from the last checkpoint.
+
+    Attributes:
+        step: that training had reached.
+        rank: of the process that failed first.
+        reason: why.
+    """
+
+    type: ClassVar[str] = "restarting"
+    step: int = 0
+    rank: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearningRate(Details):
     """The learning rate was changed on request."""
 

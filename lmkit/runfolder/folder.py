@@ -11,6 +11,7 @@ runs/<UTC time>-<name>-<short id>/
   events.jsonl        events
   control.jsonl       commands to the worker
   readings.jsonl      statistics of layers, weights and outputs at some steps, for the doctor
+  ranks/              one file and one log a process, where several train the run
   profile.json        what the data are like, and what simple models reach on them
   autopsy.json        why a run diverged, once the doctor has repeated it
   checkpoints/        last/ and best/, each in files as ``lmkit.runfolder.shards`` describes
@@ -37,11 +38,19 @@ import yaml
 from lmkit.exceptions import ConfigError, DamagedFile, RunStateError
 from lmkit.experiment.experiment import Experiment
 from lmkit.runfolder import shards
-from lmkit.runfolder.commands import Command
+from lmkit.runfolder.commands import Command, Resume, last_resume
 from lmkit.runfolder.events import EventLog
 from lmkit.runfolder.status import Status, vanished
 from lmkit.specs.plain import load_written, not_yaml
-from lmkit.system.files import JsonLines, make_directory, old_path, path_inside, replace_directory, write_json
+from lmkit.system.files import (
+    JsonLines,
+    make_directory,
+    old_path,
+    path_inside,
+    replace_directory,
+    write_json,
+    write_text,
+)
 from lmkit.system.locks import LockHeld, ProcessLock
 from lmkit.system.processes import process
 from lmkit.system.reading import check_file, read_json, read_object, read_text
@@ -74,6 +83,7 @@ class RunFolder:
         self.metrics = JsonLines(self.path / "metrics.jsonl")
         self.events = EventLog(self.path / "events.jsonl")
         self.control = JsonLines(self.path / "control.jsonl")
+        self.readings = JsonLines(self.path / "readings.jsonl")
         self.log = self.path / "log.txt"
         self.lock = ProcessLock(self.path / "lock")
         self.checkpoints = self.path / "checkpoints"
@@ -100,6 +110,15 @@ class RunFolder:
         except yaml.YAMLError as error:
             raise ConfigError([f"{str(path)!r}: {not_yaml(error)}"]) from None
 
+    @property
+    def resumed_experiment(self) -> Experiment:
+        """The configuration, on the devices that the last command to resume names.
+
+        Raises:
+            ConfigError: it cannot be read, or the devices are no number.
+        """
+        return apply_resume(self.experiment, last_resume(self.control.read(quiet=True)[0]))
+
     @classmethod
     def create(cls, experiment: Experiment, root: str | Path | None = None) -> RunFolder:
         """Create a folder for ``experiment`` in ``root`` (default: $LMKIT_RUNS or ./runs)."""
@@ -121,6 +140,10 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> None:
         """Replace a file of the folder, completely or not at all."""
         write_json(self.path / name, value, indent=2, default=str)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the folder, completely or not at all."""
+        write_text(self.inside(name), text)
 
     def read_json(self, name: str) -> Any:
         """Return the content of a JSON file; None if it does not exist.
@@ -298,6 +321,20 @@ class RunFolder:
         if missing := [name for name in ("target", "prediction") if name not in frame.columns]:
             raise DamagedFile(path, f"it has no column {missing[0]!r}")
         return frame
+
+
+def apply_resume(experiment: Experiment, resume: Resume) -> Experiment:
+    """Return an experiment on the devices that a command to resume names.
+
+    Raises:
+        ConfigError: they are no number, or there is no such strategy.
+    """
+    changes: dict[str, Any] = {}
+    if resume.devices is not None:
+        changes = {"training.devices": resume.devices, "training.strategy": "auto"}
+    if resume.strategy is not None:
+        changes["training.strategy"] = resume.strategy
+    return experiment.override(changes) if changes else experiment
 
 
 def check_weights(expected: Arrays, weights: Arrays, path: Path) -> None:

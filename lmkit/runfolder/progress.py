@@ -72,6 +72,7 @@ _SENTENCES = {
     "resumed": "resumed after step {step}",
     "paused": "paused after step {step}",
     "continued": "continued after step {step}",
+    "restarting": "restarting after step {step}: {reason}",
     "learning_rate": "learning rate {old:g} → {value:g} after step {step}",
     "data": "data: {text}",
     "warning": "warning: {text}",

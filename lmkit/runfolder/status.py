@@ -35,8 +35,8 @@ stopped by SIGTERM, SIGHUP or Ctrl-C. ``idle``: stopped after a long pause. ``di
 process is gone. ``unknown``: a cause that a later version wrote.
 """
 
-LIVE = ("pending", "running", "paused")
-"""The states in which a worker trains or waits."""
+LIVE = ("pending", "running", "paused", "restarting")
+"""The states in which a worker trains or waits; ``restarting``: one of several processes failed, and all come back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Status:
     """The status of a run.
 
     Attributes:
-        state: pending, running, paused, completed, stopped, failed, or lost (its worker vanished).
+        state: pending, running, paused, restarting, completed, stopped, failed, or lost (its worker vanished).
         epoch, epochs: the current epoch, counted from 1, and the maximum number of epochs.
         step, steps: the steps taken, and the maximum number of steps.
         steps_per_second, samples_per_second: the rate over about the last second.

@@ -108,6 +108,10 @@ class TrainingSpec(Spec):
     """Rows that are computed at once, whose gradients are added up to those of the batch; none: the whole batch."""
     threads: int | None = Field(None, ge=1)
     """Threads per operation on a CPU; none: one for a small model, else all."""
+    devices: int = Field(1, ge=1, le=4096)
+    """Devices that train together, each a part of every batch; on a CPU: processes."""
+    strategy: Literal["auto", "single", "ddp", "fsdp", "mirrored", "multiworker"] = "auto"
+    """How devices share a step; auto: ddp in PyTorch, multiworker in TensorFlow; fsdp also divides the weights."""
     checkpoint_seconds: float = Field(10.0, gt=0)
     """Seconds between checkpoints; one is also written at the end."""
     readings: Literal["auto", "off"] = "auto"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
 PROC = Path("/proc")
+
+PR_SET_PDEATHSIG = 1
+"""The number by which Linux's ``prctl`` knows the signal that follows the death of the parent."""
 
 WALL_CLOCK = 1e9
 """Start times from this on are seconds since 1970, as lmkit 0.2 wrote them; smaller ones are seconds since boot."""
@@ -51,6 +57,18 @@ def is_alive(pid: int, started: float) -> bool:
         return not ended and abs(worker.create_time() - started) <= TOLERANCE
     except (psutil.NoSuchProcess, ValueError, OverflowError):
         return False
+
+
+def end_with_parent(parent: int) -> None:
+    """Let the system kill this process once the process that forked it is gone; only Linux does.
+
+    Args:
+        parent: id of that process; this one ends at once where it is gone already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _read_entry(pid: int) -> _Entry | None:

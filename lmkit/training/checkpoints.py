@@ -111,11 +111,11 @@ class Checkpoints(Callback):
 
     def on_steps_end(self, fit: Fit, block: Block) -> None:  # noqa: ARG002 (part of the interface)
         """Save where that is due."""
-        if self.writer.is_busy:
-            return
-        self.writer.wait()
-        if self.clock() - self.saved >= self.seconds:
+        is_due = not self.writer.is_busy and self.clock() - self.saved >= self.seconds
+        if self.components.ranks.share(is_due):  # the first process decides: a copy may need all of them
             self.save(fit)
+        elif not self.writer.is_busy:
+            self.writer.wait()
 
     def on_train_end(self, fit: Fit, stop: StopTraining) -> None:  # noqa: ARG002 (part of the interface)
         """Save the final state, and wait until it is on the disk."""

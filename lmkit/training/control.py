@@ -1,6 +1,6 @@
 """Commands and signals: a callback that reads the control file between two calls of the trainer.
 
-One process reads; in a run of several processes it passes the commands on to the others.
+Of several processes the first one reads, and passes the commands on to the others.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from lmkit.runfolder.events import Continued, LearningRate, Note, Paused
 from lmkit.specs.references import HELD
 from lmkit.system.records import is_number
 from lmkit.training.fit import Callback, Fit, StopTraining
+from lmkit.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from lmkit.training.checkpoints import Checkpoints
@@ -42,8 +43,8 @@ POLL_SECONDS = 0.05
 class Control(Callback):
     """Handles pause, resume, stop, learning_rate, checkpoint and note; and SIGTERM, SIGHUP and SIGINT."""
 
-    def __init__(self, recorder: Recorder, checkpoints: Checkpoints, signals: Signals) -> None:
-        self.recorder, self.checkpoints, self.signals = recorder, checkpoints, signals
+    def __init__(self, recorder: Recorder, checkpoints: Checkpoints, signals: Signals, ranks: Ranks = ALONE) -> None:
+        self.recorder, self.checkpoints, self.signals, self.ranks = recorder, checkpoints, signals, ranks
         self.folder = recorder.folder
         self.paused, self.paused_since = False, 0.0
         references = objects.references(recorder.experiment).values()
@@ -63,7 +64,7 @@ class Control(Callback):
     def check_idle(self) -> None:
         """End training that has been paused for ``idle_limit`` seconds, to free its memory."""
         limit = self.idle_limit
-        if self.paused and limit is not None and time.monotonic() - self.paused_since >= limit:
+        if self.paused and limit is not None and self.ranks.clock() - self.paused_since >= limit:
             reason = f"after a pause of {limit:g} seconds (training.idle_limit), which freed its memory"
             raise StopTraining("stopped", reason, "idle")
 
@@ -73,12 +74,14 @@ class Control(Callback):
         Raises:
             RunStateError: the folder of the run was deleted.
         """
-        if self.folder.is_deleted:
+        news = self.ranks.consult(self.signals.name, self.read_news)
+        if news is None:
             raise RunStateError(f"{str(self.folder.path)!r} was deleted or moved")
-        for command in self.read_commands():
+        records, signal_name = news
+        for command in (command for record in records if (command := parse_command(record))):
             self.handle(command, fit)
-        if self.signals.name:
-            raise StopTraining("stopped", self.signals.name, "signal")
+        if signal_name:
+            raise StopTraining("stopped", signal_name, "signal")
 
     def handle(self, command: Command, fit: Fit) -> None:
         """Handle one command."""
@@ -87,7 +90,7 @@ class Control(Callback):
             case Stop():
                 raise StopTraining("stopped", "on request", "requested")
             case Pause() if not self.paused:
-                self.paused, self.paused_since = True, time.monotonic()
+                self.paused, self.paused_since = True, self.ranks.clock()
                 self.checkpoints.save(fit, wait=True)
                 events.record(Paused(step=step))
                 self.recorder.write_status(state="paused")
@@ -104,14 +107,23 @@ class Control(Callback):
             case AddNote():
                 events.record(Note(step=step, text=str(command.text)))
 
-    def read_commands(self) -> list[Command]:
-        """Return the commands that were written since the last call; unknown ones are ignored."""
+    def read_news(self, signals: list[str]) -> tuple[list[dict[str, Any]], str] | None:
+        """Return the commands that were written since the last call, as records, and the name of a signal, if any.
+
+        Args:
+            signals: name of the signal that each process received, or an empty string.
+
+        Returns:
+            None if the folder of the run was deleted.
+        """
+        if self.folder.is_deleted:
+            return None
         records, self.records = self.records, []
         with contextlib.suppress(FileNotFoundError):
             if self.folder.control.path.stat().st_size > self.offset:
                 lines, self.offset = self.folder.control.read(self.offset, quiet=True)
                 records += lines
-        return [command for record in records if (command := parse_command(record))]
+        return records, next(filter(None, signals), "")
 
 
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from lmkit.runfolder.events import DataWarning
 from lmkit.runfolder.readings import MAX_READINGS, OutputReading, Reading
 from lmkit.specs.references import is_reference
 from lmkit.specs.tasks import get_task
-from lmkit.system.files import JsonLines
 from lmkit.system.records import read_record
 from lmkit.training.fit import Block, Callback, Fit, StopTraining
 
@@ -51,7 +49,7 @@ class Readings(Callback):
     """
 
     def __init__(self, components: Components, folder: RunFolder, step: int) -> None:
-        self.components, self.lines = components, JsonLines(folder.path / "readings.jsonl")
+        self.components, self.lines, self.ranks = components, folder.readings, components.ranks
         self.folder = folder
         self.interval = max(INTERVAL, round(SHARE_OF_RUN * components.steps))
         self.rows = probe_rows(components.data, components.experiment.data.batch_size)
@@ -61,12 +59,11 @@ class Readings(Callback):
         self.next = step
         self.seconds = 0.0
         self.is_on = len(self.rows) > 0
-        self.count = 0
         self.profile: Profile | None = None
         self.is_compared = False
         self.describes_data = True
-        if self.lines.path.exists():
-            self.count = len(self.lines.read(quiet=True)[0])
+        self.count = self.ranks.share(len(self.lines.read(quiet=True)[0]))
+        if self.count:
             self.lines.append({"resumed": step})
 
     def max_steps(self, fit: Fit) -> int | None:
@@ -77,7 +74,7 @@ class Readings(Callback):
 
     def on_steps_begin(self, fit: Fit) -> None:
         """Write the profile, and read where that is due."""
-        if self.describes_data:
+        if self.describes_data and self.ranks.is_first:
             try:
                 self._write_profile(fit)
             except OSError:
@@ -87,9 +84,9 @@ class Readings(Callback):
                 self._warn(fit.progress.step, "no profile of the data for the doctor", error)
         if self.is_on and fit.progress.step >= self.next:
             step = fit.progress.step
-            begin = time.monotonic()
+            begin = fit.clock()
             self.pending = self._read(step)
-            self.seconds = time.monotonic() - begin
+            self.seconds = fit.clock() - begin
             self.next = self._next_step(fit)
 
     def on_steps_end(self, fit: Fit, block: Block) -> None:  # noqa: ARG002 (part of the interface)

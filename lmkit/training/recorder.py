@@ -18,6 +18,7 @@ from lmkit.runfolder.status import Status
 from lmkit.system.environment import peak_memory
 from lmkit.system.processes import process
 from lmkit.training.fit import Block, Callback, Fit, StopTraining
+from lmkit.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from lmkit.experiment.experiment import Experiment
@@ -36,13 +37,14 @@ class Recorder(Callback):
 
     Attributes:
         progress: of training, once it is set up.
+        ranks: the processes that train the run; the first one writes.
         total: steps of the whole training.
         device: measures the device, once it is set up.
     """
 
-    def __init__(self, folder: RunFolder, experiment: Experiment) -> None:
-        self.folder, self.experiment = folder, experiment
-        self.status = Status(state="running", host=socket.gethostname(), **process())
+    def __init__(self, folder: RunFolder, experiment: Experiment, ranks: Ranks = ALONE) -> None:
+        self.folder, self.experiment, self.ranks = folder, experiment, ranks
+        self.status = Status(state="running", host=socket.gethostname(), **process(ranks.launcher))
         self.progress: Progress | None = None
         self.total = 0
         self.device: DeviceUsage | None = None

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lmkit.backends import Backend, Trainer, get_backend
-from lmkit.backends.devices import device_for
+from lmkit.backends.devices import device_for, own_device
+from lmkit.backends.facts import ONE_PROCESS
+from lmkit.backends.placement import check_placement, on_one_device, resolve_strategy
 from lmkit.backends.threads import threads_for
 from lmkit.custom import arguments, trust
 from lmkit.data import quality
@@ -25,7 +27,6 @@ from lmkit.runfolder.shards import entry_path
 from lmkit.specs.losses import resolve_loss
 from lmkit.specs.tasks import Task, get_task
 from lmkit.system.environment import environment
-from lmkit.system.files import write_text
 from lmkit.training.checks import (
     avoid_single_row,
     check_gradients,
@@ -35,6 +36,7 @@ from lmkit.training.checks import (
 )
 from lmkit.training.metrics import MetricFunctions, score
 from lmkit.training.progress import Progress
+from lmkit.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from lmkit.data.dataset import Dataset
@@ -55,6 +57,7 @@ class Components:
     Attributes:
         metrics: custom metric functions by name.
         remarks: what was found in checks of the model, for the log.
+        ranks: the processes that train the run.
         steps: of the whole training, at most.
     """
 
@@ -66,6 +69,7 @@ class Components:
     model: Any
     trainer: Trainer
     remarks: list[str] = field(default_factory=list)
+    ranks: Ranks = ALONE
 
     @property
     def task(self) -> Task:
@@ -96,15 +100,29 @@ class Components:
 
 
 @contextmanager
-def select_backend(experiment: Experiment) -> Iterator[Backend]:
+def select_backend(experiment: Experiment, ranks: Ranks = ALONE) -> Iterator[Backend]:
     """Yield the experiment's backend on the device of a run, which is held within a ``with`` block.
 
+    Args:
+        experiment: what to train.
+        ranks: the processes that train it; each of those of a machine has a device of its own.
+
     Raises:
-        ConfigError: this machine, or the framework on it, does not have the device.
+        ConfigError: this machine, or the framework on it, does not have the device, or not so many.
     """
     training, framework = experiment.training, get_backend(experiment.framework)
+    strategy = resolve_strategy(experiment, ranks.world)
+    is_shared = ranks.world > 1 or strategy in ONE_PROCESS
+    if ranks.group is not None:
+        check_placement(experiment, ranks.world)
+        training = own_device(framework, training, ranks.group.local_rank)
     with device_for(framework, training) as device, framework.numerics(training.deterministic):
-        yield framework.on(device)
+        if strategy == "single" or not is_shared:
+            yield framework.on(device)
+        else:
+            backend = framework.connect(strategy, device, ranks.group, training.devices)
+            yield backend
+            backend.disconnect()
 
 
 def build_components(
@@ -114,6 +132,7 @@ def build_components(
     backend: Backend | None = None,
     *,
     is_same: bool = True,
+    ranks: Ranks = ALONE,
 ) -> Components:
     """Prepare the data and build the model with its first weights, and the trainer.
 
@@ -121,16 +140,18 @@ def build_components(
         folder: of the run; custom objects lie beside it.
         experiment: what to train.
         cleanup: restores the number of threads when it is closed.
-        backend: of the device; none: it is chosen now, and held until ``cleanup`` is closed.
+        backend: of the device; none: one device, which is chosen now, and held until ``cleanup`` is closed.
         is_same: whether the experiment is that of the run, so that its data are prepared as the run's were.
+        ranks: the processes that train the run; the first one prepares the data, and then the others.
     """
     training, root = experiment.training, folder.path.parent
-    backend = backend or cleanup.enter_context(select_backend(experiment))
+    backend = backend or cleanup.enter_context(select_backend(on_one_device(experiment)))
     trust.require(trust.list_code(experiment), root, folder.path)
-    check_unchanged(folder, experiment)
-    experiment = locate_data(folder, experiment)
-    trust.load(experiment, root, folder.path)
-    data = prepare(experiment.data, experiment.seed, training.precision, root)
+    with ranks.first_alone():
+        check_unchanged(folder, experiment)
+        experiment = locate_data(folder, experiment)
+        trust.load(experiment, root, folder.path)
+        data = prepare(experiment.data, experiment.seed, training.precision, root)
     if is_same:
         check_preprocessing(folder, data.preprocessing)
     experiment, data = limit_batch_size(experiment, data)
@@ -158,7 +179,7 @@ def build_components(
     remarks = [text for text in (outputs.remark, remark) if text]
     collect = not get_task(data.preprocessing.task).per_position
     trainer = backend.trainer(model, experiment, data, loss, collect_outputs=collect)
-    return Components(experiment, backend, data, loss, metrics, model, trainer, remarks)
+    return Components(experiment, backend, data, loss, metrics, model, trainer, remarks, ranks)
 
 
 def limit_batch_size(experiment: Experiment, data: Dataset) -> tuple[Experiment, Dataset]:
@@ -241,7 +262,7 @@ def write_records(folder: RunFolder, components: Components, device: Mapping[str
     ``device`` is recorded in the environment with what the backend says of its device.
     """
     if text := arguments.source_code(components.experiment, folder.path.parent):
-        write_text(folder.inside(OWN), text)
+        folder.write_text(OWN, text)
     if folder.read_json("preprocessing.json") is None:
         folder.write_json("preprocessing.json", components.data.preprocessing.to_dict())
     write_record(folder, components.experiment)

@@ -8,10 +8,11 @@ import os
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lmkit.exceptions import LmkitError, RunStateError
 from lmkit.runfolder.events import Failed, Finished
+from lmkit.runfolder.ranks import describe_failure, first_failure, read_ranks
 from lmkit.runfolder.status import Cause
 from lmkit.system.files import remove_directory, replace_file, write_bytes
 from lmkit.training.callbacks import (
@@ -29,8 +30,10 @@ from lmkit.training.control import Control, Signals
 from lmkit.training.device_usage import DeviceUsage
 from lmkit.training.epoch_metrics import EpochMetrics
 from lmkit.training.fit import Callback, Diverged, Fit
+from lmkit.training.heartbeat import Heartbeat
 from lmkit.training.loaders import LoaderErrors, LoaderLeaks
 from lmkit.training.metrics import predictions
+from lmkit.training.ranks import ALONE, RankFailed, Ranks
 from lmkit.training.readings import Readings
 from lmkit.training.recorder import Recorder
 from lmkit.training.setup import (
@@ -49,34 +52,42 @@ RESERVE_BYTES = 65_536
 """Size of a file that is removed on failure, so that a full disk has room for the outcome."""
 
 
-def train(folder: RunFolder) -> None:
+def train(folder: RunFolder, ranks: Ranks = ALONE) -> None:
     """Train the run in ``folder``, from its last checkpoint where there is one, and write the outcome there.
 
     A failure of the run is not raised: its state becomes ``failed``, with the reason. SIGTERM and SIGHUP stop the run
     with a checkpoint, and then have the effect that they have without training: the program ends.
 
+    Args:
+        folder: of the run; of several processes those after the first have a ``SilentFolder``.
+        ranks: the processes that train the run.
+
     Raises:
         RunStateError: another process trains the run, or its folder was deleted.
+        RankFailed: one of several processes failed; who started it decides what becomes of the run.
     """
     signals = Signals()
-    with folder.train_lock():
-        recorder = Recorder(folder, folder.experiment)
+    with contextlib.nullcontext() if ranks.launcher or not ranks.is_first else folder.train_lock():
+        recorder = Recorder(folder, folder.resumed_experiment, ranks)
+        heartbeat = Heartbeat(folder, ranks)
         reserve = folder.path / ".reserve"
         try:
-            write_bytes(reserve, os.urandom(RESERVE_BYTES))
-            _run(recorder, signals)
+            if ranks.is_first:
+                write_bytes(reserve, os.urandom(RESERVE_BYTES))
+            _run(recorder, heartbeat, signals)
         except BaseException as error:
             _remove(reserve)
             if folder.is_deleted:
                 if folder.lock.file_is_deleted:
                     remove_directory(folder.path)  # what was written while it was being deleted
                 raise RunStateError(f"{str(folder.path)!r} was deleted or moved: its training ends") from None
-            _fail(recorder, error)
+            _fail(recorder, heartbeat, error)
             if not isinstance(error, Exception):
                 raise
         else:
             _remove(reserve)
-    signals.follow()
+    if not ranks.launcher:  # a launcher received the signal, and follows it
+        signals.follow()
 
 
 def build_fit(recorder: Recorder, components: Components, signals: Signals) -> Fit:
@@ -85,12 +96,13 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
     The order of the callbacks matters: steps are recorded before any of them can end training, commands are handled
     before limits are checked, and the best weights are restored before the last checkpoint.
     """
-    folder, experiment = recorder.folder, components.experiment
+    folder, experiment, ranks = recorder.folder, components.experiment, components.ranks
     training = experiment.training
     recorder.device = DeviceUsage(components.backend, components.trainer.device)
     write_records(folder, components, recorder.device.describe())
     epoch_metrics = EpochMetrics(components.data, experiment.data.batch_size, components.metrics)
     progress, best_weights = restore_checkpoint(folder, components, epoch_metrics)
+    ranks.barrier()  # the first process may now replace the checkpoint
     best = BestWeights(components, best_weights)
     checkpoints = Checkpoints(components, recorder, best, epoch_metrics)
     early = components.early_stopping
@@ -103,7 +115,7 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
         Samples(components, folder),
         best,
         *([EarlyStopping(early.patience)] if early else []),
-        Control(recorder, checkpoints, signals),
+        Control(recorder, checkpoints, signals, ranks),
         Limits(components.steps, training.seconds, training.target_loss, training.gradient_norm),
         LoaderErrors(checkpoints),
         LoaderLeaks(folder),
@@ -123,17 +135,19 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
         rates=components.rates(progress),
         progress=progress,
         callbacks=callbacks,
+        clock=ranks.clock,
     )
 
 
-def _run(recorder: Recorder, signals: Signals) -> None:
+def _run(recorder: Recorder, heartbeat: Heartbeat, signals: Signals) -> None:
     """Train to the end; write metrics, predictions and the outcome."""
-    folder = recorder.folder
+    folder, ranks = recorder.folder, recorder.ranks
     recorder.write_status()
-    with recorder.heartbeat(), select_backend(recorder.experiment) as backend:
+    backend_of = select_backend(recorder.experiment, ranks)
+    with recorder.heartbeat(), heartbeat.beating(recorder), backend_of as backend:
         with ExitStack() as cleanup:
             cleanup.enter_context(signals.noted())
-            components = build_components(folder, recorder.experiment, cleanup, backend)
+            components = build_components(folder, recorder.experiment, cleanup, backend, ranks=ranks)
             fit = build_fit(recorder, components, signals)
             stop = fit.run()
         metrics = components.score("test")
@@ -151,14 +165,21 @@ def _write_predictions(folder: RunFolder, components: Components) -> None:
     data = components.data
     if not len(data.test.X) or components.task.per_position:
         return
-    frame = predictions(data.preprocessing, data.test, components.trainer.outputs("test"))
+    outputs = components.trainer.outputs("test")
+    if not components.ranks.is_first:
+        return
+    frame = predictions(data.preprocessing, data.test, outputs)
     with replace_file(folder.path / "predictions.parquet") as path:
         frame.to_parquet(path, index=False)
 
 
-def _fail(recorder: Recorder, error: BaseException) -> None:
-    """Write the state ``failed``, its reason, and the steps that are not written yet."""
-    folder = recorder.folder
+def _fail(recorder: Recorder, heartbeat: Heartbeat, error: BaseException) -> None:
+    """Write the state ``failed``, its reason, and the steps that are not written yet.
+
+    Raises:
+        RankFailed: this is one of several processes: it writes its error into its own record.
+    """
+    folder, ranks = recorder.folder, recorder.ranks
     reason = str(error) if isinstance(error, LmkitError) else f"{type(error).__name__}: {error}"
     reason = explain_error(error) or reason
     unwritable = _unwritable(error, folder)
@@ -169,14 +190,25 @@ def _fail(recorder: Recorder, error: BaseException) -> None:
     if not unwritable:
         with contextlib.suppress(OSError):
             recorder.flush()
+    cause: Cause = "unwritable" if unwritable else "diverged" if isinstance(error, Diverged) else "error"
+    if ranks.world > 1:
+        heartbeat.fail(reason, cause, neighbour=ranks.is_neighbours(error))
+        if ranks.launcher or not ranks.is_first:
+            raise RankFailed(reason) from error
+        failure = first_failure(read_ranks(folder)[: ranks.world])
+        if failure is None:
+            recorder.write_status(state="restarting", reason=reason)
+            raise RankFailed(reason) from error
+        reason, cause = describe_failure(failure), cast("Cause", failure.cause)
     try:
-        cause: Cause = "unwritable" if unwritable else "diverged" if isinstance(error, Diverged) else "error"
         recorder.write_status(state="failed", reason=reason, cause=cause, seconds_left=None)
         folder.events.record(Failed(reason=reason, step=recorder.status.step))
     except OSError:
         raise error from None  # the outcome cannot be written: the run will be lost, and inline training raises
     with contextlib.suppress(OSError):
         recorder.flush()  # last, because there may be no room for it
+    if ranks.world > 1:
+        raise RankFailed(reason) from error
 
 
 def _unwritable(error: BaseException, folder: RunFolder) -> str:

@@ -58,7 +58,7 @@ def _headline(run: Run) -> str:
     colour = COLOURS.get(status.state, "#a15c00")
     scores = ", ".join(f"{name} {value:.4g}" for name, value in (status.metrics or {}).items())
     is_completed = status.state == "completed"
-    is_resumable = status.state not in ("pending", "running", "completed")
+    is_resumable = status.state not in ("pending", "running", "restarting", "completed")
     name = html.escape(json.dumps(run.name, ensure_ascii=False))  # a text of Python, whatever is in it
     parts = [
         f'<b>{html.escape(run.name)}</b> <b style="color: {colour}">{html.escape(status.state)}</b>',

@@ -17,7 +17,7 @@ from lmkit.backends.tensorflow import checkpoints, devices, export, gradients, i
 from lmkit.backends.tensorflow.losses import CustomLoss, loss_facts
 from lmkit.backends.tensorflow.models import custom
 from lmkit.backends.tensorflow.optimizers import build_optimizer
-from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
+from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy, get_strategy
 from lmkit.backends.tensorflow.trainer import TensorFlowTrainer
 from lmkit.exceptions import MissingPackage
 from lmkit.system.cores import available_cores
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lmkit.specs.losses import LossFacts, LossName
     from lmkit.specs.models import ModelSpec, Weights
     from lmkit.specs.signature import Shape, Signature
+    from lmkit.system.process_group import ProcessGroup
 
 if keras.backend.backend() != "tensorflow":
     raise MissingPackage(
@@ -73,6 +74,14 @@ class TensorFlowBackend:
     def is_initialized(self) -> bool:
         """Return whether TensorFlow has begun to compute in this process."""
         return devices.is_initialized()
+
+    def connect(self, strategy: str, device: str, group: ProcessGroup | None, count: int) -> TensorFlowBackend:
+        """Return the backend of this process, which trains with others or on several devices."""
+        return TensorFlowBackend(get_strategy(strategy)(device, group, count))
+
+    def disconnect(self) -> None:
+        """Leave the other processes."""
+        self.strategy.close()
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
         """Return a ``keras.Model``, its weights not yet set."""

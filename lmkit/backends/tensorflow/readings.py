@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lmkit.backends.base import EXACT_ROWS, PROBE_NUMBERS, Probe
 from lmkit.backends.probes import curvature_of, mixing_of
+from lmkit.backends.reading import EXACT_ROWS, PROBE_NUMBERS, Probe
 from lmkit.backends.tensorflow import checkpoints
 from lmkit.backends.tensorflow.models.custom import CustomModel
 from lmkit.backends.tensorflow.models.layers import Constants

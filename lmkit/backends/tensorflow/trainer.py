@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lmkit.backends.base import Probe, RowLosses, Steps
+from lmkit.backends.base import RowLosses, Steps
+from lmkit.backends.reading import Probe
 from lmkit.backends.tensorflow import checkpoints
 from lmkit.backends.tensorflow.losses import CustomLoss, get_loss
 from lmkit.backends.tensorflow.models.custom import CustomModel
@@ -103,6 +104,7 @@ class TensorFlowTrainer:
         for i, variable in enumerate(checkpoints.random_states(model)):
             seed = np.random.SeedSequence([experiment.seed, 2, i]).generate_state(1)[0]  # each layer draws its own
             variable.assign(np.array([seed, 0], dtype=variable.dtype))
+        self.compiled &= self.strategy.compiles
         self.compiled &= training.compile == "on" or not self.unpadded  # compiling for every size does not pay
         self.dtype = np.dtype(training.precision)
         self.shapes = self._shapes(dataset.training) if uneven else None

@@ -10,7 +10,7 @@ from lmkit.backends.torch import checkpoints, devices, export, gradients, inspec
 from lmkit.backends.torch.losses import CustomLoss, loss_facts
 from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.backends.torch.optimizers import build_optimizer
-from lmkit.backends.torch.strategies import SingleDevice, Strategy
+from lmkit.backends.torch.strategies import SingleDevice, Strategy, get_strategy
 from lmkit.backends.torch.trainer import TorchTrainer
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lmkit.specs.losses import LossFacts, LossName
     from lmkit.specs.models import ModelSpec, Weights
     from lmkit.specs.signature import Shape, Signature
+    from lmkit.system.process_group import ProcessGroup
 
 
 class TorchBackend:
@@ -56,6 +57,14 @@ class TorchBackend:
     def is_initialized(self) -> bool:
         """Return whether this process has begun to use a GPU."""
         return devices.is_initialized()
+
+    def connect(self, strategy: str, device: str, group: ProcessGroup | None, count: int) -> TorchBackend:
+        """Return the backend of this process, which trains with others or on several devices."""
+        return TorchBackend(get_strategy(strategy)(device, group, count))
+
+    def disconnect(self) -> None:
+        """Leave the other processes."""
+        self.strategy.close()
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
         """Return an ``nn.Module``, its weights not yet set."""
@@ -96,7 +105,7 @@ class TorchBackend:
         training = model.training
         model.eval()
         try:
-            with torch.inference_mode():
+            with self.strategy.evaluation():
                 x = torch.as_tensor(X).to(reference.device, None if tokens else reference.dtype)
                 return model(x).cpu().numpy()
         finally:

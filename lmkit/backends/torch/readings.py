@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lmkit.backends.base import EXACT_ROWS, PROBE_NUMBERS, Probe
 from lmkit.backends.probes import curvature_of, mixing_of
+from lmkit.backends.reading import EXACT_ROWS, PROBE_NUMBERS, Probe
 from lmkit.backends.torch import checkpoints
 from lmkit.backends.torch.inspection import sandbox
 from lmkit.backends.torch.models.custom import CustomModel

@@ -115,7 +115,7 @@ class Step:
                 first, stop = begin, begin + 1
             with contextlib.ExitStack() as contexts:
                 if end < rows:
-                    contexts.enter_context(self.strategy.no_sync())
+                    contexts.enter_context(self.strategy.no_sync(self.model))
                 if states:
                     contexts.enter_context(BatchDropout(rows, first, stop))
                 share = 0.0 if is_empty else self._share(y[first:stop], y)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lmkit.backends.base import Probe, RowLosses, Steps
+from lmkit.backends.base import RowLosses, Steps
+from lmkit.backends.reading import Probe
 from lmkit.backends.torch import checkpoints
 from lmkit.backends.torch.losses import CustomLoss, get_loss
 from lmkit.backends.torch.optimizers import build_optimizer
@@ -237,7 +238,7 @@ class TorchTrainer:
         end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
         self.model.eval()
         try:
-            with torch.inference_mode():
+            with self.strategy.evaluation():
                 for i in range(0, end, size):
                     x, y = (_tensor(a[i : min(i + size, end)], self.torch_device) for a in (X, Y))
                     yield self.model(x), y

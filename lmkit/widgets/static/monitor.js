@@ -10,7 +10,7 @@
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}
 const EPOCH = {step: 0, loss: 1, valLow: 2, valHigh: 3, metric: 4, valMetricLow: 5, valMetricHigh: 6, epoch: 7, seconds: 8}
 const ROWS = {steps: 6, epochs: 9}
-const LIVE = ["pending", "running", "paused"]
+const LIVE = ["pending", "running", "paused", "restarting"]
 const TIMEOUT = 15 // seconds without an update until a warning
 const SMOOTHING = 0.5 // position of the slider at first, from 0 to 1: an average over a 25th of the visible steps
 const FACTOR = 10 // a learning rate above this multiple of the current one is confirmed
@@ -319,7 +319,7 @@ class View extends PageView {
   }
 
   isResumable(run) {
-    return !["running", "pending", "completed"].includes(run.status.state)
+    return !["running", "pending", "restarting", "completed"].includes(run.status.state)
   }
 
   showMessage(text, isError = false) {

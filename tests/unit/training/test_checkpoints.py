@@ -18,6 +18,7 @@ from lmkit.runfolder.folder import RunFolder
 from lmkit.training.checkpoints import BackgroundWriter, Checkpoints
 from lmkit.training.fit import StopTraining
 from lmkit.training.progress import Progress
+from lmkit.training.ranks import ALONE
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -49,6 +50,7 @@ class Training:
             experiment=Experiment(),
             backend=SimpleNamespace(weights=lambda _: {"w": self.weight.copy()}),
             trainer=SimpleNamespace(state=lambda: {"m": self.weight.copy()}),
+            ranks=ALONE,
         )
         recorder: Any = SimpleNamespace(folder=folder, flush=lambda: None)
         epoch_metrics: Any = SimpleNamespace(arrays=dict)

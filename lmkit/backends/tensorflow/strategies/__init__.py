@@ -11,14 +11,18 @@ from lmkit.backends.tensorflow.strategies.single import SingleDevice
 
 __all__ = ["STRATEGIES", "SingleDevice", "Strategy", "get_strategy"]
 
-STRATEGIES: dict[str, str] = {"single": f"{__name__}.single:SingleDevice"}
+STRATEGIES: dict[str, str] = {
+    "single": f"{__name__}.single:SingleDevice",
+    "multiworker": f"{__name__}.multiworker:MultiWorker",
+    "mirrored": f"{__name__}.mirrored:Mirrored",
+}
 """Name → reference of its class."""
 
 
-def get_strategy(name: str) -> Callable[[], Strategy]:
+def get_strategy(name: str) -> Callable[..., Strategy]:
     """Return the class of a strategy by its name.
 
     Raises:
         KeyError: TensorFlow has no such strategy.
     """
-    return cast("Callable[[], Strategy]", pkgutil.resolve_name(STRATEGIES[name]))
+    return cast("Callable[..., Strategy]", pkgutil.resolve_name(STRATEGIES[name]))

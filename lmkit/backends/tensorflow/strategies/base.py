@@ -22,9 +22,11 @@ class Strategy(Protocol):
     Attributes:
         world: processes that share a step.
         max_steps: steps that one call may take; None for no limit.
+        compiles: whether a step can be compiled by XLA.
     """
 
     world: int
+    compiles: bool
     max_steps: int | None
 
     @property
@@ -48,6 +50,9 @@ class Strategy(Protocol):
 
     def to_array(self, variable: Any) -> np.ndarray:
         """Return a copy of a weight or an optimizer state as a whole, on the host."""
+
+    def close(self) -> None:
+        """Leave the other processes."""
 
     def assign(self, variable: Any, values: np.ndarray) -> None:
         """Set a weight or an optimizer state from its values as a whole."""

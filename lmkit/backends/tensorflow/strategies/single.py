@@ -19,6 +19,7 @@ class SingleDevice:
     """
 
     world = 1
+    compiles = True
     max_steps: int | None = None
 
     def __init__(self, device: str = "") -> None:
@@ -52,3 +53,6 @@ class SingleDevice:
     def assign(self, variable: Any, values: np.ndarray) -> None:
         """Assign the values."""
         variable.assign(values)
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -11,14 +11,18 @@ from lmkit.backends.torch.strategies.single import SingleDevice
 
 __all__ = ["STRATEGIES", "SingleDevice", "Strategy", "get_strategy"]
 
-STRATEGIES: dict[str, str] = {"single": f"{__name__}.single:SingleDevice"}
+STRATEGIES: dict[str, str] = {
+    "single": f"{__name__}.single:SingleDevice",
+    "ddp": f"{__name__}.ddp:DistributedDevices",
+    "fsdp": f"{__name__}.fsdp:ShardedDevices",
+}
 """Name → reference of its class."""
 
 
-def get_strategy(name: str) -> Callable[[], Strategy]:
+def get_strategy(name: str) -> Callable[..., Strategy]:
     """Return the class of a strategy by its name.
 
     Raises:
         KeyError: PyTorch has no such strategy.
     """
-    return cast("Callable[[], Strategy]", pkgutil.resolve_name(STRATEGIES[name]))
+    return cast("Callable[..., Strategy]", pkgutil.resolve_name(STRATEGIES[name]))

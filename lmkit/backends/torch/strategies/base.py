@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -41,8 +41,15 @@ class Strategy(Protocol):
         They may be none: the trainer then computes a single row at weight 0, for the others wait for its gradients.
         """
 
-    def no_sync(self) -> AbstractContextManager[None]:
-        """Return the context of every micro-batch but a step's last: gradients are added, and not yet reduced."""
+    def no_sync(self, model: torch.nn.Module) -> AbstractContextManager[None]:
+        """Return the context of every micro-batch but a step's last: gradients are added, and not yet reduced.
+
+        Args:
+            model: that computes a step's outputs.
+        """
+
+    def evaluation(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass without gradients."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a loss."""
@@ -55,6 +62,9 @@ class Strategy(Protocol):
 
     def to_array(self, tensor: torch.Tensor) -> np.ndarray:
         """Return a copy of a parameter or an optimizer state as a whole, on the host."""
+
+    def close(self) -> None:
+        """Leave the other processes."""
 
     def assign(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
         """Set a parameter or an optimizer state from its values as a whole."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +39,13 @@ class SingleDevice:
         """Return all rows."""
         return begin, end
 
-    def no_sync(self) -> AbstractContextManager[None]:
+    def no_sync(self, model: torch.nn.Module) -> AbstractContextManager[None]:  # noqa: ARG002 (part of the interface)
         """Return a context that does nothing."""
         return contextlib.nullcontext()
+
+    def evaluation(self) -> AbstractContextManager[Any]:
+        """Return PyTorch's inference mode."""
+        return torch.inference_mode()
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients."""
@@ -61,3 +66,6 @@ class SingleDevice:
     def assign(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
         """Copy the values."""
         tensor.copy_(values)
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,82 @@
+"""The heartbeat of one of several processes of a run: ``ranks/<n>.json``, written from a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import psutil
+
+from lmkit.runfolder.ranks import RankRecord, write_rank
+from lmkit.system.processes import process
+
+if TYPE_CHECKING:
+    from lmkit.runfolder.folder import RunFolder
+    from lmkit.runfolder.status import Cause
+    from lmkit.training.ranks import Ranks
+    from lmkit.training.recorder import Recorder
+
+HEARTBEAT_SECONDS = 2.0
+
+
+class Heartbeat:
+    """Writes the record of this process while it trains; of a process alone there is none.
+
+    Args:
+        folder: of the run.
+        ranks: the processes of the run.
+    """
+
+    def __init__(self, folder: RunFolder, ranks: Ranks) -> None:
+        self.folder, self.ranks = folder, ranks
+        self.record = RankRecord(rank=ranks.rank, host=socket.gethostname(), **process())
+        self.recorder: Recorder | None = None
+
+    def write(self) -> None:
+        """Write the record, with the time and the step of now."""
+        if self.ranks.world == 1:
+            return
+        progress = self.recorder.progress if self.recorder else None
+        self.record = replace(
+            self.record,
+            heartbeat=time.time(),
+            step=progress.step if progress else self.record.step,
+            memory=psutil.Process().memory_info().rss,
+        )
+        with contextlib.suppress(OSError):  # the first process meets the same error and reports it
+            write_rank(self.folder, self.record)
+
+    def fail(self, reason: str, cause: Cause, *, neighbour: bool) -> None:
+        """Write why this process ends; ``neighbour``: only because another one is gone."""
+        self.record = replace(self.record, error=reason, cause=cause, failed_at=time.time(), neighbour=neighbour)
+        self.write()
+
+    @contextlib.contextmanager
+    def beating(self, recorder: Recorder) -> Iterator[None]:
+        """Write the record every two seconds meanwhile, and end this process once its launcher is gone."""
+        self.recorder = recorder
+        if self.ranks.world == 1:
+            yield
+            return
+        self.write()
+        stop = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            self.write()
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            if self.ranks.launcher and os.getppid() != self.ranks.launcher:
+                os._exit(1)  # nobody would restart it, and it may wait for others for ever
+            self.write()
