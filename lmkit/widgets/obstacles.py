@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from lmkit.backends import check_device, require
+from lmkit.backends import require
+from lmkit.backends.placement import check_placement
 from lmkit.data.kinds import get_kind
 from lmkit.data.tables.sources import check_sizes
 from lmkit.exceptions import ConfigError, DataError, LmkitError, MissingPackage
@@ -32,7 +33,7 @@ def find_obstacles(
         obstacles.append(f"framework: {error}")
     if "training" not in invalid:
         try:
-            check_device(experiment.training)
+            check_placement(experiment)
         except ConfigError as error:
             obstacles += error.problems
     if "data" in invalid:
