@@ -100,7 +100,7 @@ def device_for(backend: DeviceBackend, training: TrainingSpec) -> Iterator[str]:
             yield requested[position]
 
 
-def own_device(backend: Backend, training: TrainingSpec, number: int) -> TrainingSpec:
+def own_device(backend: DeviceBackend, training: TrainingSpec, number: int) -> TrainingSpec:
     """Return the training of one of several processes of a machine: the GPU of its number, where there are GPUs."""
     cards = [device for device in backend.devices() if device.startswith("cuda")]
     if not cards or training.device not in ("auto", "cuda"):

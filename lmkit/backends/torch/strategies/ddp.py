@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -73,7 +73,8 @@ class DistributedDevices(SingleDevice):
         """Return the module whose backward pass averages the gradients."""
         # a custom model may leave parameters out of a step; buffers are the same everywhere, for they see all steps
         unused = isinstance(model, CustomModel)
-        return DistributedDataParallel(model, find_unused_parameters=unused, **{BUFFERS: False})
+        options: dict[str, Any] = {BUFFERS: False}
+        return DistributedDataParallel(model, find_unused_parameters=unused, **options)
 
     def local_rows(self, begin: int, end: int) -> tuple[int, int]:
         """Return the rows of this process: an equal share of consecutive ones."""
