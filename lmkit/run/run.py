@@ -352,8 +352,7 @@ class Run:
         if state in ("running", "pending", "paused", "restarting"):
             raise RunStateError(f"{self.name} is already {state}; watch it: lmkit watch {self.name}")
         if state == "completed":
-            again = "lk.train(run.experiment.override({'epochs': …}))"
-            raise RunStateError(f"{self.name} has completed; to train again: {again}")
+            raise RunStateError(f"{self.name} has completed; to train again: lk.train(run.experiment, epochs=…)")
         self.require_trust()
         require(self.experiment.framework)
         check_unchanged(self.folder, self.experiment)
