@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmkit.backends.base import EXACT_ROWS
 from lmkit.backends.probes import mixing_of
+from lmkit.backends.reading import EXACT_ROWS
 from lmkit.data.batches import Part
 from lmkit.data.loaders.streams import IsolatedGenerators
 from lmkit.doctor.checks.exact import MIXED
