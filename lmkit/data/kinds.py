@@ -135,7 +135,19 @@ TEXT = DataKind(
     generates=True,
     task="language",
     unused=(
-        *("target", "axes", "size", "drop", "categorical", "scale", "scale_target", "missing", "graph"),
+        *(
+            "target",
+            "axes",
+            "size",
+            "drop",
+            "ids",
+            "categorical",
+            "missing_values",
+            "scale",
+            "scale_target",
+            "missing",
+            "graph",
+        ),
         "training_share",
     ),
 )

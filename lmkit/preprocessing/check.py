@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lmkit.exceptions import shorten
-from lmkit.preprocessing.formats import PARTS
+from lmkit.preprocessing.formats import EITHER, PARTS
 from lmkit.specs.tasks import TASKS
 
 MAX_SIZE = 2**40
@@ -29,7 +29,8 @@ def check_preprocessing(preprocessing: Any) -> None:
     columns = set(preprocessing.columns)
     formats = getattr(preprocessing, "formats", {})
     columns |= {f"{name}.{part}" for name, layout in formats.items() for part in layout.get("parts", ())}
-    if unknown := [n for n in (*preprocessing.numbers, *preprocessing.categories) if n not in columns]:
+    names = (*preprocessing.numbers, *preprocessing.categories, *getattr(preprocessing, "missing_values", ()))
+    if unknown := [n for n in names if n not in columns]:
         raise ValueError(f"columns: {shorten(unknown[0])} is missing")
     if not preprocessing.classes and not {"shift", "scale"} <= set(preprocessing.target):
         raise ValueError("target: expected shift and scale, as there are no classes")
@@ -74,7 +75,7 @@ def _is_format(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
     if value.get("type") == "number":
-        return value.get("decimal") in (".", ",")
+        return value.get("decimal") in (".", ",", EITHER) and isinstance(value.get("unit", ""), str)
     is_date = _is_name(value.get("format")) and _is_number(value.get("newest"))
     parts = value.get("parts")
     return value.get("type") == "duration" or (is_date and _all(parts, lambda part: part in PARTS))
@@ -94,6 +95,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "target": (lambda v: _mapping(v, _is_number), "numbers"),
     "shape": (lambda v: _all(v, _is_count), "the shape of a row"),
     "formats": (lambda v: _mapping(v, _is_format), "the format of each column"),
+    "missing_values": (lambda v: _mapping(v, lambda signs: _all(signs, _is_class)), "values of each column"),
     "nodes": (lambda v: _all(v, _is_class), "names of nodes"),
     "column": (_is_name, "the name of a column"),
     "length": (lambda v: _is_count(v) and v > 0, "tokens of a row"),

@@ -3,6 +3,7 @@
 A *format* is plain data, as ``preprocessing.json`` holds it, and says how the values of a column become numbers:
 
     {"type": "number", "decimal": ","}                                                     1.234,50 € → 1234.5
+    {"type": "number", "decimal": "either", "unit": "kg"}                                  12,5 kg → 12.5
     {"type": "date", "format": "%d.%m.%Y", "parts": ["month", "age"], "newest": 1.7e9}     a number for each part
     {"type": "duration"}                                                                   days
 """
@@ -10,7 +11,7 @@ A *format* is plain data, as ``preprocessing.json`` holds it, and says how the v
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ _DAYS = (
 DATE_FORMATS = (ISO, *(f"{day}{time}" for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p") for day in _DAYS))
 """The formats of dates that are recognized, in the order in which they are tried."""
 
+EITHER = "either"
+"""The decimal sign of numbers of which some have a point, and some a comma."""
+
 _CURRENCY = r"(?:[$€£¥₹₩]|USD|EUR|CHF|GBP|JPY|CNY|INR)"
 
 _NUMBERS = {
@@ -62,8 +66,9 @@ def expand(name: str, values: np.ndarray, column_format: Mapping[str, Any]) -> d
     """
     kind = column_format["type"]
     if kind == "number":
-        decimal = column_format["decimal"]
-        return {name: _convert(name, values, lambda text: parse_number(text, decimal), "a number")}
+        decimal, unit = column_format["decimal"], column_format.get("unit", "")
+        what = f"a number in {unit}" if unit else "a number"
+        return {name: _convert(name, values, lambda text: parse_number(text, decimal, unit), what)}
     if kind == "duration":
         return {name: _convert(name, values, _parse_duration, "a duration") / DAY}
     layout = column_format["format"]
@@ -72,17 +77,29 @@ def expand(name: str, values: np.ndarray, column_format: Mapping[str, Any]) -> d
     return {f"{name}.{part}": parts[part] for part in column_format["parts"]}
 
 
-def parse_number(value: Any, decimal: str) -> float | None:
+def parse_number(value: Any, decimal: str, unit: str = "") -> float | None:
     """Return the number of a text with thousands, a currency or a percent sign; None: it is no number.
+
+    Args:
+        value: a text, or a number.
+        decimal: its decimal sign; ``either``: a point or a comma, and no number where both are possible.
+        unit: what may follow the number.
 
     >>> parse_number("$1,234", "."), parse_number("12 %", "."), parse_number("(1.234,5)", ","), parse_number("x1", ".")
     (1234.0, 12.0, -1234.5, None)
+    >>> parse_number("1,5 kg", "either", "kg"), parse_number("1,234", "either")
+    (1.5, None)
     """
     if not isinstance(value, str):
         try:
             return float(value)
         except (TypeError, ValueError):
             return None
+    if unit and value.strip().lower().endswith(unit.lower()):
+        value = value.strip()[: -len(unit)]
+    if decimal == EITHER:
+        numbers = {number for sign in _NUMBERS if (number := parse_number(value, sign)) is not None}
+        return numbers.pop() if len(numbers) == 1 else None
     match = _NUMBERS[decimal].fullmatch(value.strip())
     if not match or not (match["whole"] or match["fraction"]) or bool(match["open"]) != bool(match["close"]):
         return None
@@ -162,6 +179,32 @@ def is_missing(value: Any) -> bool:
         return value is None or bool(value != value)
     except TypeError:
         return True
+
+
+def replace_signs(values: np.ndarray, signs: Sequence[str | float]) -> np.ndarray:
+    """Return values (rows,) with missing ones in place of those that stand for them.
+
+    >>> import numpy as np
+    >>> replace_signs(np.array(["?", " - ", 5, -999], dtype=object), ["?", "-", -999.0]).tolist()
+    [None, None, 5, None]
+    >>> replace_signs(np.array([4, -999]), ["?", -999.0]).tolist()
+    [4.0, nan]
+    """
+    import numpy as np
+
+    if values.dtype.kind in "iuf":
+        numbers = [sign for sign in signs if not isinstance(sign, str)]
+        return np.where(np.isin(values, numbers), np.nan, values) if numbers else values
+    if values.dtype.kind not in "OUS":
+        return values
+    present = set(signs)
+    plain = [value.strip() if isinstance(value, str) else value for value in values.tolist()]
+    hits = [isinstance(value, str | int | float) and value in present for value in plain]
+    if not any(hits):
+        return values
+    replaced = values.astype(object)
+    replaced[np.array(hits)] = None
+    return replaced
 
 
 def _parse_duration(value: Any) -> float | None:

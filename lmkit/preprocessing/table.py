@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lmkit.exceptions import DataError, join_names
-from lmkit.preprocessing.formats import expand, is_missing
+from lmkit.preprocessing.formats import expand, is_missing, replace_signs
 from lmkit.specs.outputs import OutputKind, to_logits
 from lmkit.specs.tasks import get_task
 from lmkit.specs.values import plain_value
@@ -42,6 +42,7 @@ class TablePreprocessing:
             flat (rows, features); a model that needs the axes reshapes them, the last axis running fastest.
         formats: column → how its values are parsed, see ``lmkit.preprocessing.formats``.
         output_kind: what the outputs of the run's model are; those of a regression are values.
+        missing_values: column → the values that stand for a missing one.
 
     >>> fitted = {"age": {"fill": 40.0, "shift": 40.0, "scale": 10.0}}
     >>> preprocessing = TablePreprocessing("regression", fitted, {"town": {"fill": "Bern", "known": ["Bern", "Uri"]}},
@@ -60,6 +61,7 @@ class TablePreprocessing:
     shape: Shape = ()
     formats: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
     output_kind: OutputKind = field(default="logits", kw_only=True)
+    missing_values: dict[str, list[Any]] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         # JSON has lists only; run folders written before images were supported have no shape
@@ -129,9 +131,11 @@ class TablePreprocessing:
             columns = self._mapping_columns(X)
         else:
             rows = self._array(X)
-            if rows.dtype.kind in "biuf" and not (self.categories or self.formats):
+            if rows.dtype.kind in "biuf" and not (self.categories or self.formats or self.missing_values):
                 return self._scaled(rows.astype(np.float64)), {}
             columns = dict(zip(self.columns, rows.T, strict=True))
+        for name, signs in self.missing_values.items():
+            columns = {**columns, name: replace_signs(columns[name], signs)}
         for name, column_format in self.formats.items():
             columns = {**columns, **expand(name, columns[name], column_format)}
         return self._encode_features(columns)
@@ -233,11 +237,11 @@ class TablePreprocessing:
 
 
 def without_default_kind(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a preprocessing, ``output_kind`` and ``formats`` only where they are not the usual ones."""
+    """Return the fields of a preprocessing, those that have a default only where they are not the usual ones."""
     return {name: value for name, value in values.items() if (name, value) not in _USUAL}
 
 
-_USUAL: tuple[tuple[str, Any], ...] = (("output_kind", "logits"), ("formats", {}))
+_USUAL: tuple[tuple[str, Any], ...] = (("output_kind", "logits"), ("formats", {}), ("missing_values", {}))
 
 
 def _values(column: Any) -> np.ndarray:

@@ -22,7 +22,8 @@ from lmkit.experiment.experiment import Experiment
 from lmkit.run.packed_files import restore
 from lmkit.run.run import Run
 from lmkit.runfolder.find import find_run, run_folders
-from lmkit.specs.data import BUNDLED, FILES, HUB, PYTHON_DOCS, STORED, TEXTS
+from lmkit.specs.data import BUNDLED, HUB, PYTHON_DOCS, STORED
+from lmkit.specs.file_names import FILES, TEXTS
 from lmkit.specs.models import DATA as MODELS
 from lmkit.specs.models import PRESETS
 from lmkit.specs.references import OBJECT

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from lmkit.exceptions import ConfigError, shorten
 from lmkit.specs.augmentation import Augmentation
 from lmkit.specs.base import Names, Spec, as_tuple, short
+from lmkit.specs.file_names import FILES, STREAMS, TEXTS
 from lmkit.specs.graph import GraphSpec
 from lmkit.specs.references import OBJECT
 from lmkit.specs.signature import Graph, Shape, Signature
@@ -84,27 +85,11 @@ PYTHON_DOCS = "python_docs"
 STORED = "stored:"
 """The prefix of the source of data that were passed in memory; the hash of the content follows."""
 
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zip")
-
-DELIMITED = (".csv", ".tsv", *(f"{name}{end}" for name in (".csv", ".tsv") for end in COMPRESSIONS))
-"""Files of text with a row a line."""
-
-FILES = (".csv", ".parquet", ".npz", ".tsv", ".feather", ".json", ".xlsx", *DELIMITED[2:])
-
-FILE_NAMES = ".csv, .parquet, .npz, .tsv, .feather, .json, .xlsx (.csv and .tsv also compressed)"
-"""The ends of the names of files of tables, for messages."""
-
-STREAMS = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".csv.bz2", ".tsv.bz2")
-"""Files that can be read piece by piece."""
-
 STREAM_BYTES = 2**28
 """Files above this size are read piece by piece: in memory they take several times as much."""
 
 HUB = "hf:"
 """The prefix of the source of a Hugging Face data set: a name on the hub, or a folder, follows."""
-
-TEXTS = (".txt", ".jsonl")
-"""Files of text; tables may hold text in a column."""
 
 SHARED_KINDS = ("table", "graph")
 """Kinds of data of which a share of the training rows can be drawn."""
@@ -144,9 +129,9 @@ class DataSpec(Spec):
 
     source: Annotated[str, AfterValidator(_check_length)] = "breast_cancer"
     """A bundled set (breast_cancer, wine, digits, diabetes; a graph: karate_club); a .csv, .tsv, .parquet, .feather,
-    .json, .xlsx or .npz file, .csv also compressed; a folder with train.csv and test.csv; a folder of images with a
-    subfolder per class; hf: and a name on Hugging Face, or a folder; or a text: python_docs, a .txt or .jsonl file, or
-    a folder of .txt files."""
+    .json, .ndjson, .arff, .xlsx or .npz file, text also compressed; a folder with train.csv and test.csv; a folder of
+    images with a subfolder per class; hf: and a name on Hugging Face, or a folder; or a text: python_docs, a .txt or
+    .jsonl file, or a folder of .txt files; with a target these files are tables."""
     target: str | None = None
     """The column to predict, in a table; in an .npz file the array (default: y)."""
     task: TaskChoice = "auto"
@@ -159,7 +144,10 @@ class DataSpec(Spec):
     sheet: Annotated[str, Field(min_length=1), BeforeValidator(_number_as_text)] | None = None
     """Excel: the sheet, by its name or its number from 0; the first where it is not given."""
     drop: Names = ()
-    """Columns to leave out."""
+    """Columns to leave out; ``when.age`` leaves out one of the features of a column of dates."""
+    ids: Names | None = None
+    """Columns that identify the rows, such as a name or a number, and are no features; not given: those whose values
+    all differ and that are texts, or are called so, or count the rows. An empty list: none."""
     categorical: Names = ()
     """Numeric columns to treat as categories; text columns always are."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
@@ -177,6 +165,9 @@ class DataSpec(Spec):
     missing: Literal["error", "drop", "mean", "median", "most_frequent"] = "error"
     """How to handle missing numbers: raise an error, drop the rows (also those without a target), or fill with a
     statistic of the training part. A missing category is a category of its own, unless it is dropped or filled."""
+    missing_values: Annotated[tuple[str | int | float, ...], Strict(False), BeforeValidator(as_tuple)] | None = None
+    """Values that stand for a missing one, such as "?" or -999, besides the usual ones of CSV files (NA, null, nan, …);
+    not given: signs such as "?", "n/a" and "-" that stand among numbers or dates. An empty list: no others."""
     text: Text | None = None
     """How a text is tokenized; a table is read as a text if this is set."""
     graph: Annotated[GraphSpec, short("edges")] | None = None
@@ -274,7 +265,7 @@ class DataSpec(Spec):
                 f"target out, "
                 f"or write text: {{column: {self.target}}} if that is where the text is"
             )
-        for field, default in (("task", "auto"), ("drop", ()), ("categorical", ())):
+        for field, default in (("task", "auto"), ("drop", ()), ("categorical", ()), ("ids", None)):
             if getattr(self, field) != default:
                 raise ValueError(f"data.{field}: given, but the data is text, and only a table has it; leave it out")
 
@@ -283,7 +274,7 @@ class DataSpec(Spec):
         if self.bundled and self.graph:
             reason = "already has edges" if self.bundled.edges else "holds rows without edges"
             raise ValueError(f"data.graph: given, but {shorten(self.source)} {reason}; leave graph out")
-        for field in ("drop", "categorical"):
+        for field in ("drop", "categorical", "ids"):
             if self.bundled and getattr(self, field):
                 raise ValueError(
                     f"data.{field}: given, but a node of {shorten(self.source)} has no columns; leave it out"
@@ -320,7 +311,7 @@ class DataSpec(Spec):
             vocabulary = BYTES + 1
             known_text = Signature.of_text(self.tokens.length, vocabulary)
             return known_text if self.tokens.tokenizer == "bytes" else None
-        bundled = None if self.drop or self.categorical else self.bundled
+        bundled = None if self.drop or self.categorical or self.ids else self.bundled
         if not bundled:
             return None
         signature = bundled.signature._replace(shape=row_shape(bundled.shape, self.axes))
@@ -343,9 +334,8 @@ class DataSpec(Spec):
 
 
 def is_text(source: str, target: str | None = None) -> bool:
-    """Return whether the name of a source says that it is text; records in .jsonl with a target are a table."""
-    is_table = target is not None and source.lower().endswith(".jsonl")
-    return source == PYTHON_DOCS or (source.lower().endswith(TEXTS) and not is_table)
+    """Return whether the name of a source says that it is text; with a target it is a table."""
+    return source == PYTHON_DOCS or (source.lower().endswith(TEXTS) and target is None)
 
 
 def holds_texts(source: str) -> bool:

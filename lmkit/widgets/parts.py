@@ -13,7 +13,8 @@ import traitlets as T
 from lmkit.data.tables.memory import FOLDER
 from lmkit.experiment.experiment import Experiment
 from lmkit.runfolder.folder import runs_root
-from lmkit.specs.data import BUNDLED, FILES, PYTHON_DOCS, STORED, TEXTS
+from lmkit.specs.data import BUNDLED, PYTHON_DOCS, STORED
+from lmkit.specs.file_names import FILES, TEXTS
 from lmkit.specs.models import PRESETS, preset_of
 from lmkit.widgets import elements as E
 from lmkit.widgets import experiment_code

@@ -25,7 +25,8 @@ from lmkit.data.tables.table import Table
 from lmkit.display.figure import BLUE, GREY
 from lmkit.display.units import format_bytes
 from lmkit.exceptions import DataError, LmkitError
-from lmkit.specs.data import FILE_NAMES, HUB, STORED, TEXTS, DataSpec
+from lmkit.specs.data import HUB, STORED, DataSpec
+from lmkit.specs.file_names import FILE_NAMES, PARQUET, TEXTS
 from lmkit.specs.losses import resolve_loss
 from lmkit.specs.references import label
 from lmkit.specs.signature import Signature
@@ -184,9 +185,9 @@ def columns(spec: DataSpec, root: str | Path | None = None) -> list[str]:
         path = stored_path(spec.source, root) if source.startswith(STORED) else Path(spec.source).expanduser()
         if not path.is_file():
             return []
-        if is_delimited(source):
+        if is_delimited(source) and spec.kind == "table":
             return read_names(path, spec)
-        if source.endswith((".json", ".jsonl", ".xlsx", ".feather")):
+        if not source.startswith(STORED) and not source.endswith((*PARQUET, ".npz")):
             return []
         if source.endswith(".npz"):
             import numpy as np

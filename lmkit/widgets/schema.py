@@ -45,6 +45,11 @@ def codec(schema: Mapping[str, Any], optional: bool) -> Codec:
         return (lambda v: v or (None if optional else "")), (lambda v: v or "")
     if kind == "array":
         as_text = schema.get("items", {}).get("type") == "string"
+        if optional:  # no text is None, and [] an empty list
+            return (
+                lambda v: _read_list(v, as_text) if v.strip() else None,
+                lambda v: _write_list(v) or ("" if v is None else "[]"),
+            )
         return (lambda v: _read_list(v, as_text)), _write_list
     return (lambda v: _read(v, optional)), _write
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.preprocessing.formats import (
-    DATE_FORMATS,
-    PARTS,
-    Format,
-    date_parts,
-    expand,
-    parse_date,
-    parse_number,
-    to_seconds,
-)
+from lmkit.data.tables.ids import find_ids, is_prose
+from lmkit.data.tables.text_formats import TRIED_TEXTS, date_format, number_format, units_of
+from lmkit.exceptions import join_names, shorten
+from lmkit.preprocessing.formats import EITHER, PARTS, Format, date_parts, expand, parse_number, to_seconds
 from lmkit.specs.values import plain_value
 
 if TYPE_CHECKING:
@@ -25,12 +20,6 @@ if TYPE_CHECKING:
 
 MISSING = "(missing)"
 """The category of missing values, in a column of categories."""
-
-NAMELESS = re.compile(r"(Unnamed: \d+|__index_level_\d+__|index|rownames|row_?number|)", re.IGNORECASE)
-"""Names that programs give to the numbers of the rows."""
-
-TRIED_VALUES = 200
-"""Different values that are tried with all formats before the others are with the one that fits."""
 
 
 class Columns(NamedTuple):
@@ -45,6 +34,7 @@ class Columns(NamedTuple):
         problems: why it cannot be trained on, a sentence each.
         drop: the columns that the problems advise to leave out.
         target: the format of a target of numbers as people write them.
+        missing_values: column → the values that stand for a missing one.
     """
 
     names: list[Any]
@@ -55,6 +45,12 @@ class Columns(NamedTuple):
     problems: list[str]
     drop: list[str]
     target: Format | None = None
+    missing_values: Mapping[Any, list[Any]] = MappingProxyType({})
+
+    def refuse(self, name: Any, problem: str) -> None:
+        """Add a problem of a column that can be left out instead."""
+        self.problems.append(f"{problem} use data: {{drop: [{name}]}}")
+        self.drop.append(str(name))
 
 
 def infer_columns(X: pd.DataFrame, spec: DataSpec, source: str, decimal: str = ".") -> Columns:
@@ -69,28 +65,26 @@ def infer_columns(X: pd.DataFrame, spec: DataSpec, source: str, decimal: str = "
     import pandas as pd
 
     columns = Columns([], [], {}, [], [], [], [])
+    ids = find_ids(X, spec, columns.notes, columns.warnings)
     for name, dtype in X.dtypes.items():
         where = f"column {name!r} of {source}"
+        if name in ids:
+            continue
         if name in spec.categorical:
             columns.categories.append(name)
         elif pd.api.types.is_complex_dtype(dtype):
-            columns.problems.append(
-                f"{where} has complex numbers; use their real and imaginary parts, or data: {{drop: [{name}]}}"
-            )
-            columns.drop.append(str(name))
+            columns.refuse(name, f"{where} has complex numbers; make columns of their real and imaginary parts, or")
         elif pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
-            if numbers_rows(X[name]) and NAMELESS.fullmatch(str(name)):
-                columns.warnings.append(
-                    f"{name!r} numbers the rows ({_span(X[name])}) and is left out; to learn from it give it a name"
-                )
-                continue
+            pass
         elif pd.api.types.is_datetime64_any_dtype(dtype):
-            _add_date(columns, name, X[name], "iso")
+            if not _add_date(columns, name, X[name], "iso", spec):
+                continue
         elif pd.api.types.is_timedelta64_dtype(dtype):
             columns.formats[name] = {"type": "duration"}
             columns.notes.append(f"{name!r} has durations: their days are a feature")
         else:
-            _infer_text(columns, X[name], name, where, decimal)
+            if not _infer_text(columns, X[name], where, decimal, spec):
+                continue
         columns.names.append(name)
     return columns
 
@@ -143,10 +137,9 @@ def target_format(y: pd.Series[Any], decimal: str = ".") -> Format | None:
     if pd.api.types.is_numeric_dtype(y) or pd.api.types.is_datetime64_any_dtype(y):
         return None
     texts = y.dropna()
-    sign = _number_sign([v for v in texts.unique() if isinstance(v, str)], decimal)
-    if sign is None or not all(isinstance(v, str) for v in texts):
+    if not all(isinstance(v, str) for v in texts):
         return None
-    return {"type": "number", "decimal": sign}
+    return number_format([str(v) for v in texts.unique()], decimal)
 
 
 def category_names(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -157,51 +150,52 @@ def category_names(column: pd.Series[Any]) -> pd.Series[Any]:
 # -- text -----------------------------------------------------------------------------------------
 
 
-def _infer_text(columns: Columns, column: pd.Series[Any], name: Any, where: str, decimal: str) -> None:
-    """Add a column of text: numbers as people write them, dates, or categories."""
+def _infer_text(columns: Columns, column: pd.Series[Any], where: str, decimal: str, spec: DataSpec) -> bool:
+    """Add a column of text: numbers as people write them, dates, or categories; return whether it is a feature."""
+    name = column.name
     present = column.dropna()
-    if any(isinstance(v, list | tuple | set | dict) or getattr(v, "ndim", 0) for v in present.head(TRIED_VALUES)):
-        columns.problems.append(
-            f"{where} has lists in its cells, expected one value; make a column of each, or use data: "
-            f"{{drop: [{name}]}}"
-        )
-        columns.drop.append(str(name))
-        return
+    if any(isinstance(v, list | tuple | set | dict) or getattr(v, "ndim", 0) for v in present.head(TRIED_TEXTS)):
+        columns.refuse(name, f"{where} has lists in its cells, expected one value; make a column of each, or")
+        return True
     distinct = present.map(str).drop_duplicates()
     texts = distinct.tolist()
-    sign = _number_sign(texts, decimal)
-    is_plain = sign is not None and all(_is_plain(v) for v in texts) and isinstance(present.iloc[0], str)
-    if sign is not None and not (is_plain and len(texts) <= 20):
-        columns.formats[name] = {"type": "number", "decimal": sign}
-        columns.notes.append(f"{name!r} has numbers as text, such as {texts[0]!r}: read with the decimal sign {sign!r}")
-        return
-    if layout := _date_format(texts):
-        _add_date(columns, name, column, layout)
-        return
+    layout = number_format(texts, decimal)
+    is_plain = layout is not None and all(_is_plain(v) for v in texts) and isinstance(present.iloc[0], str)
+    if layout is not None and not (is_plain and len(texts) <= 20):
+        columns.formats[name] = layout
+        columns.notes.append(f"{name!r} has numbers as text, such as {texts[0]!r}: {_describe_number(layout)}")
+        return True
+    if written := date_format(texts):
+        return _add_date(columns, name, column, written, spec)
+    if len(units := units_of(texts)) > 1:
+        columns.refuse(name, f"{where} has numbers in several units ({join_names(units)}); convert them to one, or")
+        return True
     stray = distinct[[parse_number(v, ".") is None and parse_number(v, ",") is None for v in texts]]
     rows = int(present.map(str).isin(stray).sum())
     if 0 < rows < 0.5 * len(present):
+        marks = "" if len(stray) > 3 else f" or {{missing_values: [{', '.join(map(repr, stray))}]}}"
         columns.problems.append(
-            f"{where} has text in {rows} of {len(present)} numbers, first {stray.iloc[0]!r} in row {stray.index[0]}; "
-            f"correct it, or use data: {{categorical: [{name}]}} or {{drop: [{name}]}}"
+            f"{where} has text in {rows} of {len(present)} numbers, first {shorten(stray.iloc[0])} in row "
+            f"{stray.index[0]}; correct it, or use data: {{categorical: [{name}]}} or {{drop: [{name}]}}{marks}"
         )
         columns.drop.append(str(name))
+    elif texts and not len(stray):
+        columns.refuse(
+            name, f"{where} has decimal points and commas, and {texts[0]!r} may be read both ways; correct it, or"
+        )
     elif len(texts) > max(20, 0.5 * len(present)):
-        columns.problems.append(
-            f"{where} has {len(texts)} different texts in {len(present)} rows, too many categories to learn from; "
-            f"use data: {{drop: [{name}]}}"
-        )
-        columns.drop.append(str(name))
+        what = "sentences rather than categories" if is_prose(present.map(str)) else "too many categories to learn from"
+        columns.refuse(name, f"{where} has {len(texts)} different texts in {len(present)} rows, {what};")
     else:
         columns.categories.append(name)
+    return True
 
 
-def _number_sign(texts: list[str], decimal: str) -> str | None:
-    """Return the decimal sign with which all texts are numbers, the preferred one first; None where they are not."""
-    if not texts:
-        return None
-    signs = (decimal, "," if decimal == "." else ".")
-    return next((s for s in signs if all(parse_number(v, s) is not None for v in texts)), None)
+def _describe_number(layout: Format) -> str:
+    """Return how numbers of a format are read."""
+    unit = f"in {layout['unit']}, " if layout.get("unit") else ""
+    sign = "either decimal sign" if layout["decimal"] == EITHER else f"the decimal sign {layout['decimal']!r}"
+    return f"read {unit}with {sign}"
 
 
 def _is_plain(text: str) -> bool:
@@ -213,31 +207,23 @@ def _is_plain(text: str) -> bool:
     return True
 
 
-def _date_format(texts: list[str]) -> str | None:
-    """Return the format in which all texts are dates; None where there is none."""
-    if not texts or not any(c.isdigit() for c in texts[0]):
-        return None
-    first = texts[:TRIED_VALUES]
-    for layout in DATE_FORMATS:
-        if all(parse_date(v, layout) is not None for v in first) and all(
-            parse_date(v, layout) is not None for v in texts[TRIED_VALUES:]
-        ):
-            return layout
-    return None
-
-
-def _add_date(columns: Columns, name: Any, column: pd.Series[Any], layout: str) -> None:
-    """Add a column of dates: those of its parts that vary, and its age."""
+def _add_date(columns: Columns, name: Any, column: pd.Series[Any], layout: str, spec: DataSpec) -> bool:
+    """Add a column of dates: those of its parts that vary, and its age; return whether any is left."""
     import numpy as np
 
     seconds = to_seconds(str(name), plain_values(column), layout)
     present = seconds[~np.isnan(seconds)]
     newest = float(present.max()) if len(present) else 0.0
     values = date_parts(present, newest)
-    parts = [part for part in PARTS if part == "age" or len(np.unique(values[part])) > 1]
+    varying = [part for part in PARTS if part == "age" or len(np.unique(values[part])) > 1]
+    parts = [part for part in varying if f"{name}.{part}" not in spec.drop]
+    if not parts:
+        return False
     columns.formats[name] = {"type": "date", "format": layout, "parts": parts, "newest": newest}
     written = "" if layout == "iso" else f" as {layout}"
-    columns.notes.append(f"{name!r} has dates{written}: its features are {', '.join(parts)} (days before the newest)")
+    age = " (days before the newest)" if "age" in parts else ""
+    columns.notes.append(f"{name!r} has dates{written}: its features are {', '.join(parts)}{age}")
+    return True
 
 
 def plain_values(column: pd.Series[Any]) -> np.ndarray:
@@ -252,20 +238,3 @@ def plain_values(column: pd.Series[Any]) -> np.ndarray:
     plain: Any = column.astype(object)
     objects: np.ndarray = plain.to_numpy(dtype=object, na_value=None)
     return objects
-
-
-# -- row numbers ----------------------------------------------------------------------------------
-
-
-def numbers_rows(column: pd.Series[Any]) -> bool:
-    """Whether a column counts the rows, from 0 or from 1."""
-    import numpy as np
-
-    if len(column) < 2 or column.isna().any():
-        return False
-    values = column.to_numpy(dtype=np.float64)
-    return bool(values[0] in (0, 1) and (np.diff(values) == 1).all())
-
-
-def _span(column: pd.Series[Any]) -> str:
-    return f"{column.iloc[0]:g} … {column.iloc[-1]:g}"

@@ -1,27 +1,29 @@
-"""Files of tables: CSV of any separator, encoding and compression, Parquet, Feather, JSON records and Excel.
+"""Files of tables: text of any separator, encoding and compression, Parquet, Feather, JSON, ARFF and Excel.
 
-What a CSV file does not say is inferred from its beginning and reported: encoding, separator, decimal sign, comment
-lines, and whether the first line is a header. ``data.encoding``, ``data.separator``, ``data.decimal`` and
-``data.header`` take precedence.
+What a file of text does not say is inferred from its beginning and reported, see ``lmkit.data.tables.sniff``.
 """
 
 from __future__ import annotations
 
-import bz2
-import codecs
-import csv
-import gzip
-import json
-import lzma
-import re
-import zipfile
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from lmkit.exceptions import DataError, nearest, shorten
-from lmkit.specs.data import COMPRESSIONS, DELIMITED
+from lmkit.data.tables.sniff import (
+    COLUMNS,
+    DECIMAL,
+    READ_NOTES,
+    SPACES,
+    TextFormat,
+    count_lines,
+    count_titles,
+    describe_repeated,
+    find_repeated,
+    foreign_note,
+    has_units,
+    sniff,
+)
+from lmkit.exceptions import DataError, join_names, nearest, shorten
+from lmkit.specs.file_names import COMPRESSIONS, DELIMITED, RECORDS
 from lmkit.system.optional import require
 
 if TYPE_CHECKING:
@@ -29,54 +31,19 @@ if TYPE_CHECKING:
 
     from lmkit.specs.data import DataSpec
 
-READ_NOTES, DECIMAL = "lmkit.notes", "lmkit.decimal"
-"""Attributes of a table: what was inferred in reading it, and the decimal sign of its numbers."""
-
-SAMPLE_BYTES = 2**18
-"""Bytes of the beginning of a file that are looked at."""
-
-SAMPLE_LINES = 100
-
-SPACE = " "
-
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", SPACE: "spaces"}
-"""Separators that are recognized, with their names; spaces only between numbers, and where there is no other."""
-
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-"""The end of a name → the function that opens such a file, decompressed."""
-
 MISSING_TEXTS = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
 )
 """Texts that are missing values, whether pandas reads a file or pyarrow."""
 
-YEARS = re.compile(r"(18|19|20)\d\d")
-
-
-class TextFormat(NamedTuple):
-    """How a CSV file is written.
-
-    Attributes:
-        encoding: Python's name of it.
-        separator: between two values.
-        names: the columns where no line names them; empty: a header does.
-        decimal: the decimal sign.
-        comments: lines at the beginning that are comments.
-        notes: what was inferred and is not the usual, a sentence each.
-    """
-
-    encoding: str
-    separator: str
-    names: tuple[str, ...]
-    decimal: str
-    comments: int
-    notes: tuple[str, ...]
+SHEET_ROWS = 50
+"""Rows of a sheet that are looked at for a title and units."""
 
 
 def is_delimited(path: str | Path) -> bool:
-    """Whether the name of a file is that of a CSV or TSV file, compressed or not."""
-    return str(path).lower().endswith(DELIMITED)
+    """Whether the name of a file is that of a file of text with a row a line, compressed or not."""
+    return str(path).lower().endswith((*DELIMITED, ".txt"))
 
 
 def read_file(path: Path, spec: DataSpec) -> pd.DataFrame:
@@ -89,17 +56,184 @@ def read_file(path: Path, spec: DataSpec) -> pd.DataFrame:
     import pandas as pd
 
     name = path.name.lower()
+    bare = name.removesuffix(path.suffix.lower()) if path.suffix.lower() in COMPRESSIONS else name
     if is_delimited(path):
         return _read_delimited(path, spec)
+    if bare.endswith(RECORDS):
+        from lmkit.data.tables.records import read_records
+
+        return read_records(path, spec)
+    if bare.endswith(".arff"):
+        from lmkit.data.tables.arff import read_arff
+
+        return read_arff(path, spec)
     if name.endswith(".feather"):
         feather: pd.DataFrame = pd.read_feather(path)
         return feather
     if name.endswith(".xlsx"):
         require("openpyxl", extra="excel", purpose=f"data.source: {spec.source!r}")
         return _read_sheet(path, spec)
-    if name.endswith((".json", ".jsonl")):
-        return _read_records(path, spec)
     return pd.read_parquet(path)
+
+
+def unique_names(frame: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
+    """Return a table whose columns have different names as text: ``a`` twice becomes ``a`` and ``a.1``, which is noted.
+
+    Raises:
+        DataError: the target is such a name.
+    """
+    frame = frame.rename(columns=str)
+    repeated = find_repeated(list(frame.columns))
+    if not repeated:
+        return frame
+    if target in repeated:
+        raise DataError(f"data.target: several columns are named {target!r}, expected one; rename or remove the others")
+    attributes = {**frame.attrs, READ_NOTES: [*frame.attrs.get(READ_NOTES, ()), describe_repeated(repeated)]}
+    frame = frame.set_axis(_renamed(list(frame.columns)), axis=1)
+    frame.attrs = attributes
+    return frame
+
+
+def read_names(path: Path, spec: DataSpec) -> list[str]:
+    """Return the names of the columns of a file of text."""
+    import pandas as pd
+
+    layout = sniff(path, spec)
+    if layout.names:
+        return list(layout.names)
+    if layout.padded:
+        return _renamed(list(layout.columns))
+    return [str(name) for name in pd.read_csv(path, nrows=0, **_pandas_options(layout)).columns]
+
+
+def arrow_options(path: Path, spec: DataSpec, columns: list[str]) -> dict[str, Any]:
+    """Return the options with which pyarrow reads a file of text as pandas does, piece by piece.
+
+    Raises:
+        DataError: pyarrow cannot read such a file.
+    """
+    from pyarrow import csv as arrow_csv
+
+    layout = sniff(path, spec)
+    if layout.separator in (SPACES, COLUMNS):
+        raise DataError(
+            f"data.streaming: the columns of {spec.source!r} are aligned by spaces, and such a file cannot be read "
+            "piece by piece; use data: {streaming: off} if it fits in memory, or write it with commas"
+        )
+    missing = [str(value) for value in spec.missing_values or ()]
+    return {
+        "read_options": arrow_csv.ReadOptions(
+            block_size=2**24,
+            use_threads=False,
+            encoding=layout.encoding.removesuffix("-sig"),
+            skip_rows=layout.first_row,
+            column_names=read_names(path, spec),
+        ),
+        "parse_options": arrow_csv.ParseOptions(delimiter=layout.separator),
+        "convert_options": arrow_csv.ConvertOptions(
+            include_columns=columns,
+            strings_can_be_null=True,
+            null_values=[*MISSING_TEXTS, *missing],
+            decimal_point=layout.decimal,
+            timestamp_parsers=[],
+        ),
+    }
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def _read_delimited(path: Path, spec: DataSpec) -> pd.DataFrame:
+    import pandas as pd
+
+    layout = sniff(path, spec)
+    if spec.target in layout.repeated:
+        unique_names(pd.DataFrame(columns=[spec.target] * 2), spec.target)  # raises
+    try:
+        frame: pd.DataFrame = pd.read_csv(path, **_pandas_options(layout))
+    except UnicodeDecodeError:
+        if spec.encoding or layout.encoding != "utf-8":
+            raise
+        # a later part of the file is not UTF-8
+        note = foreign_note("cp1252", "Western European")
+        layout = layout._replace(encoding="cp1252", notes=(*layout.notes, note))
+        frame = pd.read_csv(path, **_pandas_options(layout))
+    if layout.padded:
+        frame = strip_values(frame).set_axis(_renamed(list(layout.names or layout.columns)), axis=1)
+    frame, notes = _drop_footer(frame)
+    if layout.notes or notes:
+        frame.attrs[READ_NOTES] = [f"{spec.source!r}: {note}" for note in (*layout.notes, *notes)]
+    frame.attrs[DECIMAL] = layout.decimal
+    return frame
+
+
+def strip_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without spaces around its texts; numbers among them, and nothing but spaces, become such."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for name in frame.columns:
+        if pd.api.types.is_string_dtype(frame[name]) or frame[name].dtype == object:
+            texts = frame[name].map(lambda v: v.strip() if isinstance(v, str) else v)
+            texts = texts.where(~texts.isin(MISSING_TEXTS), None)
+            numbers = pd.to_numeric(texts, errors="coerce")
+            frame[name] = numbers if texts.notna().any() and numbers.notna().equals(texts.notna()) else texts
+    return frame
+
+
+def _pandas_options(layout: TextFormat) -> dict[str, Any]:
+    return {
+        "sep": layout.separator,
+        "encoding": layout.encoding,
+        "decimal": layout.decimal,
+        "skiprows": list(layout.skipped),
+        "keep_default_na": False,
+        "na_values": list(MISSING_TEXTS),
+        "comment": "#" if layout.comments else None,
+        "skipinitialspace": layout.padded,
+        **({"engine": "python"} if layout.separator == COLUMNS else {}),
+        **({"header": None, "names": list(layout.names)} if layout.names else {}),
+    }
+
+
+def _drop_footer(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return a table without notes below its rows: lines of one text, in the first column, which else has numbers."""
+    import pandas as pd
+
+    if frame.shape[1] < 3 or len(frame) < 3 or pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0]):
+        return frame, ()
+    rows = len(frame)
+    while rows > 1 and frame.iloc[rows - 1, 1:].isna().all() and isinstance(frame.iat[rows - 1, 0], str):
+        rows -= 1
+    if rows == len(frame):
+        return frame, ()
+    text = str(frame.iat[rows, 0])
+    note = f"{count_lines(len(frame) - rows)} below its rows, {text[:60]!r}: no row"
+    return frame.iloc[:rows].apply(_as_numbers), (note,)
+
+
+def _as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of texts as numbers, where all of them are."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers if column.notna().any() and numbers.notna().equals(column.notna()) else column
+
+
+def _renamed(names: list[str]) -> list[str]:
+    """Return names that differ, as pandas makes them: the second ``a`` is ``a.1``."""
+    used: set[str] = set()
+    result = []
+    for name in names:
+        new, number = name, 0
+        while new in used or (number and new in names):
+            number += 1
+            new = f"{name}.{number}"
+        used.add(new)
+        result.append(new)
+    return result
 
 
 def _read_sheet(path: Path, spec: DataSpec) -> pd.DataFrame:
@@ -116,242 +250,26 @@ def _read_sheet(path: Path, spec: DataSpec) -> pd.DataFrame:
         if sheet not in names and not (sheet.isdecimal() and int(sheet) < len(names)):
             problem = f"{spec.source!r} has no sheet {shorten(sheet)}; {nearest(sheet, names, 'sheets:')}"
             raise DataError(f"data.sheet: {problem}")
-        frame: pd.DataFrame = pd.read_excel(file, sheet_name=sheet if sheet in names and spec.sheet else int(sheet))
+        options: dict[str, Any] = {"sheet_name": sheet if sheet in names and spec.sheet else int(sheet)}
+        first = pd.read_excel(file, header=None, nrows=SHEET_ROWS, **options)
+        cells = [["" if pd.isna(cell) else str(cell) for cell in row] for row in first.to_numpy(dtype=object)]
+        titles = count_titles(cells)
+        cells = cells[titles:]
+        units = has_units(cells)
+        skipped = [*range(titles), *([titles + 1] if units else [])]
+        frame: pd.DataFrame = pd.read_excel(file, skiprows=skipped, **options)
+    notes = []
     if spec.sheet is None and len(names) > 1:
-        others = ", ".join(map(repr, names[1:6])) + (", …" if len(names) > 6 else "")
-        note = f"{spec.source!r}: its first sheet, {names[0]!r}, is read; others by data.sheet: {others}"
-        frame.attrs[READ_NOTES] = [note]
+        others = join_names(map(repr, names[1:]))
+        notes.append(f"its first sheet, {names[0]!r}, is read; others by data.sheet: {others}")
+    if titles:
+        notes.append(f"{count_lines(titles)} above its header: a title")
+    if units:
+        notes.append(f"the line below its header has units, and is no row: {join_names(cells[1])}")
+    if cells and (repeated := find_repeated(cells[0])):
+        notes.append(describe_repeated(repeated))
+        if spec.target in repeated:
+            unique_names(pd.DataFrame(columns=[spec.target] * 2), spec.target)  # raises
+    if notes:
+        frame.attrs[READ_NOTES] = [f"{spec.source!r}: {note}" for note in notes]
     return frame
-
-
-def read_names(path: Path, spec: DataSpec) -> list[str]:
-    """Return the names of the columns of a CSV file."""
-    import pandas as pd
-
-    layout = sniff(path, spec)
-    if layout.names:
-        return list(layout.names)
-    options = _pandas_options(layout)
-    return [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
-
-
-def sniff(path: Path, spec: DataSpec) -> TextFormat:
-    """Return how a CSV file is written, by its beginning and by ``spec``."""
-    encoding, text, notes = _decode(path, spec)
-    lines = [line for line in text.splitlines()[: SAMPLE_LINES * 2] if line.strip()]
-    comments = 0
-    while comments < len(lines) and lines[comments].startswith("#"):
-        comments += 1
-    rows = lines[comments : comments + SAMPLE_LINES]
-    separator = spec.separator or _find_separator(rows, path)
-    if comments == 1 and rows and _is_named(lines[0].lstrip("# "), rows[0], separator, spec):
-        comments, rows = 0, [lines[0], *rows]  # the header begins like a comment
-    if not spec.separator and separator != ("\t" if ".tsv" in path.name.lower() else ","):
-        notes = (*notes, f"its values are separated by {NAMES.get(separator, repr(separator))}")
-    cells = [next(csv.reader([row], delimiter=separator), []) for row in rows]
-    decimal = spec.decimal or ("," if separator != "," and _has_decimal_commas(cells) else ".")
-    if decimal == "," and not spec.decimal:
-        notes = (*notes, "its decimal sign is a comma")
-    names: tuple[str, ...] = ()
-    if cells and not (_has_header(cells, spec) if spec.header is None else spec.header):
-        names = tuple(f"x{i}" for i in range(max(map(len, cells))))
-        if spec.header is None:
-            notes = (*notes, f"its first line is no header, and the columns are {names[0]} to {names[-1]}")
-    if comments:
-        notes = (*notes, f"{comments} lines at its beginning are comments")
-    return TextFormat(encoding, separator, names, decimal, comments, notes)
-
-
-def arrow_options(path: Path, spec: DataSpec, columns: list[str]) -> dict[str, Any]:
-    """Return the options with which pyarrow reads a CSV file as pandas does, piece by piece."""
-    from pyarrow import csv as arrow_csv
-
-    layout = sniff(path, spec)
-    return {
-        "read_options": arrow_csv.ReadOptions(
-            block_size=2**24,
-            use_threads=False,
-            encoding=layout.encoding.removesuffix("-sig"),
-            skip_rows=layout.comments,
-            column_names=list(layout.names) or None,
-        ),
-        "parse_options": arrow_csv.ParseOptions(delimiter=layout.separator),
-        "convert_options": arrow_csv.ConvertOptions(
-            include_columns=columns,
-            strings_can_be_null=True,
-            null_values=list(MISSING_TEXTS),
-            decimal_point=layout.decimal,
-            timestamp_parsers=[],
-        ),
-    }
-
-
-# -- reading --------------------------------------------------------------------------------------
-
-
-def _read_delimited(path: Path, spec: DataSpec) -> pd.DataFrame:
-    import pandas as pd
-
-    layout = sniff(path, spec)
-    options = _pandas_options(layout)
-    try:
-        frame: pd.DataFrame = pd.read_csv(path, **options)
-    except UnicodeDecodeError:
-        if spec.encoding or layout.encoding != "utf-8":
-            raise
-        # a later part of the file is not UTF-8
-        layout = layout._replace(encoding="cp1252", notes=(*layout.notes, _western_note()))
-        frame = pd.read_csv(path, **_pandas_options(layout))
-    if layout.notes:
-        frame.attrs[READ_NOTES] = [f"{spec.source!r}: {note}" for note in layout.notes]
-    frame.attrs[DECIMAL] = layout.decimal
-    return frame
-
-
-def _pandas_options(layout: TextFormat) -> dict[str, Any]:
-    return {
-        "sep": layout.separator,
-        "encoding": layout.encoding,
-        "decimal": layout.decimal,
-        "skiprows": layout.comments,
-        "keep_default_na": False,
-        "na_values": list(MISSING_TEXTS),
-        "comment": "#" if layout.comments else None,
-        **({"header": None, "names": list(layout.names)} if layout.names else {}),
-    }
-
-
-def _read_records(path: Path, spec: DataSpec) -> pd.DataFrame:
-    """Read a .json file of a list of records, or of columns, or a .jsonl file of a record a line."""
-    import pandas as pd
-
-    text = path.read_text(encoding=spec.encoding or "utf-8-sig")
-    if path.suffix.lower() == ".jsonl":
-        values: Any = [json.loads(line) for line in text.splitlines() if line.strip()]
-    else:
-        values = json.loads(text)
-    if isinstance(values, list) and all(isinstance(record, dict) for record in values):
-        return pd.DataFrame(values)
-    if isinstance(values, dict) and values and all(isinstance(column, list | dict) for column in values.values()):
-        return pd.DataFrame(values).reset_index(drop=True)
-    raise DataError(f'data.source: {spec.source!r} has no table, expected a list of records: [{{"a": 1, "y": 0}}, …]')
-
-
-# -- sniffing -------------------------------------------------------------------------------------
-
-
-def _decode(path: Path, spec: DataSpec) -> tuple[str, str, tuple[str, ...]]:
-    """Return the encoding of a file, the text of its beginning, and what was inferred."""
-    with _open(path, spec) as file:
-        content = file.read(SAMPLE_BYTES)
-    is_cut = len(content) == SAMPLE_BYTES
-    encoding, notes = spec.encoding or _find_encoding(content), tuple[str, ...]()
-    if not spec.encoding and encoding == "cp1252":
-        notes = (_western_note(),)
-    elif not spec.encoding and encoding.startswith("utf-16"):
-        notes = (f"it is encoded as {encoding}",)
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(content, final=not is_cut)
-    except (UnicodeDecodeError, LookupError) as error:
-        raise DataError(
-            f"data.source: {spec.source!r} cannot be read: {error}; give its encoding: data: {{encoding: …}}"
-        ) from None
-    if is_cut:
-        text = text[: text.rfind("\n") + 1] or text
-    return encoding, text, notes
-
-
-def _open(path: Path, spec: DataSpec) -> IO[bytes]:
-    """Open a file, decompressed by its name."""
-    suffix = path.suffix.lower()
-    if suffix not in COMPRESSIONS:
-        return path.open("rb")
-    if suffix != ".zip":
-        file: IO[bytes] = OPENERS[suffix](path)
-        return file
-    archive = zipfile.ZipFile(path)
-    members = [name for name in archive.namelist() if not name.endswith("/")]
-    if len(members) != 1:
-        raise DataError(
-            f"data.source: {spec.source!r} has {len(members)} files ({', '.join(members[:5])}), expected one; unpack "
-            "it, and name the file"
-        )
-    return archive.open(members[0])
-
-
-def _western_note() -> str:
-    return "it is not UTF-8, and read as cp1252 (Western European); for another use data: {encoding: …}"
-
-
-def _find_encoding(content: bytes) -> str:
-    """Return the encoding that the beginning of a file has."""
-    if content.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    zeros = [content[i::2].count(0) for i in (0, 1)]
-    if max(zeros) > 0.2 * len(content):
-        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(content)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
-
-
-def _find_separator(rows: list[str], path: Path) -> str:
-    """Return the separator by which most lines have the same number of values, the most of all."""
-    usual = "\t" if ".tsv" in path.name.lower() else ","
-    best, best_score = usual, (0.0, 0)
-    for separator in (usual, *(s for s in NAMES if s not in (usual, SPACE))):
-        widths = Counter(len(row) for row in csv.reader(rows, delimiter=separator) if row)
-        width, lines = widths.most_common(1)[0] if widths else (0, 0)
-        score = (lines / max(1, widths.total()), width)
-        if width > 1 and score[0] >= 0.8 and (round(score[0], 1), width) > (round(best_score[0], 1), best_score[1]):
-            best, best_score = separator, score
-    if best_score == (0.0, 0) and _are_spaced_numbers(rows):
-        return SPACE
-    return best
-
-
-def _are_spaced_numbers(rows: list[str]) -> bool:
-    """Whether every line has the same number of values between single spaces, and most of them are numbers."""
-    cells = [row for row in csv.reader(rows, delimiter=SPACE) if row]
-    if len({len(row) for row in cells}) != 1 or len(cells[0]) < 2:
-        return False
-    values = [_is_number(cell) for row in cells[1:] or cells for cell in row]
-    return 2 * sum(values) > len(values)  # the words of a text are no table
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell.strip().replace(",", "."))
-    except ValueError:
-        return False
-    return True
-
-
-def _has_decimal_commas(rows: list[list[str]]) -> bool:
-    """Whether numbers have decimal commas, and none has a decimal point."""
-    cells = [cell.strip() for row in rows[1:] for cell in row]
-    commas = any(re.fullmatch(r"[+-]?\d+,\d+", cell) for cell in cells)
-    points = (cell for cell in cells if re.fullmatch(r"[+-]?\d+\.\d+", cell))
-    return commas and all(re.fullmatch(r"[+-]?\d{1,3}\.\d{3}", cell) for cell in points)  # thousands
-
-
-def _has_header(rows: list[list[str]], spec: DataSpec) -> bool:
-    """Whether the first row names the columns: it has no number, except for numbers of columns and years."""
-    first = [cell.strip() for cell in rows[0]]
-    if len(rows) < 2 or {spec.target, *spec.drop, *spec.categorical} & set(first):
-        return True
-    numbers = [cell for cell in first if _is_number(cell)]
-    if not numbers or len(set(numbers)) < len(numbers):
-        return not numbers
-    counts = (list(map(str, range(start, start + len(numbers)))) for start in (0, 1))
-    return numbers in counts or all(YEARS.fullmatch(cell) for cell in numbers)
-
-
-def _is_named(header: str, row: str, separator: str, spec: DataSpec) -> bool:
-    """Whether a line names the columns of the next one."""
-    cells = [next(csv.reader([text], delimiter=separator), []) for text in (header, row)]
-    return len(cells[0]) == len(cells[1]) > 1 and _has_header(cells, spec) and any(map(_is_number, cells[1]))

@@ -113,7 +113,9 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> TablePreprocessing:
     labels = [table.labels.get(v, str(v)) for v in classes]
     formats = dict(table.formats)
     return TablePreprocessing(
-        table.task, numbers, texts, table.columns, classes, labels, target, table.shape, formats=formats
+        *(table.task, numbers, texts, table.columns, classes, labels, target, table.shape),
+        formats=formats,
+        missing_values=dict(table.missing_values),
     )
 
 

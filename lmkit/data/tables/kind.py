@@ -30,7 +30,7 @@ def check(spec: DataSpec, root: str | Path | None = None) -> Signature | None:
     Raises:
         DataError: it cannot be trained on.
     """
-    if spec.bundled and not (spec.drop or spec.categorical):
+    if spec.bundled and not (spec.drop or spec.categorical or spec.ids):
         check_sizes(spec, spec.bundled.rows)
         return None
     if spec.streams:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmkit.data.tables.files import unique_names
 from lmkit.exceptions import DataError, shorten
 from lmkit.runfolder.folder import runs_root
 from lmkit.specs.data import STORED
@@ -112,7 +113,7 @@ def to_frame(data: Any) -> tuple[pd.DataFrame, str | None]:
     import pandas as pd
 
     if isinstance(data, pd.DataFrame):
-        return data.rename(columns=str), None
+        return unique_names(data), None
     if not (isinstance(data, tuple | list) and len(data) == 2):
         raise DataError(
             f"data: given {type(data).__name__}, expected (X, y) as arrays, a DataFrame with data: {{target: …}}, "
@@ -120,7 +121,7 @@ def to_frame(data: Any) -> tuple[pd.DataFrame, str | None]:
         )
     X, y = data
     if isinstance(X, pd.DataFrame) and isinstance(y, str):
-        return X.rename(columns=str), y
+        return unique_names(X, y), y
     if not isinstance(X, pd.DataFrame):
         X = np.asarray(X)
         if X.ndim == 1:
@@ -141,4 +142,8 @@ def to_frame(data: Any) -> tuple[pd.DataFrame, str | None]:
     if len(X) != len(y):
         raise DataError(f"data: given {len(X)} rows of X and {len(y)} of y, expected as many of each")
     target = "y" if "y" not in X.columns else "__target__"
-    return X.rename(columns=str).reset_index(drop=True).assign(**{target: y}), target
+    X = unique_names(X).reset_index(drop=True)
+    attributes = X.attrs
+    frame = X.assign(**{target: y})
+    frame.attrs = attributes
+    return frame, target

@@ -59,7 +59,7 @@ def _times(spec: DataSpec, column: pd.Series[Any], source: str, decimal: str) ->
     import numpy as np
     import pandas as pd
 
-    plain_spec = spec.model_copy(update={"categorical": ()})
+    plain_spec = spec.model_copy(update={"categorical": (), "ids": ()})
     name = column.name
     layout = infer_columns(column.to_frame(), plain_spec, source, decimal).formats.get(name)
     times: np.ndarray

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.data.tables.columns import NAMELESS, numbers_rows
 from lmkit.data.tables.files import read_file
+from lmkit.data.tables.ids import NAMELESS, numbers_rows
 from lmkit.data.tables.memory import COUNTS, SHAPE, TARGET, to_frame
 from lmkit.data.tables.size import check_memory
 from lmkit.exceptions import DataError
-from lmkit.specs.data import FILE_NAMES, FILES, DataSpec
+from lmkit.specs.data import DataSpec
+from lmkit.specs.file_names import FILE_NAMES, FILES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.data.tables.columns import MISSING, Columns, convert, infer_columns, parse_target, target_format
-from lmkit.data.tables.files import arrow_options, is_delimited, read_names, sniff
+from lmkit.data.tables.files import arrow_options, is_delimited, read_names, strip_values
+from lmkit.data.tables.missing import find_signs, replace_in_frame
+from lmkit.data.tables.sniff import sniff
 from lmkit.data.tables.table import find_infinite, raise_problems
 from lmkit.exceptions import DataError, join_names
 from lmkit.specs.data import DataSpec
+from lmkit.specs.file_names import PARQUET
 from lmkit.specs.inference import Target
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def read_header(spec: DataSpec) -> tuple[list[str], int | None]:
     if not path.is_file():
         raise DataError(f"data.source: no file {spec.source!r}; the current folder is {str(Path.cwd())!r}")
     try:
-        if path.suffix.lower() == ".parquet":
+        if path.suffix.lower() in PARQUET:
             from pyarrow.parquet import ParquetFile
 
             with ParquetFile(path) as file:
@@ -51,8 +54,15 @@ def infer_features(spec: DataSpec) -> Columns:
     frame = next(_read(spec, names), None)
     if frame is None:
         raise DataError(f"data.source: {source} has no rows")
+    signs = find_signs(frame, spec)
+    frame = replace_in_frame(frame, signs.by_column)
     X = frame.drop(columns=target)
     columns = infer_columns(X, spec, source, _decimal(spec))
+    columns.notes.extend(signs.notes)
+    columns.warnings.extend(signs.warnings)
+    columns = columns._replace(missing_values=signs.by_column)
+    if not columns.names:
+        columns.problems.append(f"data.source: {source} has no column to learn from; {'; '.join(columns.warnings)}")
     if is_delimited(spec.source):
         columns.problems.extend(_stray_columns(X, columns, spec, source))
     raise_problems(source, columns.problems, columns.drop)
@@ -75,7 +85,8 @@ def iter_pieces(spec: DataSpec, columns: Columns) -> Iterator[tuple[pd.DataFrame
     target = str(spec.target)
     pending: list[tuple[pd.DataFrame, pd.Series[Any]]] = []
     rows = 0
-    for frame in _read(spec, [*columns.names, target]):
+    for piece in _read(spec, [*columns.names, target]):
+        frame = replace_in_frame(piece, columns.missing_values)
         y = _target(frame, spec, columns.target)
         X = _convert_piece(frame.loc[y.index, columns.names], columns, source)
         gaps = X.isna()
@@ -111,7 +122,7 @@ def iter_pieces(spec: DataSpec, columns: Columns) -> Iterator[tuple[pd.DataFrame
 def iter_targets(spec: DataSpec, columns: Columns) -> Iterator[pd.Series[Any]]:
     """Iterate over the target alone."""
     for frame in _read(spec, [str(spec.target)]):
-        yield _target(frame, spec, columns.target)
+        yield _target(replace_in_frame(frame, columns.missing_values), spec, columns.target)
 
 
 def _decimal(spec: DataSpec) -> str:
@@ -175,7 +186,7 @@ def _read(spec: DataSpec, columns: list[str]) -> Iterator[pd.DataFrame]:
     """Iterate over the rows of the file, up to ``PIECE_ROWS`` at a time, with the columns ``columns``."""
     path = Path(spec.source).expanduser()
     try:
-        if path.suffix.lower() == ".parquet":
+        if path.suffix.lower() in PARQUET:
             from pyarrow.parquet import ParquetFile
 
             with ParquetFile(path, pre_buffer=False) as file:
@@ -185,11 +196,15 @@ def _read(spec: DataSpec, columns: list[str]) -> Iterator[pd.DataFrame]:
         from pyarrow import csv
 
         # the first block decides the types
+        padded = sniff(path, spec).padded
         with csv.open_csv(path, **arrow_options(path, spec, columns)) as file:
             for batch in file:
                 for start in range(0, batch.num_rows, PIECE_ROWS):
-                    yield batch.slice(start, PIECE_ROWS).to_pandas()
+                    frame = batch.slice(start, PIECE_ROWS).to_pandas()
+                    yield strip_values(frame) if padded else frame
     except DataError:
         raise
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise DataError(f"data.source: {spec.source!r} cannot be read: {error}") from None
+        is_value = "conversion error" in str(error)
+        hint = "; if it stands for a missing value, use data: {missing_values: […]}" if is_value else ""
+        raise DataError(f"data.source: {spec.source!r} cannot be read: {error}{hint}") from None

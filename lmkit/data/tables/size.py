@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from lmkit.data.tables.arrow_size import arrow_bytes
 from lmkit.display.units import format_bytes
 from lmkit.exceptions import DataError
+from lmkit.specs.file_names import PARQUET
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def unpacked_bytes(path: Path, limit: int | None = None) -> int:
             return max(size, sum(member.file_size for member in archive.infolist()))
     if ending in STREAMS and (limit is None or size * MAX_RATIO > limit):
         return max(size, _stream_bytes(path, STREAMS[ending], math.inf if limit is None else limit))
-    if ending == ".parquet":
+    if ending in PARQUET:
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(path) as file:

@@ -16,7 +16,8 @@ from lmkit.data.tables.parts import part_files, read_part_files
 from lmkit.data.tables.size import check_memory
 from lmkit.data.tables.table import Table, as_table, check_augmentation
 from lmkit.exceptions import DataError, LmkitError, join_names, nearest, shorten
-from lmkit.specs.data import BUNDLED, FILE_NAMES, HUB, STORED, DataSpec
+from lmkit.specs.data import BUNDLED, HUB, STORED, DataSpec
+from lmkit.specs.file_names import FILE_NAMES
 from lmkit.specs.tasks import get_task
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _load_bundled(spec: DataSpec) -> Table:
     import pandas as pd
 
     bunch = getattr(importlib.import_module("sklearn.datasets"), f"load_{spec.source}")(as_frame=True)
-    for field in ("drop", "categorical"):
-        for name in getattr(spec, field):
+    for field in ("drop", "categorical", "ids"):
+        for name in getattr(spec, field) or ():
             if name not in bunch.data.columns:
                 raise DataError(
                     f"data.{field}: {spec.source} has no column {name!r}; "
@@ -73,7 +74,7 @@ def _load_bundled(spec: DataSpec) -> Table:
                 )
     task = BUNDLED[spec.source].task if spec.task == "auto" else spec.task
     names = [str(n) for n in getattr(bunch, "target_names", [])] if get_task(task).has_classes else []
-    X = pd.DataFrame(bunch.data).drop(columns=list(spec.drop))
+    X = pd.DataFrame(bunch.data).drop(columns=list({*spec.drop, *(spec.ids or ())}))
     for name in spec.categorical:
         X[name] = category_names(X[name])
     shape = spec.signature.shape if spec.signature else ()

@@ -45,7 +45,7 @@ PARTS = ("training", "validation", "test")
 NOTES = "notes.json"
 """The file of what was inferred about the data."""
 
-FORMAT = 2
+FORMAT = 3
 """The format of the prepared files; a change makes new ones."""
 
 
@@ -246,7 +246,10 @@ def _fit(
     formats = {str(n): column_format for n, column_format in columns.formats.items()}
     names = [str(n) for n in columns.names]
     labels = [str(c) for c in classes]
-    preprocessing = TablePreprocessing(name, numbers, categories, names, classes, labels, scaled, formats=formats)
+    signs = {str(n): columns.missing_values[n] for n in columns.names if n in columns.missing_values}
+    preprocessing = TablePreprocessing(
+        name, numbers, categories, names, classes, labels, scaled, formats=formats, missing_values=signs
+    )
     return preprocessing, (*notes, *columns.notes)
 
 

@@ -8,11 +8,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.data.tables.columns import MISSING, Columns, convert, convert_target, infer_columns
-from lmkit.data.tables.files import DECIMAL, READ_NOTES
+from lmkit.data.tables.files import unique_names
 from lmkit.data.tables.memory import SHAPE, TARGET
+from lmkit.data.tables.missing import find_signs, replace_in_frame
 from lmkit.data.tables.order import Order, read_order
 from lmkit.data.tables.parts import part_numbers
+from lmkit.data.tables.sniff import DECIMAL, READ_NOTES
 from lmkit.exceptions import MAX_NAMES, DataError, join_names, nearest
+from lmkit.preprocessing.formats import PARTS
 from lmkit.specs.data import STORED, DataSpec, row_shape
 from lmkit.specs.inference import Target
 from lmkit.specs.signature import Shape, Signature
@@ -39,6 +42,7 @@ class Table(NamedTuple):
         warnings: what was left out, a sentence each.
         formats: column → its format, where its values are parsed.
         raw: the features as in the source, where ``formats`` has some.
+        missing_values: column → the values that stand for a missing one.
         parts: (rows,) 0 for training, 1 for validation and 2 for test, where the source says so; −1: to be drawn.
         order: what decides the part of each row; None: they are drawn.
     """
@@ -52,6 +56,7 @@ class Table(NamedTuple):
     warnings: tuple[str, ...] = ()
     formats: Mapping[str, Format] = MappingProxyType({})
     raw: pd.DataFrame | None = None
+    missing_values: Mapping[str, list[Any]] = MappingProxyType({})
     parts: np.ndarray | None = None
     order: Order | None = None
 
@@ -77,9 +82,12 @@ def as_table(frame: pd.DataFrame, spec: DataSpec) -> Table:
         DataError: the table cannot be trained on; the message has all reasons.
     """
     source = source_label(spec.source)
+    frame = unique_names(frame, spec.target)
     target = check_columns(spec, frame.columns, spec.target or frame.attrs.get(TARGET), source)
     if frame.empty:
         raise DataError(f"data.source: {source} has no rows")
+    signs = find_signs(frame, spec)
+    frame = replace_in_frame(frame, signs.by_column)
     decimal = frame.attrs.get(DECIMAL, ".")
     parts = part_numbers(frame)
     if parts is not None and spec.missing == "drop":
@@ -88,18 +96,21 @@ def as_table(frame: pd.DataFrame, spec: DataSpec) -> Table:
     y = frame[target]
     order, order_problems = read_order(spec, frame, source, decimal)
     problems += order_problems
-    X = frame.drop(columns=list({target, *spec.drop, *([spec.group] if spec.group else [])}))
+    unused = {target, *spec.drop, *([spec.group] if spec.group else [])}
+    X = frame.drop(columns=[name for name in frame.columns if name in unused])
     columns = infer_columns(X, spec, source, decimal)
+    if not columns.names:
+        problems.append(f"data.source: {source} has no column to learn from; {'; '.join(columns.warnings)}")
     task = ""
-    if not problems:
+    if not y.isna().any():
         y, task, found = _read_target(spec, y, source, decimal, labels=SHAPE in frame.attrs)
         notes, problems = [*notes, *found[0]], [*problems, *found[1]]
-    problems += columns.problems
-    if not problems:
-        raw, X = X[columns.names], convert(X, columns)
-        problems = find_infinite(X, source)
-        rows, gap_notes, gap_problems = _handle_missing(spec, raw, columns, source)
-        problems += gap_problems
+    problems += [*columns.problems, *_unknown_parts(spec, columns, frame.columns, source)]
+    sound = columns._replace(names=[name for name in columns.names if str(name) not in columns.drop])
+    raw, X = X[sound.names], convert(X, sound)
+    problems += find_infinite(X, source)
+    rows, gap_notes, gap_problems = _handle_missing(spec, raw, columns, source)
+    problems += gap_problems
     raise_problems(source, problems, columns.drop)
     if not rows.all():
         X, raw = (part[rows].reset_index(drop=True) for part in (X, raw))
@@ -118,10 +129,11 @@ def as_table(frame: pd.DataFrame, spec: DataSpec) -> Table:
         task,
         {},
         _shape(spec, frame, X),
-        (*frame.attrs.get(READ_NOTES, ()), *notes, *columns.notes, *gap_notes),
-        tuple(columns.warnings),
+        (*frame.attrs.get(READ_NOTES, ()), *signs.notes, *notes, *columns.notes, *gap_notes),
+        (*columns.warnings, *signs.warnings),
         {str(name): column_format for name, column_format in columns.formats.items()},
         raw if columns.formats else None,
+        {str(name): signs.by_column[name] for name in columns.names if name in signs.by_column},
         parts,
         order,
     )
@@ -166,22 +178,46 @@ def check_columns(spec: DataSpec, columns: Iterable[Any], target: str | None, so
         )
     elif target not in columns:
         problems.append(f"data.target: {source} has no column {target!r}; {nearest(target, columns, 'columns:')}")
-    for field in ("drop", "categorical"):
+    for field in ("drop", "categorical", "ids"):
         problems += [
             f"data.{field}: {source} has no column {name!r}; {nearest(name, columns, 'columns:')}"
-            for name in getattr(spec, field)
-            if name not in columns
+            for name in getattr(spec, field) or ()
+            if name not in columns and not (field == "drop" and _part_column(name) in columns)
         ]
+    if target is not None and target in (spec.ids or ()):
+        problems.append(f"data.ids: {target!r} is the target of {source}; expected another column")
     for field in ("group", "time"):
         name = getattr(spec, field)
         if name is not None and name not in columns:
             problems.append(f"data.{field}: {source} has no column {name!r}; {nearest(name, columns, 'columns:')}")
         elif name is not None and name == target:
             problems.append(f"data.{field}: {name!r} is the target of {source}; expected another column")
-    if not problems and not set(columns) - {target, *spec.drop, spec.group}:
+    if not problems and not set(columns) - {target, *spec.drop, *(spec.ids or ()), spec.group}:
         problems.append(f"data.source: {source} has no column besides the target {target!r}")
     raise_problems(source, problems)
     return str(target)
+
+
+def _part_column(name: str) -> str:
+    """Return the column of dates that has a part of this name, as ``when.age``; empty where it can be none.
+
+    >>> _part_column("when.age"), _part_column("v1.5")
+    ('when', '')
+    """
+    column, _, part = name.rpartition(".")
+    return column if part in PARTS else ""
+
+
+def _unknown_parts(spec: DataSpec, columns: Columns, names: Iterable[Any], source: str) -> list[str]:
+    """Return a problem for each part in ``drop`` whose column has no dates."""
+    names = set(names)
+    return [
+        f"data.drop: {name!r} is no part of {_part_column(name)!r}, which has no dates in {source}"
+        for name in spec.drop
+        if name not in names
+        and _part_column(name) in columns.names
+        and columns.formats.get(_part_column(name), {}).get("type") != "date"
+    ]
 
 
 def check_augmentation(spec: DataSpec, table: Table) -> Table:

@@ -40,7 +40,7 @@ def table(tmp_path):
     def write(frame=FRAME, target="price", drop=(), **fields):
         frame.to_parquet(tmp_path / "table.parquet")
         drop = [c for c in ({"row", "kind", "price"} - {target}) | set(drop) if c in frame]
-        return DataSpec(source=str(tmp_path / "table.parquet"), target=target, drop=drop, **fields)
+        return DataSpec(source=str(tmp_path / "table.parquet"), target=target, drop=drop, ids=[], **fields)
 
     return write
 

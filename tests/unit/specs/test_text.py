@@ -73,7 +73,7 @@ def test_an_optimizer_without_a_name_is_of_the_kind_that_suits() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"data": {"source": "a.txt", "target": "y"}}, "data.target: given 'y', but of a text the next token"),
+        ({"data": {"source": "python_docs", "target": "y"}}, "data.target: given 'y', but of a text the next token"),
         ({"data": {"source": "a.txt", "drop": ["y"]}}, "data.drop: given, but the data is text"),
         ({"data": {"source": "a.txt", "task": "regression"}}, "data.task: given, but the data is text"),
         ({"data": {"source": "wine", "text": "bpe"}}, "data.text: given, but 'wine' holds numbers, no text"),

@@ -271,7 +271,8 @@ def test_lmkits_own_message_is_told_beside_every_field() -> None:
     fields = [p for p in numbers if isinstance(getattr(form[p], "control", None), E.Text)]
     names = {
         "name",
-        *(f"data.{part}" for part in ("source", "target", "drop", "categorical", "sheet", "group", "time")),
+        *(f"data.{part}" for part in ("source", "target", "drop", "ids", "categorical", "sheet", "group", "time")),
+        "data.missing_values",
     }
     typed = [p for p in fields if p not in names]
     assert len(typed) > 15

@@ -224,7 +224,7 @@ def test_row_numbers_are_left_out(tmp_path):
     FRAME.to_csv(tmp_path / "a.csv")
     table = assert_same(tmp_path / "a.csv")
     assert table.warnings == (
-        "'Unnamed: 0' numbers the rows (0 … 59) and is left out; to learn from it give it a name",
+        "'Unnamed: 0' numbers the rows (0 … 59) and is left out; to learn from it use data: {ids: []}",
     )
 
 
