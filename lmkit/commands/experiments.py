@@ -39,7 +39,7 @@ def new(args: argparse.Namespace) -> Configurator:
     EXPERIMENT,
     parameter(Kind.PATH, "PATH"),
     argument("--trust", action="store_true", help="allow the code that the file or run names to run"),
-    argument("--detach", action="store_true", help="return at once, as in a notebook; the run goes on"),
+    argument("--detach", action="store_true", help="return at once, as in a notebook; training continues"),
     RUNS,
     example="train experiment.yaml -p training.optimizer.lr 0.1",
     notebook_arguments=(INLINE,),

@@ -124,11 +124,9 @@ def _cell_html(tag: str, value: Any, right: bool, limit: int) -> str:
         text = f'<a href="{html.escape(value.href)}">{text}</a>'
     elif isinstance(value, FormattedNumber):
         text = text.replace(" ", "&nbsp;")
+    breaks = isinstance(value, str) and (" " in full or "-" in full)
+    kind = ' class="long"' if len(full) > ONE_LINE else " nowrap" * breaks
     style = f"text-align: {'right' if right else 'left'}"
-    if len(full) > ONE_LINE:
-        kind = ' class="long"'
-    else:
-        kind, style = "", style + "; white-space: nowrap" * (" " in full or "-" in full)
     title = f' title="{html.escape(full)}"' if len(full) > limit else ""
     return f'<{tag}{kind} style="{style}"{title}>{text}</{tag}>'
 

@@ -20,6 +20,17 @@ TAGS = ("name", "family")
 MAX_PROBLEMS = 10
 """Problems of one experiment that are described."""
 
+EXPECTATIONS = {
+    r"^greater than or equal to ": "a number of at least ",
+    r"^less than or equal to ": "a number of at most ",
+    r"^(greater|less) than ": r"a number \1 than ",
+    r"^a valid number.*": "a number",
+    r"^a valid integer.*": "a whole number",
+    r"^a valid boolean.*": "true or false",
+    r"^a valid string.*": "a text",
+}
+"""How pydantic says what it expects → how the other messages do."""
+
 
 def describe_errors(error: ValidationError, values: Any, root: type[Spec]) -> list[str]:
     """Return the first validation errors as sentences, and how many more there are; see ``describe_error``."""
@@ -64,8 +75,20 @@ def describe_error(error: ErrorDetails, values: Any, root: type[Spec]) -> str:
         owner = _spec_at(path[:-1], values, root)
         documentation = field_documentation(owner).get(path[-1]) if owner else None
         return f"{where}: missing; expected {(documentation or 'a value').rstrip('.')}"
-    expected = "a list" if kind == "tuple_type" else re.sub(r"^(Input should be|String should have) ", "", error["msg"])
+    expected = "a list" if kind == "tuple_type" else _expectation(error["msg"])
     return f"{where}: given {shorten(value)}, expected {expected}"
+
+
+def _expectation(message: str) -> str:
+    """Return what pydantic expects, in the words of the other messages.
+
+    >>> _expectation("Input should be greater than or equal to 1")
+    'a number of at least 1'
+    """
+    text = re.sub(r"^(Input should be|String should have) ", "", message)
+    for pattern, words in EXPECTATIONS.items():
+        text = re.sub(pattern, words, text)
+    return text
 
 
 def shorten_name(name: str) -> str:

@@ -232,7 +232,7 @@ def plan_search(
         raise SweepError("prune: needs an experiment with exactly one objective, whose history is compared")
     name = select_method(method, space, objectives)
     if trials is None and space.search:
-        raise SweepError("trials: set the number of trials, e.g. trials=50")
+        raise SweepError("trials: set the number of trials, e.g. 50")
     count = space.combinations if trials is None else trials
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise SweepError(f"trials: given {shorten(count)}, expected a whole number, at least 1")

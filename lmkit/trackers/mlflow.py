@@ -44,16 +44,13 @@ class MlflowRun:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
-        self.client: Any = parent.client if parent else MlflowClient(tracking_uri=where)
         self._state = ""
         try:
+            self.client: Any = parent.client if parent else MlflowClient(tracking_uri=where)
             self.experiment: str = parent.experiment if parent else self._get_or_create_experiment(info, where)
             self.id: str = self._get_or_create_run(info, {PARENT_TAG: parent.id} if parent else {})
         except Exception as error:
-            raise LmkitError(
-                f"where: MLflow at {where!r} cannot be used: {str(error).splitlines()[0]}; "
-                "expected the address of a tracking server, or such as sqlite:///mlflow.db"
-            ) from None
+            raise LmkitError(f"where: MLflow at {where!r} cannot be used: {_explain(error, where)}") from None
         self.where = f"{where} (run {self.id})"
 
     def log_points(self, points: Sequence[Point]) -> None:
@@ -127,6 +124,17 @@ class MlflowRun:
         entries = [Param(*param) for param in (params or {}).items()]
         for i in range(0, len(entries), PARAMS_PER_REQUEST):
             self.client.log_batch(run_id, params=entries[i : i + PARAMS_PER_REQUEST])
+
+
+def _explain(error: Exception, where: str) -> str:
+    """Return what is wrong with a place, and what to do."""
+    if "://" not in where and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() != "true":
+        return f"it is a folder, in which MLflow logs no more; use the database sqlite:///{where.rstrip('/')}/mlflow.db"
+    first, _, _ = str(error).partition("\n")
+    if "'active' state" in first:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+        return f"its experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name"
+    return f"{first}; expected the address of a tracking server, or such as sqlite:///mlflow.db"
 
 
 def _valid_name(text: str) -> str:

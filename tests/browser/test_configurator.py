@@ -86,7 +86,7 @@ def test_vary_a_field_and_sweep(page: Any) -> None:
     path, values = form.get_by_placeholder("a field, e.g. lr"), form.get_by_placeholder("0.1,0.01 or")
     path.first.fill("lr")
     values.first.fill("0.1,-1")
-    page.wait_for("given -1, expected greater than 0")
+    page.wait_for("given -1, expected a number greater than 0")
     values.first.fill("0.1,0.01")
     page.wait_for("2 trials, to minimize val_loss.")
     assert path.count() == 2, "there is room for another field"
@@ -106,10 +106,10 @@ def test_errors_are_told_in_place_while_typing(page: Any) -> None:
 
     form.get_by_label("learning rate").fill("")
     form.get_by_label("learning rate").press_sequentially("-0.5", delay=30)
-    problem(form, "learning rate").get_by_text("given -0.5, expected greater than 0").wait_for()
+    problem(form, "learning rate").get_by_text("given -0.5, expected a number greater than 0").wait_for()
     assert train.is_disabled()
     assert below.bounding_box() == place  # nothing has jumped
-    assert said(page, 2) == [0.001, ["training.optimizer.lr: given -0.5, expected greater than 0"]]
+    assert said(page, 2) == [0.001, ["training.optimizer.lr: given -0.5, expected a number greater than 0"]]
 
     form.get_by_label("learning rate").fill("0.5")
     page.wait_until(lambda: not problem(form, "learning rate").count(), "the message is gone")

@@ -195,7 +195,10 @@ def test_a_batch_of_one_row_is_changed_too() -> None:
         ({"source": "wine", "augment": {"flip": True}}, "data.augment: given flip: true, which moves pixels"),
         ({"source": "digits", "axes": "sequence", "augment": {"rotate": 9}}, "of shape (8, 8), expected images"),
         ({"source": "digits", "augment": {"rotat": 9}}, "did you mean 'rotate'?"),
-        ({"source": "digits", "augment": {"noise": -1}}, "data.augment.noise: given -1, expected greater than"),
+        (
+            {"source": "digits", "augment": {"noise": -1}},
+            "data.augment.noise: given -1, expected a number greater than",
+        ),
     ],
 )
 def test_what_cannot_be_augmented_is_refused(data: dict[str, Any], said: str) -> None:

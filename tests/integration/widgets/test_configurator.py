@@ -135,8 +135,8 @@ def test_the_last_right_experiment_is_kept_while_something_is_wrong() -> None:
     type_in(form, "training.epochs", "0")
     assert form.experiment.training.optimizer.lr == 0.05
     assert form.problems == (
-        "training.epochs: given 0, expected greater than or equal to 1",
-        "training.optimizer.lr: given 'fast', expected a valid number",
+        "training.epochs: given 0, expected a number of at least 1",
+        "training.optimizer.lr: given 'fast', expected a number",
     )
     assert "(and 1 more)" in form._actions.status.value
     form.experiment = Experiment(data="wine")  # whatever was wrong is gone
@@ -396,7 +396,7 @@ def test_a_new_family_and_a_new_field_appear_by_themselves(monkeypatch: pytest.M
     assert isinstance(form.experiment.model, Forest)
     assert form.experiment.model.trees == 70
     type_in(form, "model.trees", "0")
-    assert form.form.field("model.trees").row.problem == "given 0, expected greater than or equal to 1"
+    assert form.form.field("model.trees").row.problem == "given 0, expected a number of at least 1"
     form._preset.menu.value = "mlp:small"
     assert form.experiment.model == MLP(hidden=(64, 64))
     titles = [box.children[0].children[0].value for box in form.root.children if "lkc-section" in box.classes]

@@ -182,7 +182,7 @@ def test_what_a_notebook_records_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"epochs": "3"}, "training.epochs: given '3', expected a valid integer"),
+        ({"epochs": "3"}, "training.epochs: given '3', expected a whole number"),
         ({"overrides": {"training.optimiser.lr": 0.1}}, "did you mean 'optimizer'"),
         ({"framework": "torhc"}, "did you mean 'torch'"),
         # papermill's own command line reads `-y 'lr: 1e-3'` as a text: refused, not trained with

@@ -117,7 +117,7 @@ def test_a_parameter_is_a_path_of_the_experiment_and_nothing_else(told: Any, fil
 @pytest.mark.parametrize(
     ("text", "words", "said"),
     [
-        (SHORT, ["-p", "epochs", "many"], "training.epochs: given 'many', expected a valid integer"),
+        (SHORT, ["-p", "epochs", "many"], "training.epochs: given 'many', expected a whole number"),
         (SHORT, ["-p", "training.optimizer.lr", "-1"], "training.optimizer.lr: given -1"),
         (SHORT, ["-p", "lr", ".nan"], "training.optimizer.lr: given nan"),
         ("framework: abacus", [], "framework: given 'abacus'"),

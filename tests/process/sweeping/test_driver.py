@@ -305,7 +305,7 @@ def test_another_sweep_of_the_same_name_is_refused(work: Use, other: dict[str, A
         ({"name": "../x"}, "name: given '../x', expected letters"),
         ({"workers": 0}, "workers: given 0"),
         ({"trials": 0}, "trials: given 0"),
-        ({"search": {"lr": "0.1..1"}}, "trials: set the number of trials, e.g. trials=50"),
+        ({"search": {"lr": "0.1..1"}}, "trials: set the number of trials, e.g. 50"),
         ({"method": "tpe"}, "method: 'tpe' needs a search"),
         ({"method": "gird"}, "method: given 'gird', did you mean 'grid'"),
         ({"search": {"lr": "0.1..1"}, "trials": 2, "method": "grid"}, "'grid' cannot sample the range of lr"),

@@ -225,12 +225,12 @@ def test_a_template_takes_parameters_from_line_and_cell(
         (
             "%%lmkit train\ntraining:\n  optimizer:\n    lr: {0 - 1}\n",
             ConfigError,
-            "line 4: training.optimizer.lr: given -1, expected greater than 0\n      lr: {0 - 1}",
+            "line 4: training.optimizer.lr: given -1, expected a number greater than 0\n      lr: {0 - 1}",
         ),
         (
             "%%lmkit train\nmodel:\n  hidden:\n    - 3\n    - 0\n",
             ConfigError,
-            "line 5: model.hidden.1: given 0, expected greater than or equal to 1\n      - 0",
+            "line 5: model.hidden.1: given 0, expected a number of at least 1\n      - 0",
         ),
         (
             "%%lmkit train\n- wine",
@@ -240,7 +240,7 @@ def test_a_template_takes_parameters_from_line_and_cell(
         (
             "%%lmkit train -p lr -1\ntraining: {optimizer: {lr: 0.1}}",
             ConfigError,
-            "training.optimizer.lr: given -1, expected greater than 0",
+            "training.optimizer.lr: given -1, expected a number greater than 0",
         ),
         (
             "%%lmkit train\nseed: 1\ndata: {(1, 2, 3)}",

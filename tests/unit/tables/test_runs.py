@@ -52,7 +52,7 @@ def test_a_text_of_several_lines_stays_in_its_row() -> None:
 def test_a_short_text_stays_on_one_line_and_a_too_long_one_is_in_its_tooltip() -> None:
     name, story = "20261129-101500-shapes-3f2a1c", "a story " * 100
     shown = Table("t", ("run", "story", "end"), ((name, story, story),))
-    assert f'<td style="text-align: left; white-space: nowrap">{name}</td>' in shown.html
+    assert f'<td nowrap style="text-align: left">{name}</td>' in shown.html
     cells = re.findall(r'<td class="long" style="text-align: left" title="([^"]*)">([^<]*…)</td>', shown.html)
     assert [title for title, _ in cells] == [story, story]
     assert [len(text) for _, text in cells] == [MAX_TEXT, MAX_LAST_TEXT]
@@ -65,7 +65,7 @@ def test_a_listing_is_a_data_frame_that_is_shown_as_a_table() -> None:
     listing = Listing({"name": [f"run-{i}" for i in range(99)], "test_loss": [0.123456789, *[None] * 98], "path": "/x"})
     shown = listing._repr_html_()
     assert "60 of 99 rows" in shown
-    assert '<td style="text-align: left; white-space: nowrap">run-0</td><td style="text-align: right">0.1235' in shown
+    assert '<td nowrap style="text-align: left">run-0</td><td style="text-align: right">0.1235' in shown
     assert "NaN" not in shown
     assert "/x" not in shown
     assert type(listing.head()) is pd.DataFrame

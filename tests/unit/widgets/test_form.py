@@ -194,7 +194,7 @@ def test_rare_fields_are_folded_away_until_they_matter() -> None:
     assert not fold.is_open
     assert {"limit", "tags", "frame", "shade"} <= set(fold.button.tooltip.removeprefix("Show or hide: ").split(", "))
     assert "title" not in fold.button.tooltip
-    form.show_problems(["limit: given 'x', expected a valid integer"])
+    form.show_problems(["limit: given 'x', expected a whole number"])
     assert fold.is_open
     form.value = form.value
     assert not fold.is_open
@@ -207,7 +207,7 @@ def test_problems_are_told_beside_their_field() -> None:
     homeless = form.show_problems(
         [
             "opacity: given 2, expected at most 1",
-            "sizes.1: given 'x', expected a valid integer",
+            "sizes.1: given 'x', expected a whole number",
             "shape.corners: given 1, expected at least 3",
             "shape: no such shape",
             "something else",
@@ -216,7 +216,7 @@ def test_problems_are_told_beside_their_field() -> None:
     )
     assert homeless == ["something else", "nowhere: of no field"]
     assert form.field("opacity").row.problem == "given 2, expected at most 1"
-    assert form.field("sizes").row.problem == "given 'x', expected a valid integer"
+    assert form.field("sizes").row.problem == "given 'x', expected a whole number"
     assert form.field("shape.corners").row.problem == "given 1, expected at least 3"
     assert require_type(form["shape"], Choice).row.problem == "no such shape"
     row = form.field("opacity").row

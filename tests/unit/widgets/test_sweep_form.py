@@ -64,7 +64,7 @@ def test_it_says_what_the_rows_make(form: SweepForm) -> None:
 @pytest.mark.parametrize(
     ("path", "values", "said"),
     [
-        ("model.dropout", "0..2", "given 2, expected less than 1"),
+        ("model.dropout", "0..2", "given 2, expected a number less than 1"),
         ("model.dropout", "0.5..0.1", "expected the lower bound first"),
         ("lr", "0..1:log", "logarithmic scale, expected a lower bound"),
         ("nowhere", "1,2", "no such path"),

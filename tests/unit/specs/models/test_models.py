@@ -107,14 +107,14 @@ def test_an_unknown_preset_names_the_nearest():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"hidden": [0]}, "model.hidden.0: given 0, expected greater than or equal to 1"),
-        ({"hidden": [10, 2.5]}, "model.hidden.1: given 2.5, expected a valid integer"),
+        ({"hidden": [0]}, "model.hidden.0: given 0, expected a number of at least 1"),
+        ({"hidden": [10, 2.5]}, "model.hidden.1: given 2.5, expected a whole number"),
         ({"hidden": 10}, "model.hidden: given 10, expected a list"),
-        ({"dropout": 1.0}, "model.dropout: given 1.0, expected less than 1"),
+        ({"dropout": 1.0}, "model.dropout: given 1.0, expected a number less than 1"),
         ({"activation": "rleu"}, "model.activation: given 'rleu', did you mean 'relu'?"),
         ({"family": "mpl"}, "model.family: given 'mpl', did you mean 'mlp'?"),
         ({"family": "cnn", "kernel": 4}, "model.kernel: given 4, expected an odd number"),
-        ({"family": "cnn", "kernel": 0}, "model.kernel: given 0, expected greater than or equal to 1"),
+        ({"family": "cnn", "kernel": 0}, "model.kernel: given 0, expected a number of at least 1"),
         ({"family": "cnn", "channels": []}, "model.channels: given "),
         ({"family": "cnn", "chanels": [3]}, "model.chanels: unknown key of 'cnn'; did you mean 'channels'?"),
         ({"family": "cnn", "normalization": "batch"}, "model.normalization: given 'batch', "),
