@@ -142,6 +142,11 @@ class TablePreprocessing:
 
     def apply_parsed(self, X: Any) -> np.ndarray:
         """Return rows as ``apply`` does, of a DataFrame whose columns with a format are parsed already."""
+        import numpy as np
+
+        if not self.categories and X.shape[1] == len(self.numbers) and all(dtype == np.float64 for dtype in X.dtypes):
+            places = {str(name): i for i, name in enumerate(X.columns)}
+            return self._scaled(X.to_numpy()[:, [places[name] for name in self.numbers]].copy(order="C"))
         return self._encode_features({str(name): _values(X[name]) for name in X.columns})[0]
 
     def _encode_features(self, columns: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, list[Any]]]:

@@ -64,13 +64,13 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> TablePreprocessing:
     from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
     X, y = table.X.iloc[rows], table.y.iloc[rows]
-    empty = [str(c) for c in X.columns if X[c].isna().all()]
+    empty = [str(c) for c, is_empty in X.isna().all().items() if is_empty]
     if empty:
         raise DataError(
             f"column {empty[0]!r} has no value in the {len(rows)} rows of the training part; "
             f"use data: {{drop: [{join_names(empty)}]}}"
         )
-    text = [c for c in X.columns if X[c].dtype == object]
+    text = [c for c, dtype in X.dtypes.items() if dtype == object]
     numeric = [c for c in X.columns if c not in text]
     fills = spec.missing in ("mean", "median", "most_frequent")
     numbers: dict[str, dict[str, Any]] = {}
