@@ -269,8 +269,9 @@ def disagreement(X: np.ndarray, y: np.ndarray) -> float | None:
         return None
     spread = X.std(0)
     X = X[:, spread > 0] / spread[spread > 0]
-    squares = (X**2).sum(1)
-    distances = squares[:, None] + squares - 2 * X @ X.T
+    distances = X @ X.T  # ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b; ‖a‖² is the same for all neighbours of a
+    distances *= -2
+    distances += (X**2).sum(1)
     np.fill_diagonal(distances, np.inf)
     neighbors = np.asarray(y)[np.argpartition(distances, NEIGHBORS, axis=1)[:, :NEIGHBORS]]
     classes, numbers = np.unique(y, return_inverse=True)

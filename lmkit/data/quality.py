@@ -24,6 +24,9 @@ CHEAP_NUMBERS = 2**22
 MIN_REVEALING_ROWS, REVEALING_ROWS, MAX_REVEALING_COLUMNS = 50, 20_000, 200
 """Rows from which, and rows and columns up to which, features are compared with the target."""
 
+FIRST_ROWS = 128
+"""Rows by which most columns are seen not to be the target."""
+
 MAX_HASHED = 4096
 """Numbers of a row that ``hash_rows`` compares, at most, so that those of an image cost no more than a step."""
 
@@ -246,11 +249,14 @@ def _separates(x: np.ndarray, y: np.ndarray) -> bool:
     """Whether sorting by a feature (rows,) sorts the classes (rows,) into one interval each, but for some rows."""
     import numpy as np
 
-    order = np.lexsort((y, x))
-    values, classes = x[order], y[order]
-    changes = int((classes[1:] != classes[:-1]).sum())
-    ties = bool((values[1:] == values[:-1])[classes[1:] != classes[:-1]].any())
-    return not ties and changes <= len(np.unique(y)) - 1 + len(y) // 500
+    limit = len(np.unique(y)) - 1 + len(y) // 500
+    for rows in (FIRST_ROWS, len(y)):  # the class changes no more often among some of the rows
+        order = np.lexsort((y[:rows], x[:rows]))
+        values, classes = x[order], y[order]
+        changes = classes[1:] != classes[:-1]
+        if changes.sum() > limit or (values[1:] == values[:-1])[changes].any():
+            return False
+    return True
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
