@@ -77,9 +77,7 @@ def numbers_rows(column: pd.Series[Any]) -> bool:
     """Whether a column of numbers counts the rows, from 0 or from 1."""
     import numpy as np
 
-    if len(column) < 2 or column.isna().any():
-        return False
-    if column.iloc[0] not in (0, 1):
+    if len(column) < 2 or column.iloc[0] not in (0, 1) or column.isna().any():
         return False
     values = column.to_numpy(dtype=np.float64)
     return bool((np.diff(values) == 1).all())
