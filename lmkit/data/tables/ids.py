@@ -52,11 +52,12 @@ def find_ids(X: pd.DataFrame, spec: DataSpec, notes: list[str], warnings: list[s
         return ids
     numbered, unique = [], []
     for name in X.columns:
-        if name in (*spec.categorical, spec.time) or X[name].dtype.kind == "c":
+        column = X[name]
+        if name in (*spec.categorical, spec.time) or column.dtype.kind == "c":
             continue
-        if _counts(X[name], str(name), X.shape[1]):
+        if _counts(column, str(name), X.shape[1]):
             numbered.append(name)
-        elif identifies(X[name]):
+        elif identifies(column):
             unique.append(name)
     warnings.extend(
         f"{name!r} numbers the rows ({X[name].iloc[0]:g} … {X[name].iloc[-1]:g}) and is left out; to learn from it use "
@@ -87,12 +88,14 @@ def identifies(column: pd.Series[Any]) -> bool:
     """Whether a column identifies rows: texts that differ in nearly all rows, or whole numbers that are called so."""
     import pandas as pd
 
-    present = column.dropna()
-    if len(present) < MIN_ROWS or pd.api.types.is_bool_dtype(column):
+    is_named, is_number = IDENTIFIER.fullmatch(str(column.name)) is not None, pd.api.types.is_numeric_dtype(column)
+    if pd.api.types.is_bool_dtype(column) or (is_number and not is_named):
         return False
-    is_named = IDENTIFIER.fullmatch(str(column.name)) is not None
-    if pd.api.types.is_numeric_dtype(column):
-        return is_named and bool(present.is_unique) and bool((present % 1 == 0).all())
+    present = column.dropna()
+    if len(present) < MIN_ROWS:
+        return False
+    if is_number:
+        return bool(present.is_unique) and bool((present % 1 == 0).all())
     if not all(isinstance(value, str) for value in present.head(MIN_ROWS)):
         return False
     first = present.head(1000).map(str)
