@@ -70,7 +70,7 @@ def fit(spec: DataSpec, table: Table, rows: np.ndarray) -> TablePreprocessing:
             f"column {empty[0]!r} has no value in the {len(rows)} rows of the training part; "
             f"use data: {{drop: [{join_names(empty)}]}}"
         )
-    text = list(X.columns[X.dtypes.eq(object)])
+    text = [c for c, kind in X.dtypes.items() if kind.kind == "O"]
     numeric = [c for c in X.columns if c not in text]
     fills = spec.missing in ("mean", "median", "most_frequent")
     numbers: dict[str, dict[str, Any]] = {}
