@@ -21,13 +21,13 @@ runs/<UTC time>-<name>-<short id>/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +65,9 @@ STATUS, EXPERIMENT = "status.json", "experiment.yaml"
 
 LOCK_TIMEOUT = 5.0
 """Seconds that a worker waits for the process that resumes the run to let go of the folder."""
+
+END_TIMEOUT = 40.0
+"""Seconds that a process which resumes a run waits for the worker that has just written the outcome to end."""
 
 OWN = "own.py"
 
@@ -192,24 +195,22 @@ class RunFolder:
     def claim(self) -> None:
         """Claim the folder for a new worker, so that of two processes that resume at once only one does.
 
-        The status then names this process, which hands the run over to its worker.
+        The status then names this process, which hands the run over to its worker. A worker that has written the
+        outcome, and is about to end, is waited for.
 
         Raises:
             RunStateError: another process claimed it, or trains it.
         """
-        with self._writing():
-            try:
-                with self.lock.hold():
-                    status = self._written_status()
-                    if not status.live or vanished(status):  # no worker holds the lock
-                        here = {"heartbeat": time.time(), "host": socket.gethostname(), **process()}
-                        self.write_status(replace(status, state="pending", reason="", cause="", **here))
-                        return
-            except LockHeld:
-                pass
+        has_ended = not self._written_status().live
+        with self._writing(), contextlib.suppress(LockHeld), self.lock.hold(END_TIMEOUT if has_ended else 1.0):
+            status = self._written_status()
+            if not status.live or vanished(status):  # no worker holds the lock
+                here = {"heartbeat": time.time(), "host": socket.gethostname(), **process()}
+                self.write_status(replace(status, state="pending", reason="", cause="", **here))
+                return
         raise RunStateError(f"{self.name} is being resumed by another process")
 
-    @contextmanager
+    @contextlib.contextmanager
     def train_lock(self) -> Iterator[None]:
         """Hold the run for as long as this process trains it.
 
@@ -234,7 +235,7 @@ class RunFolder:
         with self._writing():
             self.control.append({"time": round(time.time(), 3), "by": os.getpid(), **command.to_record()})
 
-    @contextmanager
+    @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Turn an OSError into a RunStateError that names the folder."""
         try:

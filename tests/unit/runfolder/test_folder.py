@@ -1,5 +1,6 @@
 """A run's folder: status, names, claims, checkpoints, and what the death of a process leaves of them."""
 
+import contextlib
 import errno
 import json
 import os
@@ -338,6 +339,17 @@ def test_a_run_whose_lock_is_held_is_neither_lost_nor_resumed(ended):
         write(ended, state="running", host="elsewhere", heartbeat=time.time() - LOST_AFTER - 1)
         assert RunFolder(ended.path).status().state == "running"
     assert ended.status().state == "lost"
+
+
+def test_a_worker_that_has_written_the_outcome_and_is_about_to_end_is_waited_for(ended):
+    """As after SIGTERM: the launcher of several processes holds the run until all of them are gone."""
+    with contextlib.ExitStack() as held:
+        held.enter_context(ended.lock.hold())
+        threading.Timer(0.2, held.pop_all().close).start()
+        RunFolder(ended.path).claim()
+    assert ended.status().state == "pending"
+    with pytest.raises(RunStateError, match="is being resumed by another process"):
+        RunFolder(ended.path).claim()
 
 
 # -- checkpoints ----------------------------------------------------------------------------------
