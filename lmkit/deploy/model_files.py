@@ -69,6 +69,7 @@ def build_model(framework: str, folder: Path, artifact: Artifact) -> Any:
 
     from lmkit.backends import get_backend
     from lmkit.custom import objects, trust
+    from lmkit.runfolder.shards import array_shapes, check_shapes
     from lmkit.specs.models import Custom, Model
     from lmkit.specs.signature import Graph, Signature
 
@@ -81,7 +82,11 @@ def build_model(framework: str, folder: Path, artifact: Artifact) -> Any:
     if isinstance(spec, Custom):
         trust.require_builder(spec, folder / BUILDER, folder)
         objects.load_pickle(spec.builder, folder / BUILDER)
+    removed = specification.get("removed")
+    shapes = None if spec.is_custom or removed else array_shapes(folder, WEIGHTS.partition(".")[0])
+    if shapes is not None:
+        check_shapes(spec.weight_shapes(signature), shapes, folder / WEIGHTS)
     model = backend.build(spec, signature, specification["precision"])
-    if specification.get("removed"):
-        backend.remove(model, np.zeros((2, *artifact.row), artifact.dtype), specification["removed"])
+    if removed:
+        backend.remove(model, np.zeros((2, *artifact.row), artifact.dtype), removed)
     return model

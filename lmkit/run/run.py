@@ -219,8 +219,11 @@ class Run:
         spec, preprocessing = self.experiment, self.preprocessing
         backend = get_backend(spec.framework)
         trust.load(spec, self.path.parent, self.path)
+        path = self.folder.checkpoints / which
+        if not spec.model.is_custom:  # before anything is allocated as the specification says
+            check_weights(spec.model.weight_shapes(preprocessing.signature), saved[0], path)
         model = backend.build(spec.model, preprocessing.signature, spec.training.precision)
-        check_weights(backend.weights(model), saved[0], self.folder.checkpoints / which)
+        check_weights({name: w.shape for name, w in backend.weights(model).items()}, saved[0], path)
         backend.set_weights(model, saved[0])
         return model
 

@@ -27,7 +27,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -338,25 +338,18 @@ def apply_resume(experiment: Experiment, resume: Resume) -> Experiment:
     return experiment.override(changes) if changes else experiment
 
 
-def check_weights(expected: Arrays, weights: Arrays, path: Path) -> None:
+def check_weights(expected: Mapping[str, tuple[int, ...]], weights: Arrays, path: Path) -> None:
     """Check that the weights of a checkpoint fit a model.
 
     Args:
-        expected: the weights of the model.
+        expected: the shapes of the weights of the model.
         weights: those of the checkpoint.
         path: the folder of the checkpoint.
 
     Raises:
         DamagedFile: one is missing or has another shape.
     """
-    for name, array in expected.items():
-        if name not in weights:
-            raise DamagedFile(shards.entry_path(path, "weights"), f"it has no weights {name!r}, which the model needs")
-        if weights[name].shape != array.shape:
-            raise DamagedFile(
-                shards.entry_path(path, "weights"),
-                f"{name!r} has the shape {weights[name].shape}, and the model needs {array.shape}",
-            )
+    shards.check_shapes(expected, {n: w.shape for n, w in weights.items()}, shards.entry_path(path, "weights"))
 
 
 def runs_root(root: str | Path | None = None) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -184,6 +184,24 @@ def array_shapes(folder: Path, name: str) -> dict[str, Shape] | None:
         for array, shape in _file_shapes(path, index.key).items():
             parts.setdefault(array, []).append(shape)
     return {array: _joined_shape(array, shapes, index, index_path(folder, name)) for array, shapes in parts.items()}
+
+
+def check_shapes(expected: Mapping[str, Shape], shapes: Mapping[str, Shape], path: Path) -> None:
+    """Check that the arrays of a file fit a model.
+
+    Args:
+        expected: name → shape of the weights of the model.
+        shapes: of the arrays of the file.
+        path: the file, for messages.
+
+    Raises:
+        DamagedFile: an array is missing or has another shape.
+    """
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise DamagedFile(path, f"it has no weights {name!r}, which the model needs")
+        if tuple(shapes[name]) != tuple(shape):
+            raise DamagedFile(path, f"{name!r} has the shape {tuple(shapes[name])}, and the model needs {tuple(shape)}")
 
 
 def array_files(folder: Path, name: str) -> list[Path]:

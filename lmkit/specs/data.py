@@ -112,6 +112,9 @@ def _number_as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+MAX_SIDE = 2**14
+"""Pixels of a side of an image at most."""
+
 MAX_PATH, MAX_PATH_PART = 4096, 255
 """Bytes of a path, and of each of its parts, that a file system accepts."""
 
@@ -139,7 +142,7 @@ class DataSpec(Spec):
     axes: Axes = "auto"
     """What an array of rows (a, b) holds: images of a × b pixels, or sequences of a steps with b channels; auto: images
     where neither side is over four times the other."""
-    size: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), BeforeValidator(as_tuple)] = ()
+    size: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_SIDE)], ...], Strict(False), BeforeValidator(as_tuple)] = ()
     """Height and width in pixels to which images in files are resized; empty: the most frequent size."""
     sheet: Annotated[str, Field(min_length=1), BeforeValidator(_number_as_text)] | None = None
     """Excel: the sheet, by its name or its number from 0; the first where it is not given."""

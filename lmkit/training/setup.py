@@ -207,8 +207,13 @@ def restore_checkpoint(
     epoch_metrics.restore(folder.load_epoch_arrays(), position.sums, folder.checkpoints / "last" / EPOCH_ARRAYS)
     best = folder.load_checkpoint("best")
     if best:
-        check_weights(components.backend.weights(components.model), best[0], folder.checkpoints / "best")
+        check_weights(_shapes(components), best[0], folder.checkpoints / "best")
     return position, best[0] if best else None
+
+
+def _shapes(components: Components) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights of the model."""
+    return {name: w.shape for name, w in components.backend.weights(components.model).items()}
 
 
 def restore_trainer(folder: RunFolder, components: Components) -> Progress | None:
@@ -222,7 +227,7 @@ def restore_trainer(folder: RunFolder, components: Components) -> Progress | Non
         return None
     weights, state, progress = saved
     position = Progress.from_dict(progress, folder.checkpoints / "last" / "state.json")
-    check_weights(components.backend.weights(components.model), weights, folder.checkpoints / "last")
+    check_weights(_shapes(components), weights, folder.checkpoints / "last")
     components.backend.set_weights(components.model, weights)
     try:
         components.trainer.restore(state)

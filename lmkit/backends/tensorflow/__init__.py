@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from lmkit.backends.base import CannotPrune
+from lmkit.backends.capacity import check_capacity
 from lmkit.backends.tensorflow import checkpoints, devices, export, gradients, inspection, models
 from lmkit.backends.tensorflow.losses import CustomLoss, loss_facts
 from lmkit.backends.tensorflow.models import custom
@@ -85,6 +86,7 @@ class TensorFlowBackend:
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
         """Return a ``keras.Model``, its weights not yet set."""
+        check_capacity(model, signature, precision)
         return models.build(model, signature, precision)
 
     def seed(self, seed: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lmkit.backends.capacity import check_capacity
 from lmkit.backends.torch import checkpoints, devices, export, gradients, inspection, models, pruning
 from lmkit.backends.torch.losses import CustomLoss, loss_facts
 from lmkit.backends.torch.models.custom import CustomModel
@@ -68,6 +69,7 @@ class TorchBackend:
 
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> torch.nn.Module:
         """Return an ``nn.Module``, its weights not yet set."""
+        check_capacity(model, signature, precision)
         return models.build(model, signature).to(self.strategy.device, getattr(torch, precision))
 
     def seed(self, seed: int) -> None:

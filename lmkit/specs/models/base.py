@@ -29,7 +29,12 @@ Activation = Literal["relu", "tanh", "gelu", "sigmoid"]
 Initializer = Literal["pytorch", "glorot", "lecun", "he"]
 """A distribution of the first weights; see ``bounds``."""
 
-Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), BeforeValidator(as_tuple)]
+MAX_WIDTH, MAX_DEPTH = 2**20, 1000
+"""Units of a layer, and layers, at most: more is no model but a mistake, or an attempt to exhaust the memory."""
+
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+
+Widths = Annotated[tuple[Width, ...], Strict(False), BeforeValidator(as_tuple), Field(max_length=MAX_DEPTH)]
 
 
 class Layer(NamedTuple):
@@ -141,6 +146,12 @@ class ModelSpec(Spec):
     def layers(self, signature: Signature) -> list[Layer]:
         """Return the layers in order, as both frameworks build them."""
         raise NotImplementedError
+
+    def weight_shapes(self, signature: Signature) -> dict[str, Shape]:
+        """Return the name of each weight and its shape."""
+        return {
+            f"{layer.name}.{name}": shape for layer in self.layers(signature) for name, shape in layer.weights.items()
+        }
 
     def units(self, signature: Signature) -> list[Units]:  # noqa: ARG002 (part of the interface)
         """Return the hidden units that can be pruned; empty by default."""

@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lmkit.specs.models.base import (
+    MAX_DEPTH,
     Activation,
     Initializer,
     Layer,
     ModelSpec,
     Units,
+    Width,
     Widths,
     consumers_of,
     producers_of,
@@ -27,6 +29,10 @@ def _odd(value: int) -> int:
     return value
 
 
+MAX_KERNEL = 1023
+"""Side of a window at most."""
+
+
 class CNN(ModelSpec):
     """A convolutional network: blocks of convolutions that keep the size, each then pooled; dense layers at the end.
 
@@ -37,9 +43,9 @@ class CNN(ModelSpec):
     """Convolutions over an image or a sequence, in blocks, and dense layers at the end."""
     channels: Annotated[Widths, Field(min_length=1)] = (16, 32)
     """Channels of each block."""
-    convolutions: int = Field(1, ge=1)
+    convolutions: int = Field(1, ge=1, le=MAX_DEPTH)
     """Convolutions per block, each with an activation."""
-    kernel: Annotated[int, Field(ge=1), AfterValidator(_odd)] = 3
+    kernel: Annotated[int, Field(ge=1, le=MAX_KERNEL), AfterValidator(_odd)] = 3
     """Side of the window, an odd number; the border is padded with zeros to preserve the size."""
     pooling: Literal["none", "max", "average"] = "max"
     """Pooling that halves each side at the end of a block: the maximum, or the mean, of two (by two) positions."""
@@ -48,7 +54,7 @@ class CNN(ModelSpec):
     normalization: Literal["none", "layer", "group"] = "none"
     """Before each convolution's activation; layer: over the channels of a place (Ba et al., 2016); group: over a group
     of channels at all places (Wu and He, 2018). None depends on the other rows of a batch."""
-    groups: int = Field(4, ge=1)
+    groups: Width = 4
     """Groups of channels for normalization: group; must divide the channels."""
     activation: Activation = "relu"
     """Applied after every convolution and hidden dense layer."""

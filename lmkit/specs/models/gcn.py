@@ -16,6 +16,7 @@ from lmkit.specs.models.base import (
     Slice,
     Units,
     Weights,
+    Width,
     Widths,
     consumers_of,
     equal_neighbours,
@@ -42,7 +43,7 @@ class GCN(ModelSpec):
     """Weight of a neighbour; degree: 1/√(product of both degrees); attention: learned."""
     hidden: Widths = (16,)
     """Width of each hidden layer; one more convolution computes the output."""
-    heads: int = Field(1, ge=1)
+    heads: Width = 1
     """Heads of attention in a hidden layer, which share its width; the last layer has one."""
     activation: Activation = "relu"
     """Applied after every hidden layer."""

@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lmkit.specs.models.base import Layer, ModelSpec, Slice, Units, Weights, consumers_of, producers_of, refuse
+from lmkit.specs.models.base import (
+    MAX_DEPTH,
+    Layer,
+    ModelSpec,
+    Slice,
+    Units,
+    Weights,
+    Width,
+    consumers_of,
+    producers_of,
+    refuse,
+)
 from lmkit.specs.signature import Shape, Signature
 from lmkit.specs.tasks import get_task
+from lmkit.specs.text import MAX_LENGTH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,17 +65,17 @@ class Transformer(ModelSpec):
 
     family: Literal["transformer"] = "transformer"
     """Self-attention over a text, an image's patches or a sequence."""
-    depth: int = Field(4, ge=1)
+    depth: int = Field(4, ge=1, le=MAX_DEPTH)
     """Blocks, one after the other, each of attention and a feedforward part (Vaswani et al., 2017)."""
-    width: int = Field(128, ge=1)
+    width: Width = 128
     """Width of the vector of a position."""
-    heads: int = Field(4, ge=1)
+    heads: Width = 4
     """Attention heads per block; must divide the width, unless head_size is set."""
-    head_size: int | None = Field(None, ge=1)
+    head_size: Width | None = None
     """Width of a head; none: width / heads."""
-    kv_heads: int | None = Field(None, ge=1)
+    kv_heads: Width | None = None
     """Heads of keys and values, each shared by a group of heads (Ainslie et al., 2023); none: as many as heads."""
-    feedforward: int | None = Field(None, ge=1)
+    feedforward: Width | None = None
     """Width inside the feedforward part; none: four times the width."""
     activation: Literal["gelu", "swiglu"] = "gelu"
     """In the feedforward part; gelu is the tanh approximation; swiglu: silu(xV)·xW, a third matrix (Shazeer, 2020)."""
@@ -71,9 +83,9 @@ class Transformer(ModelSpec):
     """Before each part; layer: mean and variance over the width; rms: its root mean square (Zhang, Sennrich, 2019)."""
     positions: Literal["learned", "rotary"] = "learned"
     """Encoding of positions: learned vectors that are added, or rotary queries and keys (Su et al., 2021)."""
-    context: int | None = Field(None, ge=1)
+    context: int | None = Field(None, ge=1, le=MAX_LENGTH)
     """Number of learned positions, the maximum length of a row; none: the length of the data's rows."""
-    patch: int = Field(1, ge=1)
+    patch: Width = 1
     """Side of the square patches of an image, or length of those of a sequence."""
     bias: bool = True
     """Whether the dense layers within blocks, and layer normalizations, have a bias."""

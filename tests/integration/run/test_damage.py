@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import yaml
 from damage import damaged, damages
 from sklearn import datasets
 
@@ -67,3 +68,18 @@ def test_a_resume_from_a_damaged_checkpoint_fails_with_its_name(trained: Path, f
     assert (ended.state, ended.cause) == ("failed", "error")
     assert file in ended.reason
     (trained / "status.json").write_bytes(status)
+
+
+@pytest.mark.parametrize("trained", ["torch"], indirect=True)
+def test_a_larger_model_than_that_of_the_weights_is_not_built(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = trained / "experiment.yaml"
+    text = path.read_text()
+    values = yaml.safe_load(text)
+    values["model"]["hidden"] = [2**20, 2**20]  # 4 TB
+    monkeypatch.setattr("lmkit.backends.torch.TorchBackend.build", lambda *_: pytest.fail("it was built"))
+    try:
+        path.write_text(yaml.safe_dump(values))
+        with pytest.raises(lk.LmkitError, match=r"weights.safetensors' cannot be read: .* has the shape"):
+            Run(RunFolder(trained)).predict(datasets.load_wine(as_frame=True).data)
+    finally:
+        path.write_text(text)

@@ -199,7 +199,7 @@ def test_weights_of_another_model_are_named_by_the_index(folder: Path) -> None:
     with pytest.raises(
         DamagedFile, match=r"weights.index.json.*'dense.bias' has the shape \(2,\), and the model needs"
     ):
-        check_weights(expected, load_arrays(folder, "weights") or {}, folder)
+        check_weights({name: a.shape for name, a in expected.items()}, load_arrays(folder, "weights") or {}, folder)
 
 
 @pytest.mark.parametrize("file", ["weights.index.json", "weights-00001-of-00003.safetensors"])
