@@ -83,7 +83,7 @@ def build_model(framework: str, folder: Path, artifact: Artifact) -> Any:
         trust.require_builder(spec, folder / BUILDER, folder)
         objects.load_pickle(spec.builder, folder / BUILDER)
     removed = specification.get("removed")
-    shapes = None if spec.is_custom or removed else array_shapes(folder, WEIGHTS.partition(".")[0])
+    shapes = None if removed else array_shapes(folder, WEIGHTS.partition(".")[0])
     if shapes is not None:
         check_shapes(spec.weight_shapes(signature), shapes, folder / WEIGHTS)
     model = backend.build(spec, signature, specification["precision"])

@@ -216,13 +216,11 @@ class Run:
         saved = self.folder.load_checkpoint(which)
         if saved is None:
             raise RunStateError(f"{self.name} has no checkpoint {shorten(which)} yet; it is {self.state}")
-        spec, preprocessing = self.experiment, self.preprocessing
+        spec, signature, path = self.experiment, self.preprocessing.signature, self.folder.checkpoints / which
         backend = get_backend(spec.framework)
         trust.load(spec, self.path.parent, self.path)
-        path = self.folder.checkpoints / which
-        if not spec.model.is_custom:  # before anything is allocated as the specification says
-            check_weights(spec.model.weight_shapes(preprocessing.signature), saved[0], path)
-        model = backend.build(spec.model, preprocessing.signature, spec.training.precision)
+        check_weights(spec.model.weight_shapes(signature), saved[0], path)  # before anything is allocated
+        model = backend.build(spec.model, signature, spec.training.precision)
         check_weights({name: w.shape for name, w in backend.weights(model).items()}, saved[0], path)
         backend.set_weights(model, saved[0])
         return model

@@ -148,10 +148,9 @@ class ModelSpec(Spec):
         raise NotImplementedError
 
     def weight_shapes(self, signature: Signature) -> dict[str, Shape]:
-        """Return the name of each weight and its shape."""
-        return {
-            f"{layer.name}.{name}": shape for layer in self.layers(signature) for name, shape in layer.weights.items()
-        }
+        """Return the name of each weight and its shape; empty where the user's code builds the model."""
+        layers = [] if self.is_custom else self.layers(signature)
+        return {f"{layer.name}.{name}": shape for layer in layers for name, shape in layer.weights.items()}
 
     def units(self, signature: Signature) -> list[Units]:  # noqa: ARG002 (part of the interface)
         """Return the hidden units that can be pruned; empty by default."""
