@@ -150,9 +150,15 @@ class Steps:
 
 
 class Trainer(Protocol):
-    """A model, its optimizer and its data, ready to take steps. It reads and writes no run folder."""
+    """A model, its optimizer and its data, ready to take steps. It reads and writes no run folder.
+
+    Attributes:
+        device: where it computes.
+        notes: what it has to say of the last steps, for the log of the run, such as that the memory ran out.
+    """
 
     device: str
+    notes: list[str]
 
     @property
     def micro_batch(self) -> int:

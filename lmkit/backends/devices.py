@@ -45,6 +45,15 @@ class DeviceBackend(Protocol):
     def memory_usage(self) -> tuple[int, int]:
         """Return the bytes that the framework holds of a GPU in this process, now and at most; 0 on the processor."""
 
+    def free_memory(self) -> None:
+        """Give back the memory that the framework holds of the device and does not use."""
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether an error says that the memory of a device ran out."""
+
+    def nondeterministic_operation(self, error: BaseException) -> str:
+        """Return the operation that an error says has no deterministic implementation; empty for another error."""
+
     def is_initialized(self) -> bool:
         """Return whether the framework has begun to use a device, after which this process must not fork."""
 

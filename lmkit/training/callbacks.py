@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmkit.backends.base import LossSum
-from lmkit.runfolder.events import Epoch, Sample
+from lmkit.runfolder.events import DataWarning, Epoch, Sample
 from lmkit.training.fit import Block, Callback, Diverged, Fit, StopTraining
 from lmkit.training.generation import generate
 from lmkit.training.metrics import loss_metrics
@@ -42,6 +42,19 @@ class TerminateOnNaN(Callback):
     def on_validation_end(self, fit: Fit, epoch: float, metrics: dict[str, float]) -> None:
         """Raise ``Diverged`` if the validation loss is not finite."""
         check_finite("validation", metrics.get("val_loss"), f"after epoch {epoch:g}, step {fit.progress.step}")
+
+
+class TrainerNotes(Callback):
+    """Logs what the trainer has to say of its steps, such as that memory ran out, as warnings."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_steps_end(self, fit: Fit, block: Block) -> None:  # noqa: ARG002 (part of the interface)
+        """Log the notes, each once."""
+        for text in fit.trainer.notes:
+            self.folder.events.record(DataWarning(step=fit.progress.step, text=text))
+        fit.trainer.notes.clear()
 
 
 class Validation(Callback):

@@ -276,11 +276,16 @@ def write_records(folder: RunFolder, components: Components, device: Mapping[str
 
 def log_start(folder: RunFolder, components: Components, progress: Progress) -> None:
     """Log that the run starts, with what was inferred about its data and warnings, or that it is resumed."""
-    if any(event.type == Started.type for event in folder.events.read()[0]):
+    device = components.trainer.device
+    started = next((event for event in folder.events.read()[0] if event.type == Started.type), None)
+    if started:
         folder.events.record(Resumed(step=progress.step, epoch=progress.epoch, pid=os.getpid()))
         folder.metrics.append({"resumed": progress.step})
+        first = str(started.data.get("device", device))
+        if first.partition(":")[0] != device.partition(":")[0]:
+            text = f"resumed on {device}, begun on {first}: from here on the numbers are rounded in another way"
+            folder.events.record(DataWarning(step=progress.step, text=text))
         return
-    device = components.trainer.device
     rows = components.data.part_rows
     signature = components.data.preprocessing.signature
     summary = summarize(components.experiment, signature, validates=len(components.data.validation.X) > 0)

@@ -21,12 +21,14 @@ from lmkit.training.callbacks import (
     Limits,
     Samples,
     TerminateOnNaN,
+    TrainerNotes,
     Validation,
     check_finite,
 )
 from lmkit.training.checkpoints import Checkpoints
 from lmkit.training.checks import explain_error
 from lmkit.training.control import Control, Signals
+from lmkit.training.device_errors import explain_device_error, free_device
 from lmkit.training.device_usage import DeviceUsage
 from lmkit.training.epoch_metrics import EpochMetrics
 from lmkit.training.fit import Callback, Diverged, Fit
@@ -86,6 +88,8 @@ def train(folder: RunFolder, ranks: Ranks = ALONE) -> None:
                 raise
         else:
             _remove(reserve)
+    if recorder.device and recorder.device.device != "cpu":
+        free_device(recorder.experiment.framework)
     if not ranks.launcher:  # a launcher received the signal, and follows it
         signals.follow()
 
@@ -109,6 +113,7 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
     callbacks: list[Callback] = [
         recorder,
         *([Readings(components, folder, progress.step)] if training.readings == "auto" else []),
+        TrainerNotes(folder),
         TerminateOnNaN(),
         epoch_metrics,
         Validation(components, recorder, epoch_metrics),
@@ -181,7 +186,8 @@ def _fail(recorder: Recorder, heartbeat: Heartbeat, error: BaseException) -> Non
     """
     folder, ranks = recorder.folder, recorder.ranks
     reason = str(error) if isinstance(error, LmkitError) else f"{type(error).__name__}: {error}"
-    reason = explain_error(error) or reason
+    device = recorder.device.device if recorder.device else ""
+    reason = explain_error(error) or explain_device_error(recorder.experiment.framework, error, device) or reason
     unwritable = _unwritable(error, folder)
     if unwritable:
         reason = f"cannot write to {str(folder.path)!r}: {unwritable}; make room or permit it, then `lmkit resume`"

@@ -15,6 +15,7 @@ import tensorflow as tf
 from lmkit.backends.base import CannotPrune
 from lmkit.backends.capacity import check_capacity
 from lmkit.backends.tensorflow import checkpoints, devices, export, gradients, inspection, models
+from lmkit.backends.tensorflow.devices import computed_on_model
 from lmkit.backends.tensorflow.losses import CustomLoss, loss_facts
 from lmkit.backends.tensorflow.models import custom
 from lmkit.backends.tensorflow.optimizers import build_optimizer
@@ -72,6 +73,17 @@ class TensorFlowBackend:
         """Return the bytes that TensorFlow holds of the device, now and at most."""
         return devices.memory_usage(self.strategy.device)
 
+    def free_memory(self) -> None:
+        """Do nothing: TensorFlow gives memory back to its own pool, and that back when its process ends."""
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether an error says that the memory of a device ran out."""
+        return isinstance(error, tf.errors.ResourceExhaustedError)
+
+    def nondeterministic_operation(self, error: BaseException) -> str:
+        """Return the operation that an error says has no deterministic implementation."""
+        return devices.nondeterministic_operation(error)
+
     def is_initialized(self) -> bool:
         """Return whether TensorFlow has begun to compute in this process."""
         return devices.is_initialized()
@@ -87,7 +99,8 @@ class TensorFlowBackend:
     def build(self, model: ModelSpec, signature: Signature, precision: str) -> keras.Model:
         """Return a ``keras.Model``, its weights not yet set."""
         check_capacity(model, signature, precision)
-        return models.build(model, signature, precision)
+        with devices.scope(self.strategy.device):
+            return models.build(model, signature, precision)
 
     def seed(self, seed: int) -> None:
         """Seed what Keras draws from."""
@@ -117,6 +130,7 @@ class TensorFlowBackend:
         """Return a trainer for ``model``."""
         return TensorFlowTrainer(model, experiment, dataset, loss, self.strategy, collect_outputs=collect_outputs)
 
+    @computed_on_model
     def predict(self, model: keras.Model, X: np.ndarray) -> np.ndarray:
         """Return outputs (rows, outputs) of prepared rows, dropout off."""
         dtype = model.dtype if isinstance(model, custom.CustomModel) else model.inputs[0].dtype
@@ -130,20 +144,24 @@ class TensorFlowBackend:
             vars(model)["lmkit_graph"] = graph
         return graph(x).numpy()
 
+    @computed_on_model
     def continuous_inputs(self, model: Any, X: np.ndarray) -> np.ndarray:
         """Return the numbers that a model computes with in the place of prepared rows."""
         return gradients.continuous_inputs(model, X)
 
+    @computed_on_model
     def input_gradients(
         self, model: Any, X: np.ndarray, inputs: np.ndarray, cotangents: Callable[[np.ndarray], np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the outputs, and the gradient of Σ cotangents · outputs with respect to ``inputs``."""
         return gradients.input_gradients(model, X, inputs, cotangents)
 
+    @computed_on_model
     def hidden(self, model: Any, X: np.ndarray) -> np.ndarray:
         """Return the inputs (rows, …) of the last layer with weights."""
         return gradients.hidden(model, X)
 
+    @computed_on_model
     def attention_calls(self, model: Any, X: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Return name, input and output of each attention layer of a transformer."""
         return gradients.attention_calls(model, X)
@@ -152,6 +170,7 @@ class TensorFlowBackend:
         """Return the custom loss of each row."""
         return CustomLoss(loss).row_losses(tf.constant(y), tf.constant(outputs), batch_size)
 
+    @computed_on_model
     def last_operations(self, model: custom.CustomModel, X: np.ndarray) -> tuple[str, str]:
         """Return the last operation of a custom model in training and in evaluation."""
         return inspection.last_operations(model, X)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import tensorflow as tf
+
+from lmkit.system.gpus import read_gpus
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SPLIT_SHARE = 0.25
+"""The share of a GPU's free memory that a part of the data may take; a larger one stays on the host."""
 
 GPU = "mps" if sys.platform == "darwin" else "cuda"
 """What TensorFlow's ``GPU:N`` is on this platform."""
@@ -51,16 +60,42 @@ def default_device() -> str:
 
 
 def scope(device: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the context in which TensorFlow computes on a device.
+    """Return the context in which TensorFlow computes on a device; one that does nothing for the default device.
 
     ``cpu:1`` is a second logical device of the processor.
     """
+    if device == default_device():
+        return contextlib.nullcontext()
     kind, index = ("CPU" if device.startswith("cpu") else "GPU"), _index(device)
     if kind == "GPU":
         visible = tf.config.get_visible_devices("GPU")
         gpu = _physical()[index : index + 1]
         index = visible.index(gpu[0]) if gpu and gpu[0] in visible else index
     return tf.device(f"/device:{kind}:{index}")
+
+
+def computed_on_device(method: Callable[P, R]) -> Callable[P, R]:
+    """Return a method whose computations are on the ``device`` of its object."""
+
+    @functools.wraps(method)
+    def compute(*args: P.args, **settings: P.kwargs) -> R:
+        with scope(args[0].device):  # type: ignore[attr-defined]
+            return method(*args, **settings)
+
+    return compute
+
+
+def computed_on_model(method: Callable[P, R]) -> Callable[P, R]:
+    """Return a method whose computations are where its first argument, a model, has its weights."""
+
+    @functools.wraps(method)
+    def compute(*args: P.args, **settings: P.kwargs) -> R:
+        model: Any = args[1]
+        variables = list(getattr(model, "module", model).variables)
+        with scope(shared_name(variables[0].value.device)) if variables else contextlib.nullcontext():
+            return method(*args, **settings)
+
+    return compute
 
 
 def shared_name(device: str) -> str:
@@ -112,6 +147,24 @@ def is_initialized() -> bool:
     from tensorflow.python.eager.context import context
 
     return context()._context_handle is not None
+
+
+def nondeterministic_operation(error: BaseException) -> str:
+    """Return the operation that an error says is not deterministic; empty for another error."""
+    text = str(error)
+    if "eterminis" not in text or not isinstance(error, tf.errors.OpError):
+        return ""
+    match = re.search(r"(?:implementation of|supported for) ([A-Za-z][\w ]*?)(?= that| with| is| op| not|\.|$)", text)
+    return match[1] if match else "an operation"
+
+
+def fits(size: int, device: str) -> bool:
+    """Return whether ``size`` bytes of data are a small part of a GPU's free memory; true for the processor."""
+    if device.startswith("cpu"):
+        return True
+    gpus, index = read_gpus(), _index(device)
+    free = gpus[index].free if index < len(gpus) else None
+    return free is None or size <= SPLIT_SHARE * free
 
 
 def memory_usage(device: str) -> tuple[int, int]:

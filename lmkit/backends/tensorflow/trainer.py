@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from lmkit.backends.base import RowLosses, Steps
+from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
-from lmkit.backends.tensorflow import checkpoints
+from lmkit.backends.tensorflow import checkpoints, devices
 from lmkit.backends.tensorflow.losses import CustomLoss, get_loss
 from lmkit.backends.tensorflow.models.custom import CustomModel
 from lmkit.backends.tensorflow.optimizers import build_optimizer
@@ -60,10 +61,23 @@ class TensorFlowTrainer:
         *,
         collect_outputs: bool = False,
     ) -> None:
-        training = experiment.training
         self.strategy = strategy or SingleDevice()
-        self.model = model
         self.device = self.strategy.device
+        with devices.scope(self.device):
+            self._set_up(model, experiment, dataset, loss, collect_outputs)
+
+    def _set_up(
+        self,
+        model: keras.Model | CustomModel,
+        experiment: Experiment,
+        dataset: Dataset,
+        loss: LossName,
+        collect_outputs: bool,
+    ) -> None:
+        training = experiment.training
+        self.model = model
+        self.is_repeatable, self.has_computed = self.device != "cpu", False
+        self.notes: list[str] = []
         self.loss_of = get_loss(loss, dataset.output_kind)
         self.targets = dataset.training.y
         self.outputs_per_row = _outputs_per_row(model, dataset) if collect_outputs else 0
@@ -71,7 +85,8 @@ class TensorFlowTrainer:
         self.is_sum = self.custom_loss is not None and self.custom_loss.is_sum
         self.batch_size = experiment.data.batch_size
         self.splits = {
-            name: tuple(_on_device(a) for a in getattr(dataset, name)) for name in ("training", "validation", "test")
+            name: tuple(_place_split(a, self.device, can_stay=name != "training") for a in getattr(dataset, name))
+            for name in ("training", "validation", "test")
         }
         self.row_shape = dataset.preprocessing.shape if dataset.preprocessing is not None else ()
         self.batches = dataset.batches
@@ -126,11 +141,13 @@ class TensorFlowTrainer:
         """Rows of a micro-batch."""
         return self.step.micro_batch
 
+    @devices.computed_on_device
     def set_micro_batch(self, rows: int) -> None:
         """Take micro-batches of ``rows`` rows from the next step on; the step is traced anew."""
         self.step.divide(rows, lambda count: self._training_rows(np.arange(min(count, len(self.targets)))))
         self._take = tf.function(self.step.take_steps, self.shapes, jit_compile=self.compiled, autograph=False)
 
+    @devices.computed_on_device
     def epoch(self, order: np.ndarray, number: int = 0) -> None:
         """Begin an epoch in which the training rows come in ``order``."""
         if self.batches:
@@ -141,6 +158,7 @@ class TensorFlowTrainer:
         padded[: len(order)] = order  # the last batch may be smaller: its rows beyond the end count nothing
         self.order = tf.constant(padded.reshape(self.steps_per_epoch, self.batch_size))
 
+    @devices.computed_on_device
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Take ``len(rates)`` steps from batch ``first`` on."""
         columns = [np.zeros((2, 0))]
@@ -166,7 +184,7 @@ class TensorFlowTrainer:
                 elif self.unpadded:
                     some = some[: last - begin]
             numbers = np.array([start, len(some)], dtype=np.int32)
-            values, *z = self._take(order, tf.constant(padded), tf.constant(numbers), tf.constant(sizes), *rows)
+            values, *z = self._call(order, tf.constant(padded), tf.constant(numbers), tf.constant(sizes), *rows)
             columns.append(values.numpy()[:, : len(some)])
             first_size = 0 if self.batches else begin
             count.append(sizes[first_size : first_size + len(some)].astype(np.int64))
@@ -184,6 +202,33 @@ class TensorFlowTrainer:
         if outputs:
             steps = replace(steps, outputs=np.concatenate(outputs), targets=np.concatenate(targets))
         return steps
+
+    def _call(self, *arguments: tf.Tensor) -> list[tf.Tensor]:
+        """Call the function of steps; where the memory runs out in the first call, once more in smaller micro-batches.
+
+        Every step needs the same memory, so the first shows whether it suffices. Its call is repeated from a copy of
+        weights and states, for it may have changed some of them.
+        """
+        while self.is_repeatable and not self.has_computed and self.strategy.world == 1:
+            variables = self._all_variables()
+            saved = [np.array(v.numpy()) for v in variables]
+            try:
+                result: list[tf.Tensor] = self._take(*arguments)
+            except tf.errors.ResourceExhaustedError:
+                pass
+            else:
+                self.has_computed = True
+                return result
+            for variable, value in zip(variables, saved, strict=True):
+                variable.assign(value)
+            halve_micro_batch(self)
+        return self._take(*arguments)
+
+    def _all_variables(self) -> list[Any]:
+        """Return every variable that a step may change."""
+        model = checkpoints.named(self.model).values()
+        states = {id(v): v for v in (*checkpoints.random_states(self.model), *self.step.counters)}
+        return [*model, *self.optimizer.state.values(), *states.values()]
 
     def _host_batches(self, first: int, count: int) -> tuple[Any, np.ndarray, tuple[Any, Any], int] | None:
         """Return up to ``count`` batches from the host, padded to the size that a call takes: order, sizes, rows and
@@ -228,6 +273,7 @@ class TensorFlowTrainer:
             batches.append(batch)
         return batches
 
+    @devices.computed_on_device
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """Return the gradient of every learned weight over training ``rows``, dropout off."""
         x, y = self._training_rows(rows)
@@ -248,23 +294,28 @@ class TensorFlowTrainer:
     def _reader(self) -> ModelReader:
         return ModelReader(self.model, self.loss_of, self.is_sum, self.custom_loss is not None, self.row_shape)
 
+    @devices.computed_on_device
     def reading(self, rows: np.ndarray, *, exact: bool = False) -> Probe:
         """Read layers, weights and outputs over training ``rows``; nothing changes."""
         return self._reader.read(*self._training_rows(rows), exact=exact)
 
+    @devices.computed_on_device
     def updates(self) -> dict[str, float]:
         """Return the relative change of each learned weight since the last reading."""
         return self._reader.updates()
 
+    @devices.computed_on_device
     def trace(self, batch: Part, *, training: bool = True) -> Trace:
         """Compute loss and gradients of a batch, operation by operation."""
         x, y = (tf.constant(np.asarray(a)) for a in batch)
         return trace_step(self.model, self.loss_of, x, y, is_sum=self.is_sum, training=training, backward=training)
 
+    @devices.computed_on_device
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""
         return np.concatenate([self._forward(x).numpy() for x, _ in self._slices(part, rows)])
 
+    @devices.computed_on_device
     def losses(self, part: str, rows: int | None = None) -> RowLosses:
         """Return the loss of each row of one part, or of its first rows, dropout off."""
         if self.custom_loss:
@@ -303,6 +354,11 @@ def _dense(gradient: Any) -> tf.Tensor:
     return tf.convert_to_tensor(gradient)
 
 
-def _on_device(values: Any) -> Any:
-    """Return an array as a tensor; one that is mapped from a file, or computed on access, stays on the host."""
-    return tf.constant(values) if isinstance(values, np.ndarray) and not isinstance(values, np.memmap) else values
+def _place_split(values: Any, device: str, *, can_stay: bool) -> Any:
+    """Return an array as a tensor; one that is mapped from a file, or computed on access, stays on the host.
+
+    So does one that would take much of the memory of a GPU, if it ``can_stay``.
+    """
+    if not isinstance(values, np.ndarray) or isinstance(values, np.memmap):
+        return values
+    return values if can_stay and not devices.fits(values.nbytes, device) else tf.constant(values)

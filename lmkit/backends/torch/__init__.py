@@ -55,6 +55,18 @@ class TorchBackend:
         """Return the bytes that PyTorch holds of the device, now and at most."""
         return devices.memory_usage(self.strategy.device)
 
+    def free_memory(self) -> None:
+        """Give back the memory that PyTorch holds of the device and does not use."""
+        devices.free_memory(self.strategy.device)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether an error says that the memory of a device ran out."""
+        return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+    def nondeterministic_operation(self, error: BaseException) -> str:
+        """Return the operation that an error says has no deterministic implementation."""
+        return devices.nondeterministic_operation(error)
+
     def is_initialized(self) -> bool:
         """Return whether this process has begun to use a GPU."""
         return devices.is_initialized()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lmkit.backends.torch.dropout import random_states, set_random_states
 from lmkit.backends.torch.models.custom import CustomModel, all_tensors
 
 if TYPE_CHECKING:
@@ -75,16 +76,18 @@ def set_weights(model: torch.nn.Module, values: Weights, strategy: Strategy) -> 
 def state(optimizer: Mapping[str, torch.Tensor], strategy: Strategy) -> Weights:
     """Return the optimizer's state and the random states as arrays."""
     arrays = {name: strategy.to_array(tensor) for name, tensor in optimizer.items()}
-    arrays["random.cpu"] = strategy.to_array(torch.get_rng_state())
-    if torch.cuda.is_available():
-        arrays["random.cuda"] = strategy.to_array(torch.cuda.get_rng_state())
+    cpu, device = random_states(strategy.device)
+    arrays["random.cpu"] = strategy.to_array(cpu)
+    if device is not None:
+        arrays[f"random.{strategy.device.type}"] = strategy.to_array(device)
     return arrays
 
 
-def restore(optimizer: Mapping[str, torch.Tensor], arrays: Weights, strategy: Strategy) -> None:
-    """Set the optimizer's state and the random states."""
+def restore(optimizer: Mapping[str, torch.Tensor], arrays: Weights, strategy: Strategy) -> bool:
+    """Set the optimizer's state and the random states; return whether those of the device were among them."""
     for name, tensor in optimizer.items():
         strategy.assign(tensor, torch.as_tensor(arrays[name]))
-    torch.set_rng_state(torch.as_tensor(arrays["random.cpu"]))
-    if "random.cuda" in arrays and torch.cuda.is_available():
-        torch.cuda.set_rng_state(torch.as_tensor(arrays["random.cuda"]))
+    device, name = strategy.device, f"random.{strategy.device.type}"
+    state = torch.as_tensor(arrays[name]) if name in arrays and name != "random.cpu" else None
+    set_random_states((torch.as_tensor(arrays["random.cpu"]), state), device)
+    return name in arrays and sum(key.startswith("random.") for key in arrays) == 1 + (device.type != "cpu")

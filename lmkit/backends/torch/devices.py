@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import torch
@@ -62,6 +63,22 @@ def device_name(device: torch.device) -> str:
 def is_initialized() -> bool:
     """Return whether this process has begun to use a GPU, after which it must not fork."""
     return torch.cuda.is_initialized()
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back the memory that PyTorch holds of a GPU and does not use."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def nondeterministic_operation(error: BaseException) -> str:
+    """Return the operation that an error says is not deterministic; empty for another error."""
+    match = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+    if match:
+        return match[1]
+    return "a matrix product" if WORKSPACE in str(error) else ""
 
 
 def memory_usage(device: torch.device) -> tuple[int, int]:

@@ -53,11 +53,17 @@ class BatchDropout(TorchFunctionMode):
 
 def random_states(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the states of the generators of the processor and, where it is one, of a GPU."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    if device.type == "cuda":
+        return torch.get_rng_state(), torch.cuda.get_rng_state(device)
+    return torch.get_rng_state(), torch.mps.get_rng_state() if device.type == "mps" else None
 
 
 def set_random_states(states: tuple[torch.Tensor, torch.Tensor | None], device: torch.device) -> None:
     """Set the ``random_states``."""
     torch.set_rng_state(states[0])
-    if states[1] is not None:
+    if states[1] is None:
+        return
+    if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states[1])

@@ -172,7 +172,8 @@ class CustomLoss:
         self, loss: torch.Tensor, targets: torch.Tensor, batch_size: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sum and the normalizer of a batch, of which ``loss`` is the loss."""
-        normalizer = self.normalizers(targets, batch_size).sum().to(loss.device)
+        dtype = torch.float32 if loss.device.type == "mps" else None  # which has no float64
+        normalizer = self.normalizers(targets, batch_size).sum().to(loss.device, dtype)
         return loss.detach() if self.reduction == "sum" else loss.detach() * normalizer, normalizer
 
     def normalizers(self, targets: torch.Tensor, batch_size: int) -> torch.Tensor:

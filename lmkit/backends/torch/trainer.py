@@ -12,14 +12,18 @@ import numpy as np
 import torch
 
 from lmkit.backends.base import RowLosses, Steps
+from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.torch import checkpoints
+from lmkit.backends.torch.devices import free_memory
+from lmkit.backends.torch.dropout import random_states, set_random_states
 from lmkit.backends.torch.losses import CustomLoss, get_loss
 from lmkit.backends.torch.optimizers import build_optimizer
 from lmkit.backends.torch.readings import ModelReader
 from lmkit.backends.torch.step import Batch, Step
 from lmkit.backends.torch.strategies import SingleDevice, Strategy
 from lmkit.backends.torch.trace import trace_step
+from lmkit.backends.torch.transfer import load_batches, place_split, to_columns, to_device
 from lmkit.data.batches import evaluation_batch_size
 
 if TYPE_CHECKING:
@@ -64,10 +68,12 @@ class TorchTrainer:
         learned = checkpoints.learned(model)
         self.optimizer = build_optimizer(training.optimizer, learned)
         self.splits = {
-            name: tuple(_on_device(a, self.torch_device) for a in getattr(dataset, name))
+            name: tuple(place_split(a, self.torch_device, can_stay=name != "training") for a in getattr(dataset, name))
             for name in ("training", "validation", "test")
         }
         self.collect_outputs = collect_outputs
+        self.is_repeatable = self.torch_device.type != "cpu"
+        self.notes: list[str] = []
         self.row_shape = dataset.preprocessing.shape if dataset.preprocessing is not None else ()
         self.rows = dataset.rows
         self.batches = dataset.batches
@@ -96,7 +102,7 @@ class TorchTrainer:
         self.step.divide(rows, self._first_rows)
 
     def _first_rows(self, count: int) -> Batch:
-        x, y = (_tensor(a[:count], self.torch_device) for a in self.splits["training"])
+        x, y = (to_device(a[:count], self.torch_device) for a in self.splits["training"])
         return x, y
 
     def epoch(self, order: np.ndarray, number: int = 0) -> None:
@@ -111,7 +117,8 @@ class TorchTrainer:
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Take ``len(rates)`` steps from batch ``first`` on."""
         strategy, on_cpu, collect = self.strategy, self.torch_device.type == "cpu", self.collect_outputs
-        accumulate, update = self.step.accumulate, self.step.update
+        accumulate = self._accumulate_again if self.is_repeatable else self.step.accumulate
+        update = self.step.update
         last = len(rates) - 1
         losses: list[Any] = []
         norms: list[Any] = []
@@ -130,16 +137,32 @@ class TorchTrainer:
             if not self.has_plain_mean and self.custom_loss:
                 totals.append(self.custom_loss.batch_total(loss, y, self.batch_size))
         count = self._batch_sizes(first, len(losses))
-        skipped = [float("nan")] * (len(losses) - len(norms))
-        norm_column = np.concatenate([skipped, _to_numbers(norms)])
-        steps = Steps(strategy.reduce(_to_numbers(losses)), norm_column, count)
+        loss_column, norm_column, sums, normalizers = to_columns(
+            losses, norms, [total[0] for total in totals], [total[1] for total in totals]
+        )
+        skipped = np.full(len(losses) - len(norms), np.nan)
+        steps = Steps(strategy.reduce(loss_column), np.concatenate([skipped, norm_column]), count)
         if outputs:
             z, y = torch.cat(outputs), torch.cat(targets)
             steps = replace(steps, outputs=strategy.reduce(z.cpu().numpy()), targets=y.cpu().numpy())
         if not totals:
             return steps
-        sums, normalizers = (_to_numbers(list(column)) for column in zip(*totals, strict=True))
         return replace(steps, sums=strategy.reduce(sums), normalizers=normalizers)
+
+    def _accumulate_again(self, x: torch.Tensor, y: torch.Tensor) -> Batch:
+        """Add the gradients of a batch; where the memory runs out, once more in smaller micro-batches."""
+        states = random_states(self.torch_device)
+        while True:
+            try:
+                return self.step.accumulate(x, y)
+            except torch.OutOfMemoryError:
+                if self.strategy.world > 1:  # the others wait for the gradients of this micro-batch
+                    raise
+            # the clause has ended, and with it the frames that hold tensors
+            self.step.drop_gradients()
+            free_memory(self.torch_device)
+            halve_micro_batch(self)
+            set_random_states(states, self.torch_device)
 
     def _batches(self, first: int) -> Iterator[Batch]:
         """Yield the epoch's batches from ``first`` on: views into blocks of batches, each block gathered at once.
@@ -163,12 +186,12 @@ class TorchTrainer:
         """Yield batches from the host; a call continues where the last one ended."""
         assert self.batches is not None
         if self.batch_iterator is None or self.next_batch != first:
-            self.batch_iterator = self.batches.take(first)
+            self.batch_iterator = load_batches(self.batches.take(first), self.torch_device)
         self.next_batch = first
         for x, y in self.batch_iterator:
             self.host_sizes[self.next_batch] = len(x)
             self.next_batch += 1
-            yield _tensor(x, self.torch_device), _tensor(y, self.torch_device)
+            yield x, y
 
     def _batch_sizes(self, first: int, n: int) -> np.ndarray:
         """Return the rows of each of ``n`` batches that were taken from batch ``first`` on."""
@@ -181,7 +204,7 @@ class TorchTrainer:
 
     def gradients(self, rows: np.ndarray) -> dict[str, np.ndarray | None]:
         """Return the gradient of every learned weight over training ``rows``, dropout off."""
-        x, y = (_tensor(a[rows], self.torch_device) for a in self.splits["training"])
+        x, y = (to_device(a[rows], self.torch_device) for a in self.splits["training"])
         self.model.eval()
         loss = self.loss(self.model(x), y)
         self.model.train()
@@ -202,7 +225,7 @@ class TorchTrainer:
 
     def reading(self, rows: np.ndarray, *, exact: bool = False) -> Probe:
         """Read layers, weights and outputs over training ``rows``; nothing changes."""
-        x, y = (_tensor(a[rows], self.torch_device) for a in self.splits["training"])
+        x, y = (to_device(a[rows], self.torch_device) for a in self.splits["training"])
         return self._reader.read(x, y, exact=exact)
 
     def updates(self) -> dict[str, float]:
@@ -211,7 +234,7 @@ class TorchTrainer:
 
     def trace(self, batch: Part, *, training: bool = True) -> Trace:
         """Compute loss and gradients of a batch, operation by operation."""
-        x, y = (_tensor(a, self.torch_device) for a in batch)
+        x, y = (to_device(a, self.torch_device) for a in batch)
         self.model.train(training)
         try:
             return trace_step(self.model, self.loss, x, y, backward=training)
@@ -240,7 +263,7 @@ class TorchTrainer:
         try:
             with self.strategy.evaluation():
                 for i in range(0, end, size):
-                    x, y = (_tensor(a[i : min(i + size, end)], self.torch_device) for a in (X, Y))
+                    x, y = (to_device(a[i : min(i + size, end)], self.torch_device) for a in (X, Y))
                     yield self.model(x), y
         finally:
             self.model.train()
@@ -251,22 +274,7 @@ class TorchTrainer:
 
     def restore(self, state: Weights) -> None:
         """Set the optimizer's state and the random states."""
-        checkpoints.restore(self.optimizer.state, state, self.strategy)
-
-
-def _on_device(values: Any, device: torch.device) -> Any:
-    """Return an array on the device; one that is mapped from a file, or computed on access, stays on the host."""
-    in_memory = isinstance(values, np.ndarray) and not isinstance(values, np.memmap)
-    return torch.as_tensor(values).to(device) if in_memory else values
-
-
-def _tensor(rows: Any, device: torch.device) -> torch.Tensor:
-    """Return rows on the device; those of a read-only file as a copy."""
-    return (rows if isinstance(rows, torch.Tensor) else torch.from_numpy(np.array(rows))).to(device)
-
-
-def _to_numbers(values: list[Any]) -> np.ndarray:
-    """Return numbers, or scalar tensors in one transfer, as an array."""
-    if values and isinstance(values[0], torch.Tensor):
-        return torch.stack(values).cpu().numpy().astype(np.float64)
-    return np.array(values, dtype=np.float64)
+        if not checkpoints.restore(self.optimizer.state, state, self.strategy) and self.step.draws:
+            self.notes.append(
+                f"resumed on {self.device}, and the checkpoint is of another device: dropout draws other numbers"
+            )
