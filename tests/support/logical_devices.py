@@ -79,7 +79,7 @@ class Memory:
             divide(count)
             self.limit(in_trace)
 
-        trainer.set_micro_batch = set_micro_batch  # type: ignore[method-assign]
+        trainer.set_micro_batch = set_micro_batch  # type: ignore
         self.limit(in_trace)
 
     def limit(self, in_trace: bool) -> None:
@@ -107,7 +107,7 @@ def main() -> None:
     backend, trainer, X = build(SECOND)
     first_backend, first, _ = build("cpu")
     seen["initialized_after"] = devices.is_initialized()
-    seen["variables"] = sorted({devices.shared_name(v.value.device) for v in trainer.model.variables})
+    seen["variables"] = sorted({devices.shared_name(v.value.device) for v in trainer.model.variables})  # type: ignore[union-attr]
     seen["optimizer"] = sorted({devices.shared_name(v.device) for v in trainer.optimizer.state.values()})
     seen["data"] = devices.shared_name(trainer.splits["training"][0].device)
     seen["losses"], seen["first_losses"] = take(trainer), take(first)
