@@ -16,7 +16,8 @@ class Probe(NamedTuple):
     Attributes:
         loss: their mean loss.
         outputs: (rows, …), as the model gives them.
-        layers, weights, mixed, curvature, dealt, places: as in ``lmkit.runfolder.readings.Reading``.
+        layers, weights, mixed, curvature, dealt, places, frozen, frozen_share: as in
+            ``lmkit.runfolder.readings.Reading``.
     """
 
     loss: float
@@ -27,6 +28,8 @@ class Probe(NamedTuple):
     curvature: float | None = None
     dealt: float | None = None
     places: tuple[float, ...] = ()
+    frozen: tuple[str, ...] = ()
+    frozen_share: float = 0.0
 
 
 PROBE_NUMBERS = 2**20

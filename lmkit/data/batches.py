@@ -6,8 +6,9 @@ Small, unchanging data needs no batches of this module: a backend holds it on th
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +69,34 @@ class Batches(Protocol):
 
     def take(self, first: int) -> Iterator[Part]:
         """Iterate over the batches of the epoch from ``first`` on; a batch does not depend on ``first``."""
+
+
+class TimedBatches:
+    """Batches, and how long their taker waits for them; every other attribute is that of the batches themselves.
+
+    Attributes:
+        seconds: waited so far.
+        count_taken: batches so far.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self.seconds, self.count_taken = 0.0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.batches, name)
+
+    def take(self, first: int) -> Iterator[Part]:
+        """Iterate over the batches of the epoch from ``first`` on."""
+        batches = self.batches.take(first)
+        while True:
+            begin = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds += time.perf_counter() - begin
+            if batch is None:
+                return
+            self.count_taken += 1
+            yield batch
 
 
 Change = Callable[[Part, "np.random.Generator"], Part]

@@ -92,6 +92,8 @@ class Profile:
         disagreement: the share of rows whose neighbours agree on another class.
         shift: the largest difference between the means of the training and the validation part, in standard deviations.
         shifted: the column of which that is.
+        unseen_classes: part → the share of its rows whose class the training part does not have.
+        unseen_values: part → the share of its rows with a category that the training part does not have.
         score_rows: the rows by which references are measured.
         references: name → what another model reaches; empty where none was fitted.
     """
@@ -114,6 +116,8 @@ class Profile:
     disagreement: Statistic = None
     shift: Statistic = None
     shifted: str = ""
+    unseen_classes: dict[str, Statistic] = field(default_factory=dict)
+    unseen_values: dict[str, Statistic] = field(default_factory=dict)
     score_rows: Count = 0
     references: dict[str, Reference] = field(default_factory=dict)
 
@@ -131,6 +135,7 @@ def profile_data(data: Dataset, loss: LossName) -> Profile:
     training = sample(data.training)
     if not task.per_position and len(training.y):
         values |= _target(np.asarray(data.training.y[:]), task, loss)
+    values |= _unseen(data, task)
     has_rows = has_row_vectors(data) and len(training.X) > 1
     if has_rows:
         X = training.X.reshape(len(training.X), -1).astype(np.float64)
@@ -232,6 +237,31 @@ def is_row_number(x: np.ndarray) -> bool:
         return False
     steps = gaps / np.median(gaps[gaps < 1.5 * smallest])
     return bool(np.abs(steps - np.round(steps)).max() < 0.05 and steps.sum() < 4 * len(x))
+
+
+def _unseen(data: Dataset, task: Any) -> dict[str, dict[str, float]]:
+    """Return the shares of rows of other parts with a class, or a category, that the training part does not have."""
+    values: dict[str, dict[str, float]] = {}
+    parts = {name: part for name in ("validation", "test") if len((part := getattr(data, name)).X)}
+    if task.exclusive_classes and not task.per_position:
+        classes = np.unique(np.asarray(data.training.y[:]))
+        shares = {name: float((~np.isin(np.asarray(part.y[:]), classes)).mean()) for name, part in parts.items()}
+        values["unseen_classes"] = {name: share for name, share in shares.items() if share}
+    names, categories = getattr(data.preprocessing, "features", None), getattr(data.preprocessing, "categories", None)
+    if categories and names and data.training.X.ndim == 2 and data.training.X.shape[1] == len(names):
+        shares = {name: _unseen_share(np.asarray(sample(part).X), names, categories) for name, part in parts.items()}
+        values["unseen_values"] = {name: share for name, share in shares.items() if share}
+    return values
+
+
+def _unseen_share(X: np.ndarray, names: list[str], categories: dict[str, dict[str, Any]]) -> float:
+    """Return the share of rows (rows, features) that have a category of no one-hot column."""
+    is_unseen = np.zeros(len(X), dtype=bool)
+    for column, fit in categories.items():
+        members = [names.index(f"{column}={value}") for value in fit["known"] if f"{column}={value}" in names]
+        if members:
+            is_unseen |= ~(X[:, members] != 0).any(axis=1)
+    return float(is_unseen.mean()) if len(X) else 0.0
 
 
 def _shared(data: Dataset) -> dict[str, float]:

@@ -120,6 +120,13 @@ class Evidence:
         return self.above_chance is not None and self.above_chance < LEARNED
 
     @property
+    def is_weak(self) -> bool:
+        """Whether the model has learned nothing, or is clearly worse than a forest."""
+        score, forest = self.validation_score, self.reference("forest").score
+        is_worse = score is not None and forest is not None and forest - score > max(0.1, 2 * self.score_error)
+        return not self.is_learned or is_worse
+
+    @property
     def has_diverged(self) -> bool:
         """Whether the loss became NaN or infinite."""
         return self.status.cause == "diverged"

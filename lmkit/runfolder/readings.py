@@ -28,6 +28,9 @@ MAX_READINGS = 500
 MAX_LAYERS, MAX_WEIGHTS, MAX_PLACES = 64, 128, 64
 """Layers, weights and places of a sequence in a reading, at most; of more, so many at equal distances."""
 
+MAX_FROZEN = 8
+"""Frozen weights that are named, at most."""
+
 MAX_BYTES = 2**26
 """Bytes of the file that are read at once."""
 
@@ -74,6 +77,7 @@ class WeightReading:
         zeros: the share of its gradient that is exactly 0.
         update: ‖Δw‖₂ / ‖w‖₂ of the step after the reading; None where none followed.
         is_connected: whether the loss depends on it.
+        is_used: whether the outputs depend on it, of a weight that the loss does not depend on by a gradient.
     """
 
     name: str
@@ -84,6 +88,7 @@ class WeightReading:
     zeros: Statistic = None
     update: Statistic = None
     is_connected: bool = True
+    is_used: bool = True
 
     @property
     def is_kernel(self) -> bool:
@@ -132,7 +137,10 @@ class Reading:
             where it was not tried: the families compute each row by itself.
         curvature: |f(u) + f(v) − f(u+v) − f(0)|, relative: 0 for a model that is linear in its inputs.
         dealt: the relative change of the loss when the targets are dealt to other rows: 0 if it ignores whose they are.
-        places: ‖∂J/∂xₜ‖₂ by place t of a sequence.
+        places: ‖∂J/∂xₜ‖₂ by place t of a sequence; of tokens, by their vectors.
+        frozen: names of weights that training does not change, at most ``MAX_FROZEN``; frozen_share: their share of all
+            numbers. Both at the first reading only.
+        waiting: the share of the time of training so far that steps waited for batches; waiting_seconds: for each.
     """
 
     step: Annotated[int, Field(ge=0, lt=MAX_STEP)]
@@ -145,6 +153,10 @@ class Reading:
     curvature: Statistic = None
     dealt: Statistic = None
     places: tuple[Statistic, ...] = ()
+    frozen: tuple[str, ...] = ()
+    frozen_share: Statistic = None
+    waiting: Statistic = None
+    waiting_seconds: Statistic = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the reading as it is written: numbers with five digits, layers and weights as columns."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmkit.data.batches import evaluation_batch_size
+from lmkit.data.batches import TimedBatches, evaluation_batch_size
 from lmkit.data.profile import FILE, Profile, profile_data
 from lmkit.data.references import with_references
 from lmkit.runfolder.events import DataWarning
@@ -48,7 +48,7 @@ class Readings(Callback):
     A reading changes nothing: the random states are put back, and the run takes the same steps as without.
     """
 
-    def __init__(self, components: Components, folder: RunFolder, step: int) -> None:
+    def __init__(self, components: Components, folder: RunFolder, step: int, seconds: float = 0.0) -> None:
         self.components, self.lines, self.ranks = components, folder.readings, components.ranks
         self.folder = folder
         self.interval = max(INTERVAL, round(SHARE_OF_RUN * components.steps))
@@ -59,6 +59,8 @@ class Readings(Callback):
         self.next = step
         self.seconds = 0.0
         self.is_on = len(self.rows) > 0
+    def __init__(self, components: Components, folder: RunFolder, step: int, seconds: float = 0.0) -> None:
+        self.components, self.lines, self.ranks = components, folder.readings, components.ranks
         self.profile: Profile | None = None
         self.is_compared = False
         self.describes_data = True
@@ -84,7 +86,8 @@ class Readings(Callback):
                 self._warn(fit.progress.step, "no profile of the data for the doctor", error)
         if self.is_on and fit.progress.step >= self.next:
             step = fit.progress.step
-            begin = fit.clock()
+    def __init__(self, components: Components, folder: RunFolder, step: int, seconds: float = 0.0) -> None:
+        self.components, self.lines, self.ranks = components, folder.readings, components.ranks
             self.pending = self._read(step)
             self.seconds = fit.clock() - begin
             self.next = self._next_step(fit)
@@ -96,6 +99,7 @@ class Readings(Callback):
 
     def on_train_end(self, fit: Fit, stop: StopTraining) -> None:  # noqa: ARG002 (part of the interface)
         """Read once more, and write it."""
+        self.trained = fit.progress.seconds - self.seconds_before
         if self.is_on and fit.progress.step > self.last:
             self.pending = self._read(fit.progress.step)
         if self.pending:
@@ -141,6 +145,7 @@ class Readings(Callback):
             self.is_on = False  # a custom model may do in training only what it cannot do otherwise
             self._warn(step, "no readings for the doctor", error)
             return None
+        share, seconds = self._waiting()
         return Reading(
             step=step,
             rows=len(rows),
@@ -152,7 +157,18 @@ class Readings(Callback):
             curvature=probe.curvature,
             dealt=probe.dealt,
             places=probe.places,
+            frozen=probe.frozen if not self.count else (),
+            frozen_share=probe.frozen_share if not self.count else None,
+            waiting=share,
+            waiting_seconds=seconds,
         )
+
+    def _waiting(self) -> tuple[float | None, float | None]:
+        """Return the share of the time of training that steps waited for batches, and the seconds for each."""
+        batches = self.components.data.batches
+        if not isinstance(batches, TimedBatches) or not batches.count_taken or not self.trained:
+            return None, None
+        return min(1.0, batches.seconds / self.trained), batches.seconds / batches.count_taken
 
     def _warn(self, step: int, text: str, error: Exception) -> None:
         text = f"{text}: {type(error).__name__}: {str(error)[:200]}"

@@ -16,6 +16,7 @@ from lmkit.backends.placement import check_placement, on_one_device, resolve_str
 from lmkit.backends.threads import threads_for
 from lmkit.custom import arguments, trust
 from lmkit.data import quality
+from lmkit.data.batches import TimedBatches
 from lmkit.data.fingerprint import check_preprocessing, check_unchanged, locate_data, write_record
 from lmkit.data.kinds import get_kind
 from lmkit.data.preparation import prepare
@@ -178,6 +179,8 @@ def build_components(
     data, remark = avoid_single_row(backend, experiment, model, data)
     remarks = [text for text in (outputs.remark, remark) if text]
     collect = not get_task(data.preprocessing.task).per_position
+    if data.batches is not None:
+        data = data._replace(batches=TimedBatches(data.batches))
     trainer = backend.trainer(model, experiment, data, loss, collect_outputs=collect)
     return Components(experiment, backend, data, loss, metrics, model, trainer, remarks, ranks)
 

@@ -112,7 +112,7 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
     early = components.early_stopping
     callbacks: list[Callback] = [
         recorder,
-        *([Readings(components, folder, progress.step)] if training.readings == "auto" else []),
+        *([Readings(components, folder, progress.step, progress.seconds)] if training.readings == "auto" else []),
         TrainerNotes(folder),
         TerminateOnNaN(),
         epoch_metrics,

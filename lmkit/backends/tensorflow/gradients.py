@@ -31,7 +31,7 @@ def continuous_inputs(model: Any, X: np.ndarray) -> np.ndarray:
         outputs.append(vectors)
         return vectors
 
-    with _first_embedding(model, record):
+    with first_embedding(model, record):
         model(tf.constant(X), training=False)
     if not outputs:
         raise NoGradient("the model has no keras.layers.Embedding: its tokens have no vectors to differentiate by")
@@ -111,12 +111,12 @@ def _replaced(model: Any, X: np.ndarray, x: tf.Tensor) -> Iterator[tf.Tensor]:
         with patched(graph, lambda call: lambda rows: (x, *call(rows)[1:])):
             yield tf.constant(X)
     else:
-        with _first_embedding(model, lambda _: x):
+        with first_embedding(model, lambda _: x):
             yield tf.constant(X)
 
 
 @contextmanager
-def _first_embedding(model: Any, replace: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[None]:
+def first_embedding(model: Any, replace: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[None]:
     """Replace the output of the first embedding that is called by what ``replace`` returns for it."""
     is_first = True
 

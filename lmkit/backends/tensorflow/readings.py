@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,9 +15,11 @@ import tensorflow as tf
 from lmkit.backends.probes import curvature_of, mixing_of
 from lmkit.backends.reading import EXACT_ROWS, PROBE_NUMBERS, Probe
 from lmkit.backends.tensorflow import checkpoints
+from lmkit.backends.tensorflow.gradients import first_embedding
 from lmkit.backends.tensorflow.models.custom import CustomModel
 from lmkit.backends.tensorflow.models.layers import Constants
 from lmkit.runfolder.readings import (
+    MAX_FROZEN,
     MAX_LAYERS,
     MAX_WEIGHTS,
     SATURATION,
@@ -61,6 +64,11 @@ class ModelReader:
         self.order: list[tuple[str, str, int]] = []
         self.connected: list[bool] = []
         self.before: list[tf.Tensor] = []
+        sizes = _frozen_sizes(model)
+        self.frozen = tuple(sizes)[:MAX_FROZEN]
+        learned_numbers = sum(int(np.prod(v.shape)) for v in learned.values())
+        self.frozen_share = sum(sizes.values()) / max(1, sum(sizes.values()) + learned_numbers)
+        self.unused: set[str] | None = None
         self._read = tf.function(self._traced, autograph=False)
         self._forward = tf.function(lambda x: model(x, training=False), autograph=False)
         self._changes = tf.function(self._traced_changes, autograph=False)
@@ -69,6 +77,7 @@ class ModelReader:
         """Read the model over rows ``x`` and their targets ``y``."""
         with self._state_restored():
             places = len(self.shape) == 2 and x.dtype.is_floating
+            has_places = places or not x.dtype.is_floating
             loss, outputs, layer_numbers, weight_numbers, by_place, before = self._read(x, y, places)
             z, value = outputs.numpy(), float(loss)
             layers = tuple(
@@ -77,8 +86,11 @@ class ModelReader:
             )
             weights = self._weights(weight_numbers.numpy())
             tests = self._exact(x, y, outputs, value) if exact else (None, None, None)
+            if exact and self.is_custom:
+                weights = self._find_unused(weights, x)
         self.before = before
-        return Probe(value, z, layers, weights, *tests, pool_places(by_place.numpy()) if places and exact else ())
+        norms = pool_places(by_place.numpy()) if has_places and exact and len(by_place) else ()
+        return Probe(value, z, layers, weights, *tests, norms, self.frozen, self.frozen_share)
 
     def updates(self) -> dict[str, float]:
         """Return the relative change of each weight since the last ``read``."""
@@ -88,15 +100,25 @@ class ModelReader:
         return dict(zip(self.names, self._changes(before).numpy().tolist(), strict=True))
 
     def _traced(self, x: tf.Tensor, y: tf.Tensor, places: bool) -> tuple[Any, ...]:
+        vectors: list[tf.Tensor] = []
+        graph = tf.compat.v1.get_default_graph()
         with _watched(self.layers) as inputs, tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
             if places:
                 tape.watch(x)
-            outputs = self.model(x, training=False)
+
+            def watch(value: tf.Tensor) -> tf.Tensor:
+                if len(value.shape) == 3 and getattr(value, "graph", None) is graph:
+                    tape.watch(value)
+                    vectors.append(value)
+                return value
+
+            with first_embedding(self.model, watch):
+                outputs = self.model(x, training=False)
             losses = self.loss_of(y, outputs)
             loss = tf.reduce_sum(losses) if self.is_sum else tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, [*self.variables, *([x] if places else [])])
-        of_rows = gradients.pop() if places else None
+        gradients = tape.gradient(loss, [*self.variables, *([x] if places else vectors)])
+        of_rows = gradients.pop() if places or vectors else None
         self.connected = [g is not None for g in gradients]
         names = evenly([name for name, _ in self.layers if name in inputs], MAX_LAYERS)
         kinds = {name: type(layer).__name__ for name, layer in self.layers}
@@ -107,7 +129,7 @@ class ModelReader:
             outputs,
             numbers,
             self._weight_numbers(gradients),
-            self._norms_by_place(of_rows) if places else tf.zeros(0),
+            self._norms_by_place(of_rows) if places or of_rows is not None else tf.zeros(0),
             [tf.reshape(v, [-1])[:PROBE_NUMBERS] for v in self.variables],
         )
 
@@ -126,14 +148,32 @@ class ModelReader:
             self.names, self.variables, numbers.tolist(), self.connected, strict=True
         ):
             values = {"gradient": row[1], "zeros": row[2]} if is_connected else {}
-            shape = {"size": int(np.prod(v.shape)), "axes": len(v.shape)}
-            readings.append(WeightReading(name=name, norm=row[0], is_connected=is_connected, **shape, **values))
+            size, axes = int(np.prod(v.shape)), len(v.shape)
+            readings.append(
+                WeightReading(name=name, size=size, axes=axes, norm=row[0], is_connected=is_connected, **values)
+            )
         return tuple(readings)
+
+    def _find_unused(self, weights: tuple[WeightReading, ...], x: tf.Tensor) -> tuple[WeightReading, ...]:
+        """Mark weights without gradient that do not change the outputs, which is tried once."""
+        if self.unused is None:
+            self.unused = set()
+            pairs = [pair for pair in zip(weights, self.variables, strict=True) if not pair[0].is_connected]
+            outputs = self._forward(x).numpy() if pairs else np.zeros(0)
+            for weight, v in pairs:
+                values = v.numpy()
+                v.assign(values + 1 + np.abs(values))
+                if np.array_equal(self._forward(x).numpy(), outputs):
+                    self.unused.add(weight.name)
+                v.assign(values)
+        return tuple(replace(w, is_used=w.is_connected or w.name not in self.unused) for w in weights)
 
     def _norms_by_place(self, gradient: tf.Tensor | None) -> tf.Tensor:
         if gradient is None:
             return tf.zeros(self.shape[0])
-        return tf.norm(tf.reshape(gradient, (-1, *self.shape)), axis=(0, 2))
+        gradient = tf.convert_to_tensor(gradient)
+        by_place = gradient if len(gradient.shape) == 3 else tf.reshape(gradient, (-1, *self.shape))
+        return tf.norm(by_place, axis=(0, 2))
 
     def _traced_changes(self, before: list[tf.Tensor]) -> tf.Tensor:
         now = [tf.reshape(v, [-1])[:PROBE_NUMBERS] for v in self.variables]
@@ -193,6 +233,18 @@ def _weight_layers(model: keras.Model | CustomModel) -> list[tuple[str, Any]]:
         (name if names.count(name) == 1 else f"{name}.{i}", layer)
         for i, (name, layer) in enumerate(zip(names, layers, strict=True))
     ]
+
+
+def _frozen_sizes(model: keras.Model | CustomModel) -> dict[str, int]:
+    """Return name → numbers of each weight that could be trained and is not; running statistics are none."""
+    root = model.module if isinstance(model, CustomModel) else model
+    layers = [root, *root._flatten_layers(include_self=False)]
+    return {
+        f"{layer.name}.{v.name}": int(np.prod(v.shape))
+        for layer in layers
+        for v in layer._trainable_variables
+        if not v.trainable
+    }
 
 
 @contextmanager

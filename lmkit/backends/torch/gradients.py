@@ -24,7 +24,7 @@ def continuous_inputs(model: nn.Module, X: np.ndarray) -> np.ndarray:
     if isinstance(model, NodeModel):
         return model.features.cpu().numpy()
     outputs: list[torch.Tensor] = []
-    with _evaluating(model), torch.inference_mode(), _first_embedding(model, outputs.append):
+    with _evaluating(model), torch.inference_mode(), first_embedding(model, outputs.append):
         model(_rows(model, X))
     if not outputs:
         raise NoGradient("the model has no nn.Embedding: its tokens have no vectors to differentiate by")
@@ -101,12 +101,12 @@ def _replaced(model: nn.Module, X: np.ndarray, x: torch.Tensor) -> Iterator[torc
         finally:
             model.features = features
     else:
-        with _first_embedding(model, lambda _: x):
+        with first_embedding(model, lambda _: x):
             yield _rows(model, X)
 
 
 @contextmanager
-def _first_embedding(model: nn.Module, replace: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
+def first_embedding(model: nn.Module, replace: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
     """Call ``replace`` with the output of the first embedding that is called; a tensor that it returns replaces it."""
     is_first = True
 

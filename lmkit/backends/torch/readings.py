@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from lmkit.backends.probes import curvature_of, mixing_of
 from lmkit.backends.reading import EXACT_ROWS, PROBE_NUMBERS, Probe
 from lmkit.backends.torch import checkpoints
+from lmkit.backends.torch.gradients import first_embedding
 from lmkit.backends.torch.inspection import sandbox
 from lmkit.backends.torch.models.custom import CustomModel
 from lmkit.runfolder.readings import (
+    MAX_FROZEN,
     MAX_LAYERS,
     MAX_WEIGHTS,
     SATURATION,
@@ -59,26 +62,36 @@ class ModelReader:
         self.layers = evenly(list(_weight_layers(model)), MAX_LAYERS)
         self.data_layers: set[str] | None = None
         self.before: list[torch.Tensor] = []
+        named = checkpoints.named(model)
+        sizes = {name: p.numel() for name, (p, _) in named.items() if not p.requires_grad}
+        self.frozen = tuple(sizes)[:MAX_FROZEN]
+        self.frozen_share = sum(sizes.values()) / max(1, sum(p.numel() for p, _ in named.values()))
+        self.unused: set[str] | None = None
 
     def read(self, x: torch.Tensor, y: torch.Tensor, *, exact: bool) -> Probe:
         """Read the model over rows ``x`` and their targets ``y``."""
         with sandbox(self.model, training=False):
             places = exact and len(self.shape) == 2 and x.is_floating_point()
             x = x.detach().requires_grad_(places)
-            with self._watch(x) as inputs:
+            vectors: list[torch.Tensor] = []
+            with self._watch(x) as inputs, first_embedding(self.model, vectors.append):
                 outputs = self.model(x)
+            vectors = [v for v in vectors if exact and v.ndim == 3 and v.requires_grad]
             loss = self.loss(outputs, y)
-            leaves = [*self.parameters, *([x] if places else [])]
+            leaves = [*self.parameters, *([x] if places else vectors)]
             gradients: list[Any] = [None] * len(leaves)
             if loss.requires_grad:
                 gradients = list(torch.autograd.grad(loss, leaves, allow_unused=True))
             with torch.no_grad():
                 layers = self._layers(inputs)
-                norms = pool_places(self._norms_by_place(gradients.pop())) if places else ()
+                norms = pool_places(self._norms_by_place(gradients.pop())) if places or vectors else ()
                 weights = self._weights(gradients)
+                if exact and self.is_custom:
+                    weights = self._find_unused(weights, x.detach(), outputs.detach())
                 tests = self._exact(x.detach(), y, outputs.detach(), loss.item()) if exact else (None, None, None)
                 self.before = [p.detach().reshape(-1)[:PROBE_NUMBERS].clone() for p in self.parameters]
-        return Probe(loss.item(), outputs.detach().cpu().numpy(), layers, weights, *tests, norms)
+        values = outputs.detach().cpu().numpy()
+        return Probe(loss.item(), values, layers, weights, *tests, norms, self.frozen, self.frozen_share)
 
     def updates(self) -> dict[str, float]:
         """Return the relative change of each weight since the last ``read``."""
@@ -135,14 +148,32 @@ class ModelReader:
         for name, p, size, gradient in zip(self.names, self.parameters, sizes, gradients, strict=True):
             values = {"gradient": next(norms), "zeros": next(zeros)} if gradient is not None else {}
             is_connected = gradient is not None
-            shape = {"size": p.numel(), "axes": p.ndim}
-            readings.append(WeightReading(name=name, norm=size, is_connected=is_connected, **shape, **values))
+            readings.append(
+                WeightReading(name=name, size=p.numel(), axes=p.ndim, norm=size, is_connected=is_connected, **values)
+            )
         return tuple(readings)
+
+    def _find_unused(
+        self, weights: tuple[WeightReading, ...], x: torch.Tensor, outputs: torch.Tensor
+    ) -> tuple[WeightReading, ...]:
+        """Mark weights without gradient that do not change the outputs, which is tried once."""
+        if self.unused is None:
+            self.unused = set()
+            for name, p in list(zip(self.names, self.parameters, strict=True)):
+                if next(w for w in weights if w.name == name).is_connected:
+                    continue
+                values = p.detach().clone()
+                p.data.add_(1 + values.abs())
+                if torch.equal(self.model(x), outputs):
+                    self.unused.add(name)
+                p.data.copy_(values)
+        return tuple(replace(w, is_used=w.is_connected or w.name not in self.unused) for w in weights)
 
     def _norms_by_place(self, gradient: torch.Tensor | None) -> np.ndarray:
         if gradient is None:
             return np.zeros(self.shape[0])
-        by_place = gradient.reshape(-1, *self.shape).movedim(1, 0).flatten(1)
+        by_place = gradient if gradient.ndim == 3 else gradient.reshape(-1, *self.shape)
+        by_place = by_place.movedim(1, 0).flatten(1)
         return torch.linalg.vector_norm(by_place, dim=1).cpu().numpy()
 
     def _exact(

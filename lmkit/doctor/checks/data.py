@@ -136,7 +136,7 @@ def no_signal(evidence: Evidence) -> Finding | None:
     """Nothing predicts the target of new rows: permuted targets, or features without a relation to them."""
     profile, forest, linear = evidence.profile, evidence.reference("forest").score, evidence.reference("linear").score
     base, rows = evidence.reference("constant").score, profile.score_rows
-    if forest is None or linear is None or base is None or rows < 20:
+    if forest is None or linear is None or base is None or rows < 20 or _is_rare(evidence):
         return None
     error = 2 * (math.sqrt(max(base * (1 - base), 0.02) / rows) if evidence.is_classification else 1 / math.sqrt(rows))
     score = evidence.validation_score
@@ -149,7 +149,7 @@ def no_signal(evidence: Evidence) -> Finding | None:
         what="nothing predicts the target of new rows: not this model, nor a linear one, nor a forest"
         + (", while the training rows are learned by heart" if memorized else ""),
         evidence={"model": score, "linear": linear, "forest": forest, "constant": base},
-        confidence="sure" if memorized else "likely",
+        confidence="sure" if memorized and rows >= 40 else "likely",
         advice="check whether rows and targets belong together (a shuffle of one of them), or find other features",
     )
 
@@ -189,20 +189,27 @@ def label_noise(evidence: Evidence) -> Finding | None:
 )
 def imbalance(evidence: Evidence) -> Finding | None:
     """A class so rare that accuracy says nothing."""
-    shares = [share for share in evidence.profile.class_shares if share]
-    if not evidence.is_classification or len(shares) < 2 or min(shares) * len(shares) > 0.2:
+    if not _is_rare(evidence):
         return None
+    shares = [share for share in evidence.profile.class_shares if share]
     top = evidence.readings[-1].outputs.top_share if evidence.readings else None
     always = top is not None and top >= 0.985
+    confidence: Confidence = "sure" if always else "hint" if evidence.is_learned else "likely"
     return Finding(
         check="imbalance",
         what=f"the rarest class has {min(shares):.1%} of the rows: always predicting the most frequent one is right "
         f"for {max(shares):.1%}" + (", and that is what the model does" if always else ""),
         evidence={"smallest share": min(shares), "largest share": max(shares)}
         | ({"predictions of one class": top} if top is not None else {}),
-        confidence="sure" if always else "likely",
+        confidence=confidence,
         advice="judge by AUC or the recall of the rare class; weight the classes in the loss, or take more of its rows",
     )
+
+
+def _is_rare(evidence: Evidence) -> bool:
+    """Whether a class is so rare that accuracy tells nothing."""
+    shares = [share for share in evidence.profile.class_shares if share]
+    return evidence.is_classification and len(shares) > 1 and min(shares) * len(shares) <= 0.2
 
 
 @check("duplicates", title="duplicate rows", strength=62, explains=("overfit", "unfinished"))
@@ -242,6 +249,26 @@ def validation_small(evidence: Evidence) -> Finding | None:
         advice="take a larger share for validation, or cross-validate",
         change={"data.validation": 0.3} if training + validation > 60 else {},
     )
+
+
+@check("unseen", title="values that training never saw", strength=65, explains=("overfit", "parts-differ", "underfit"))
+def unseen(evidence: Evidence) -> Finding | None:
+    """Rows of other parts with a class, or a category, that no training row has."""
+    profile = evidence.profile
+    for noun, shares in (("class", profile.unseen_classes), ("category", profile.unseen_values)):
+        part, share = max(shares.items(), key=lambda item: item[1] or 0.0, default=("", 0.0))
+        if not share or share < 0.02:
+            continue
+        return Finding(
+            check="unseen",
+            what=f"{share:.0%} of the rows of the {part} part have a {noun} that the training part does not have: "
+            "the model cannot know it",
+            evidence={f"rows of the {name} part with an unseen {noun}": s for name, s in shares.items()},
+            confidence="sure" if share >= 0.1 or noun == "class" else "likely",
+            advice="split so that each part has all of them, or collect rows with them"
+            + ("" if noun == "class" else "; or leave the column out"),
+        )
+    return None
 
 
 @check("parts-differ", strength=63, explains=("overfit",))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lmkit.doctor.checks import check
 from lmkit.doctor.evidence import Evidence
-from lmkit.doctor.finding import Finding, Series
+from lmkit.doctor.finding import Confidence, Finding, Series
 from lmkit.runfolder.readings import WeightReading
 
 MIXED = 1e-2
@@ -52,6 +52,8 @@ def squashed_twice(evidence: Evidence) -> Finding | None:
     if any(o.low is None or o.high is None or o.low < 0 or o.high > 1 for o in outputs):
         return None
     sums = [(o.sum_low or 0.0, o.sum_high or 0.0) for o in outputs]
+    if any((o.high or 0.0) - (o.low or 0.0) < 0.01 for o in outputs):
+        return None  # nearly the same logit for every row may be anywhere
     if max(o.high or 0.0 for o in outputs) - min(o.low or 0.0 for o in outputs) < 0.05:
         return None  # a constant logit may be anywhere
     is_softmax = all(abs(low - 1) < 1e-3 and abs(high - 1) < 1e-3 for low, high in sums)
@@ -104,10 +106,10 @@ def bounded_output(evidence: Evidence) -> Finding | None:
 def no_gradient(evidence: Evidence) -> Finding | None:
     """The loss does not depend on some weights."""
     first = evidence.readings[0].weights if evidence.readings else ()
-    cut = [w for w in first if all(not _is_connected(reading.weights, w.name) for reading in evidence.readings)]
+    cut = [w for w in _without_gradient(evidence) if w.is_used]
     if not cut:
         return None
-    names = ", ".join(w.name for w in cut[:4]) + (f", … ({len(cut)} in total)" if len(cut) > 4 else "")
+    names = _join([w.name for w in cut])
     total = sum(w.size for w in first)
     return Finding(
         check="no-gradient",
@@ -117,9 +119,61 @@ def no_gradient(evidence: Evidence) -> Finding | None:
             "share of all numbers": sum(w.size for w in cut) / max(1, total),
         },
         confidence="sure",
-        advice="look for detach(), stop_gradient, no_grad, .numpy() or argmax after these layers; or the model does "
-        "not use them",
+        advice="look for detach(), stop_gradient, no_grad, .numpy() or argmax after these layers",
     )
+
+
+@check("unused-weights", title="weights that are never used", strength=71)
+def unused_weights(evidence: Evidence) -> Finding | None:
+    """The outputs do not depend on some weights at all."""
+    first = evidence.readings[0].weights if evidence.readings else ()
+    unused = [w for w in _without_gradient(evidence) if not w.is_used]
+    if not unused:
+        return None
+    return Finding(
+        check="unused-weights",
+        what=f"{_join([w.name for w in unused])} are never used: the outputs stay the same, whatever they are",
+        evidence={
+            "weights that are not used": f"{len(unused)} of {len(first)}",
+            "share of all numbers": sum(w.size for w in unused) / max(1, sum(w.size for w in first)),
+        },
+        confidence="likely",
+        advice="call these layers in the model, or leave them out",
+    )
+
+
+@check(
+    "frozen-weights",
+    title="frozen weights",
+    strength=83,
+    explains=(*BROKEN, "squashed-twice", "overfit", "few-steps"),
+    judges_learning=True,
+)
+def frozen_weights(evidence: Evidence) -> Finding | None:
+    """Training leaves weights as they are, and the model is weak."""
+    first = evidence.readings[0] if evidence.readings else None
+    if first is None or not first.frozen or (first.frozen_share or 0.0) < 0.2:
+        return None
+    share = first.frozen_share or 0.0
+    confidence: Confidence = "hint" if not evidence.is_weak else "sure" if share >= 0.5 else "likely"
+    return Finding(
+        check="frozen-weights",
+        what=f"{_join(list(first.frozen))} are frozen, {share:.0%} of all numbers"
+        + (", and the rest learns too little" if evidence.is_weak else ""),
+        evidence={"share of all numbers": share},
+        confidence=confidence,
+        advice="let them be trained (requires_grad, trainable), unless they come from a model that fits these data",
+    )
+
+
+def _join(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f", … ({len(names)} in total)" if len(names) > 4 else "")
+
+
+def _without_gradient(evidence: Evidence) -> list[WeightReading]:
+    """Return the weights that no reading has a gradient of, as first read."""
+    first = evidence.readings[0].weights if evidence.readings else ()
+    return [w for w in first if all(not _is_connected(reading.weights, w.name) for reading in evidence.readings)]
 
 
 def _is_connected(weights: Sequence[WeightReading], name: str) -> bool:

@@ -47,6 +47,10 @@ def wrong_sign(evidence: Evidence) -> Finding | None:
     """The loss falls while predictions become worse than chance."""
     score, base = evidence.training_score, evidence.profile.chance_score
     start, end = evidence.start_loss, evidence.end_loss
+    if evidence.has_diverged and start is not None and evidence.is_classification:
+        lowest = min((v for v in evidence.losses.tolist() if math.isfinite(v)), default=0.0)
+        if lowest < -20 * max(1.0, abs(start)):
+            return _wrong_sign({"first loss": start, "lowest loss": lowest})
     if score is None or base is None or start is None or end is None or not evidence.is_classification:
         return None
     shares = [share for share in evidence.profile.class_shares if share]
@@ -54,10 +58,16 @@ def wrong_sign(evidence: Evidence) -> Finding | None:
     is_worse = score < 0.6 * base and score < max(uniform, 0.05) + 0.1
     if not (end < start - 0.1 * abs(start) and (is_worse or (end < -abs(start) and score < base))):
         return None
+    return _wrong_sign({"accuracy": score, "chance": base, "first loss": start, "last loss": end})
+
+
+def _wrong_sign(numbers: dict[str, float]) -> Finding:
     return Finding(
         check="wrong-sign",
-        what="the loss falls while the predictions get worse than chance: its sign is wrong",
-        evidence={"accuracy": score, "chance": base, "first loss": start, "last loss": end},
+        what="the loss falls without end, below 0: its sign is wrong"
+        if "lowest loss" in numbers
+        else "the loss falls while the predictions get worse than chance: its sign is wrong",
+        evidence=numbers,
         confidence="sure",
         advice="turn the sign of the loss round",
     )
@@ -83,7 +93,7 @@ def at_chance(evidence: Evidence) -> Finding | None:
     )
 
 
-@check("underfit", title="underfitting", strength=45, judges_learning=True)
+@check("underfit", title="underfitting", strength=45, explains=("constant-output",), judges_learning=True)
 def underfit(evidence: Evidence) -> Finding | None:
     """A forest, or a linear model, is clearly better, and the training part is fitted no better."""
     scores = {name: evidence.reference(name).score for name in ("forest", "linear")}
@@ -204,6 +214,34 @@ def _fall(evidence: Evidence) -> tuple[float, float]:
         return 0.0, 0.0
     before, last = values[-1 - max(1, len(values) // 4)], values[-1]
     return (before - last) / before, (before - last) / evidence.chance if evidence.chance else 0.0
+
+
+MIN_WAITING = 0.005
+"""Seconds that a batch has to be waited for: below that a small model's steps are as short."""
+
+
+@check("data-bound", title="training waits for the data", strength=61)
+def data_bound(evidence: Evidence) -> Finding | None:
+    """Steps wait for their batches most of the time."""
+    readings = [r for r in evidence.readings if r.waiting is not None and r.waiting_seconds is not None]
+    if not readings or len(evidence.losses) < 20:
+        return None
+    share, seconds = readings[-1].waiting or 0.0, readings[-1].waiting_seconds or 0.0
+    if share < 0.5 or seconds < MIN_WAITING:
+        return None
+    return Finding(
+        check="data-bound",
+        what=f"training waits for its data {share:.0%} of the time: {seconds * 1e3:.3g} ms for each batch",
+        evidence={"share of the time": share, "seconds for each batch": seconds},
+        confidence="sure" if share >= 0.8 else "likely",
+        advice="load batches in other processes and ahead (num_workers, prefetch), or hold the rows in memory",
+        chart=Series(
+            title="share of the time waiting for data",
+            steps=[float(r.step) for r in readings],
+            values=[r.waiting for r in readings],
+            limit=0.5,
+        ),
+    )
 
 
 @check(

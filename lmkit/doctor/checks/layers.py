@@ -77,7 +77,8 @@ def vanishing_in_time(evidence: Evidence) -> Finding | None:
     """The gradient with respect to early places of a sequence is lost."""
     places = [reading.places for reading in evidence.readings if len(reading.places) >= 8]
     ratios = [(p[0] or 0.0) / p[-1] for p in places if p[0] is not None and p[-1]]
-    if len(ratios) < 2 or evidence.is_learned or median_high(ratios) >= 1e-3:
+    task = evidence.task
+    if len(ratios) < 2 or evidence.is_learned or median_high(ratios) >= 1e-3 or (task and task.per_position):
         return None
     last = places[-1]
     return Finding(
@@ -139,12 +140,13 @@ def dead_units(evidence: Evidence) -> Finding | None:
     if last is None or last < DEAD["likely"]:
         return None
     lowered = {} if evidence.is_learned else {"training.optimizer.lr": float(f"{evidence.learning_rate / 10:.2g}")}
+    is_sure = evidence.is_weak and (last >= DEAD["sure"] or evidence.is_learned)
     worst = max(evidence.readings[-1].layers, key=lambda layer: (layer.silent or 0.0) - first.get(layer.name, 0.0))
     return Finding(
         check="dead-units",
         what=f"{last:.0%} of the units before {worst.name} fell silent: 0 for every row, with a gradient of 0",
         evidence={"share of units that fell silent": last, "units": worst.units},
-        confidence="sure" if last >= DEAD["sure"] and not evidence.is_learned else "likely",
+        confidence="sure" if is_sure else "likely",
         advice="lower the learning rate, or use GELU or a leaky ReLU",
         change=lowered,
         chart=Series(title="share of silent units", steps=evidence.reading_steps, values=shares, limit=DEAD["likely"]),
