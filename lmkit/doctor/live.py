@@ -9,6 +9,7 @@ from lmkit.custom import trust
 from lmkit.doctor.diagnosis import Diagnosis
 from lmkit.doctor.examine import examine
 from lmkit.doctor.reader import EvidenceReader
+from lmkit.doctor.results import read_tests
 from lmkit.exceptions import LmkitError
 from lmkit.runfolder.folder import RunFolder
 
@@ -58,6 +59,7 @@ class LiveDiagnosis:
         trust.mark(evidence.experiment, self.folder.path)
         before = self.diagnosis
         findings = examine(evidence) if len(evidence.losses) <= MAX_STEPS else []
-        self.diagnosis = Diagnosis(self.folder.name, findings, (), evidence.experiment, self.folder.path)
+        tests = read_tests(self.folder)
+        self.diagnosis = Diagnosis(self.folder.name, findings, (), evidence.experiment, self.folder.path, tests)
         self._next = begin + (time.monotonic() - begin) / MAX_SHARE
         return list(before.findings) != findings

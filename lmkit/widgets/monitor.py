@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -21,6 +22,7 @@ import traitlets
 
 from lmkit.display.figure import COLOURS, GREY, SKY, VERMILLION
 from lmkit.doctor.live import LiveDiagnosis
+from lmkit.doctor.results import TestRecord
 from lmkit.exceptions import LmkitError, UntrustedCode
 from lmkit.permissions import trust
 from lmkit.run.pack import pack
@@ -32,6 +34,7 @@ from lmkit.widgets.diagnosis import APPLIED, APPLY, findings_record, new_experim
 from lmkit.widgets.output import N_OUTPUTS, display_with_placeholders, replace_outputs, run_outputs
 from lmkit.widgets.plotly_js import plotly_js
 from lmkit.widgets.style import css, script
+from lmkit.widgets.testing import CANCEL, TEST, TestButton
 from lmkit.widgets.tracking import TRACKERS, start_logging
 from lmkit.widgets.watcher import watcher
 
@@ -73,6 +76,7 @@ class MonitorView(anywidget.AnyWidget):
     view_id = traitlets.Unicode().tag(sync=True)
     trackers = traitlets.List(list(TRACKERS)).tag(sync=True)
     apply_label = traitlets.Unicode(APPLY).tag(sync=True)
+    test_labels: traitlets.List[Any] = traitlets.List([TEST, CANCEL]).tag(sync=True)
 
 
 class Monitor:
@@ -90,6 +94,10 @@ class Monitor:
         self.runs = tuple(runs)
         self.views = [RunView(run.folder) for run in self.runs]
         self.doctors = [LiveDiagnosis(run.folder) for run in self.runs]
+        self.tests = [
+            TestButton(run.folder, partial(self._show_tests, i), partial(self._add_tests, i))
+            for i, run in enumerate(self.runs)
+        ]
         self.form: Configurator | None = None
         self.done = False
         self._loop = Loop()
@@ -184,6 +192,8 @@ class Monitor:
             start_logging(self.runs, message["to"], self._show_message)
         elif kind == "apply":
             self._loop.call(lambda: self._apply(message["run"], message["check"]))
+        elif kind == "test":
+            self._loop.call(self.tests[message["run"]].click)
         elif kind in COMMANDS:
             self._execute(kind, message["run"], message.get("arguments", []))
 
@@ -221,6 +231,17 @@ class Monitor:
                 "command": f"lk.configure(lk.attach({self.runs[index].name!r}).doctor().apply({check!r}))",
             }
         )
+
+    def _show_tests(self, index: int, text: str, is_running: bool) -> None:
+        """Show on the page what the tests of a run are doing."""
+        self.widget.send({"type": "tests", "run": index, "text": text, "is_running": is_running})
+
+    def _add_tests(self, index: int, record: TestRecord) -> None:
+        """Show the results of the tests of a run with its findings."""
+        with self._lock:
+            doctor = self.doctors[index]
+            doctor.diagnosis = replace(doctor.diagnosis, tests=record)
+            self._send_updates()
 
     def _show_message(self, text: str, is_error: bool, **more: Any) -> None:
         self.widget.send({"type": "message", "text": text, "is_error": is_error, **more})

@@ -3,8 +3,8 @@
 // Kernel → page: {type: "update", runs: [{run, status?, metric?, marks?, sample?, findings?, steps?, epochs?}], reset} with a float32
 // buffer for each `steps` and `epochs`; "detail" {runs: [{run, steps, epochs}], ticket} likewise, the answer to a "zoom" with its ticket;
 // "plotly" with the gzipped plotly.js; "message" with a text; "ended" with the outputs that replace
-// the widget; "form" with an output to add, a text, and the command that does the same in a cell.
-// Page → kernel: "ready" (send everything), "plotly", "zoom", "mirror", "apply" {run, check}, and the commands of a run.
+// the widget; "form" with an output to add, a text, and the command that does the same in a cell; "tests" {run, text, is_running}.
+// Page → kernel: "ready" (send everything), "plotly", "zoom", "mirror", "apply" {run, check}, "test" {run}, and the commands of a run.
 
 // Rows of the buffers, in the order of STEP_LINES and EPOCH_LINES of lmkit.runfolder.live.
 const STEP = {low: 0, high: 1, mean: 2, lr: 3, normLow: 4, normHigh: 5}
@@ -222,6 +222,7 @@ class View extends PageView {
     }
     if (message.type === "ended") return void setTimeout(() => replaceOutputs(this.model, this.root, message.outputs), 1000)
     if (message.type === "form") return this.showForm(message)
+    if (message.type === "tests") return this.showTests(this.runs[message.run], message)
     if (message.type === "detail" && (!this.range || message.ticket !== this.ticket)) return // the answer to an earlier zoom, or to another view
     this.receivedAt = Date.now()
     let next = 0
@@ -311,7 +312,20 @@ class View extends PageView {
       element("dl", {}, ...finding.details.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
       ...(finding.apply ? [element("button", {type: "button", "aria-label": `${this.model.get("apply_label")}: ${finding.check}`,
         onclick: () => this.send({type: "apply", run: index, check: finding.check})}, this.model.get("apply_label"))] : [])))
-    doctor.replaceChildren(summary, ...parts)
+    run.parts.test = element("button", {type: "button", onclick: () => this.send({type: "test", run: index})})
+    run.parts.testing = element("small", {role: "status"})
+    doctor.replaceChildren(summary, ...parts, element("div", {class: "lmkit-evidence"}, run.parts.test, " ", run.parts.testing))
+    this.showTests(run, run.tests ?? {text: "", is_running: false})
+  }
+
+  // What the tests of a run are doing; the button beside it starts or cancels them.
+  showTests(run, tests) {
+    run.tests = tests
+    if (!run.parts.test) return
+    const [start, cancel] = this.model.get("test_labels"), label = tests.is_running ? cancel : start
+    run.parts.test.textContent = label
+    run.parts.test.setAttribute("aria-label", `${label}: ${run.name}`)
+    run.parts.testing.textContent = tests.text
   }
 
   showForm({output, text, command}) {

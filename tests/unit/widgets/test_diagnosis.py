@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ import pytest
 import lmkit as lk
 from lmkit.doctor.diagnosis import Diagnosis
 from lmkit.doctor.finding import Finding
+from lmkit.doctor.results import TestRecord, TestResult
+from lmkit.runfolder.folder import RunFolder
+from lmkit.widgets import testing
 from lmkit.widgets.diagnosis import APPLIED, DiagnosisView, findings_record
 
 EXPERIMENT = lk.Experiment(data="wine").override({"optimizer": "sgd", "lr": 10.0})
@@ -65,3 +70,54 @@ def test_the_display_has_buttons_where_widgets_are(
     assert ("application/vnd.jupyter.widget-view+json" in output["data"]) == (widgets == "on")
     assert "&lt;too&gt;" in output["data"]["text/html"]
     assert "left out" in output["data"]["text/plain"]
+
+
+class InstantTester:
+    """Finishes at once; cancelled, it says so."""
+
+    record = TestRecord(results=(TestResult(name="chance", outcome="passed", answer="Yes: <2>."),), seconds=1.0)
+    made: list[InstantTester] = []
+
+    def __init__(self, folder: RunFolder, seconds: float, tell: Any) -> None:
+        self.tell, self.is_cancelled = tell, False
+        InstantTester.made.append(self)
+
+    def run(self) -> TestRecord:
+        self.tell("test 1 of 5")
+        return self.record
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+def test_a_click_tests_the_run_and_shows_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "Tester", InstantTester)
+    view = DiagnosisView(replace(diagnosis(lr=0.1), path=tmp_path))
+    view.test.click()
+    assert view.test.description == testing.TEST
+    assert view.diagnosis.tests == InstantTester.record
+    assert any("Yes: &lt;2&gt;." in getattr(child, "value", "") for child in view._root.children)
+    assert ("test", "✓ Is the loss at the start the chance level? Yes: <2>.") in findings_record(view.diagnosis)[0][
+        "details"
+    ]
+
+
+def test_a_second_click_cancels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "Tester", InstantTester)
+    waiting: list[Any] = []
+    monkeypatch.setattr(testing, "in_background", lambda work, then: waiting.append(then))
+    view = DiagnosisView(replace(diagnosis(lr=0.1), path=tmp_path))
+    view.test.click()
+    assert view.test.description == testing.CANCEL
+    view.test.click()
+    assert InstantTester.made[-1].is_cancelled
+    waiting[0](TestRecord(remark="0 of 5 tests were finished: cancelled"))
+    assert view.test.description == testing.TEST
+    assert "cancelled" in view._message.value
+
+
+def test_what_cannot_be_tested_is_said(tmp_path: Path) -> None:
+    view = DiagnosisView(replace(diagnosis(lr=0.1), path=tmp_path / "gone"))
+    view.test.click()
+    assert view.test.description == testing.TEST
+    assert view._message.value
