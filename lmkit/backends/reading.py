@@ -16,7 +16,7 @@ class Probe(NamedTuple):
     Attributes:
         loss: their mean loss.
         outputs: (rows, …), as the model gives them.
-        layers, weights, mixed, curvature, dealt, places, frozen, frozen_share: as in
+        layers, weights, mixed, curvature, dealt, places, frozen, frozen_share, dropout: as in
             ``lmkit.runfolder.readings.Reading``.
     """
 
@@ -30,6 +30,7 @@ class Probe(NamedTuple):
     places: tuple[float, ...] = ()
     frozen: tuple[str, ...] = ()
     frozen_share: float = 0.0
+    dropout: float = 0.0
 
 
 PROBE_NUMBERS = 2**20

@@ -140,6 +140,7 @@ class Reading:
         places: ‖∂J/∂xₜ‖₂ by place t of a sequence; of tokens, by their vectors.
         frozen: names of weights that training does not change, at most ``MAX_FROZEN``; frozen_share: their share of all
             numbers. Both at the first reading only.
+        dropout: the largest share that a layer for dropout leaves out.
         waiting: the share of the time of training so far that steps waited for batches; waiting_seconds: for each.
     """
 
@@ -155,6 +156,7 @@ class Reading:
     places: tuple[Statistic, ...] = ()
     frozen: tuple[str, ...] = ()
     frozen_share: Statistic = None
+    dropout: Statistic = None
     waiting: Statistic = None
     waiting_seconds: Statistic = None
 

@@ -59,8 +59,7 @@ class Readings(Callback):
         self.next = step
         self.seconds = 0.0
         self.is_on = len(self.rows) > 0
-    def __init__(self, components: Components, folder: RunFolder, step: int, seconds: float = 0.0) -> None:
-        self.components, self.lines, self.ranks = components, folder.readings, components.ranks
+        self.trained, self.seconds_before = 0.0, seconds
         self.profile: Profile | None = None
         self.is_compared = False
         self.describes_data = True
@@ -86,8 +85,8 @@ class Readings(Callback):
                 self._warn(fit.progress.step, "no profile of the data for the doctor", error)
         if self.is_on and fit.progress.step >= self.next:
             step = fit.progress.step
-    def __init__(self, components: Components, folder: RunFolder, step: int, seconds: float = 0.0) -> None:
-        self.components, self.lines, self.ranks = components, folder.readings, components.ranks
+            self.trained = fit.progress.seconds - self.seconds_before
+            begin = fit.clock()
             self.pending = self._read(step)
             self.seconds = fit.clock() - begin
             self.next = self._next_step(fit)
@@ -159,6 +158,7 @@ class Readings(Callback):
             places=probe.places,
             frozen=probe.frozen if not self.count else (),
             frozen_share=probe.frozen_share if not self.count else None,
+            dropout=probe.dropout if not self.count else None,
             waiting=share,
             waiting_seconds=seconds,
         )

@@ -99,7 +99,7 @@ FAULTS = [
         optimizer=adam(0.003),
         epochs=10,
     ),
-    case("exploding recurrence", "exploding", data=D.sequences, model=recurrent(1.7), epochs=5),
+    case("exploding recurrence", "exploding", data=D.sequences, model=recurrent(2.5), epochs=5),
     case("exploding start", "exploding", data=D.clouds, model=model("exploding"), epochs=5),
     case("exploding start, deep", "exploding", data=D.digits, model=model("deep exploding"), epochs=5),
     case("dead units", "dead-units", "rate-high", data=D.clouds, model=mlp(32, 32, 32), optimizer=adam(0.5)),

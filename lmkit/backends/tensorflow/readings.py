@@ -68,6 +68,9 @@ class ModelReader:
         self.frozen = tuple(sizes)[:MAX_FROZEN]
         learned_numbers = sum(int(np.prod(v.shape)) for v in learned.values())
         self.frozen_share = sum(sizes.values()) / max(1, sum(sizes.values()) + learned_numbers)
+        self.dropout = max(
+            (layer.rate for layer in _all_layers(model) if isinstance(layer, keras.layers.Dropout)), default=0.0
+        )
         self.unused: set[str] | None = None
         self._read = tf.function(self._traced, autograph=False)
         self._forward = tf.function(lambda x: model(x, training=False), autograph=False)
@@ -90,7 +93,7 @@ class ModelReader:
                 weights = self._find_unused(weights, x)
         self.before = before
         norms = pool_places(by_place.numpy()) if has_places and exact and len(by_place) else ()
-        return Probe(value, z, layers, weights, *tests, norms, self.frozen, self.frozen_share)
+        return Probe(value, z, layers, weights, *tests, norms, self.frozen, self.frozen_share, self.dropout)
 
     def updates(self) -> dict[str, float]:
         """Return the relative change of each weight since the last ``read``."""
@@ -235,13 +238,17 @@ def _weight_layers(model: keras.Model | CustomModel) -> list[tuple[str, Any]]:
     ]
 
 
+def _all_layers(model: keras.Model | CustomModel) -> list[Any]:
+    """Return the model itself, and all layers in it."""
+    root = model.module if isinstance(model, CustomModel) else model
+    return [root, *root._flatten_layers(include_self=False)]
+
+
 def _frozen_sizes(model: keras.Model | CustomModel) -> dict[str, int]:
     """Return name → numbers of each weight that could be trained and is not; running statistics are none."""
-    root = model.module if isinstance(model, CustomModel) else model
-    layers = [root, *root._flatten_layers(include_self=False)]
     return {
         f"{layer.name}.{v.name}": int(np.prod(v.shape))
-        for layer in layers
+        for layer in _all_layers(model)
         for v in layer._trainable_variables
         if not v.trainable
     }

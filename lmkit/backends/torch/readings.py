@@ -66,6 +66,8 @@ class ModelReader:
         sizes = {name: p.numel() for name, (p, _) in named.items() if not p.requires_grad}
         self.frozen = tuple(sizes)[:MAX_FROZEN]
         self.frozen_share = sum(sizes.values()) / max(1, sum(p.numel() for p, _ in named.values()))
+        dropouts = [m.p for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)]
+        self.dropout = max(dropouts, default=0.0)
         self.unused: set[str] | None = None
 
     def read(self, x: torch.Tensor, y: torch.Tensor, *, exact: bool) -> Probe:
@@ -91,7 +93,7 @@ class ModelReader:
                 tests = self._exact(x.detach(), y, outputs.detach(), loss.item()) if exact else (None, None, None)
                 self.before = [p.detach().reshape(-1)[:PROBE_NUMBERS].clone() for p in self.parameters]
         values = outputs.detach().cpu().numpy()
-        return Probe(loss.item(), values, layers, weights, *tests, norms, self.frozen, self.frozen_share)
+        return Probe(loss.item(), values, layers, weights, *tests, norms, self.frozen, self.frozen_share, self.dropout)
 
     def updates(self) -> dict[str, float]:
         """Return the relative change of each weight since the last ``read``."""

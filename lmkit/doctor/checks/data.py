@@ -194,7 +194,8 @@ def imbalance(evidence: Evidence) -> Finding | None:
     shares = [share for share in evidence.profile.class_shares if share]
     top = evidence.readings[-1].outputs.top_share if evidence.readings else None
     always = top is not None and top >= 0.985
-    confidence: Confidence = "sure" if always else "hint" if evidence.is_learned else "likely"
+    is_mild = min(shares) * len(shares) > 0.1 and evidence.is_learned
+    confidence: Confidence = "sure" if always else "hint" if is_mild else "likely"
     return Finding(
         check="imbalance",
         what=f"the rarest class has {min(shares):.1%} of the rows: always predicting the most frequent one is right "

@@ -216,8 +216,12 @@ def _fall(evidence: Evidence) -> tuple[float, float]:
     return (before - last) / before, (before - last) / evidence.chance if evidence.chance else 0.0
 
 
-MIN_WAITING = 0.005
+MIN_WAITING = 0.015
 """Seconds that a batch has to be waited for: below that a small model's steps are as short."""
+
+
+MIN_SHARE = 0.45
+"""The share of the time of training from which waiting is named."""
 
 
 @check("data-bound", title="training waits for the data", strength=61)
@@ -227,7 +231,7 @@ def data_bound(evidence: Evidence) -> Finding | None:
     if not readings or len(evidence.losses) < 20:
         return None
     share, seconds = readings[-1].waiting or 0.0, readings[-1].waiting_seconds or 0.0
-    if share < 0.5 or seconds < MIN_WAITING:
+    if share < MIN_SHARE or seconds < MIN_WAITING:
         return None
     return Finding(
         check="data-bound",
@@ -239,7 +243,7 @@ def data_bound(evidence: Evidence) -> Finding | None:
             title="share of the time waiting for data",
             steps=[float(r.step) for r in readings],
             values=[r.waiting for r in readings],
-            limit=0.5,
+            limit=MIN_SHARE,
         ),
     )
 

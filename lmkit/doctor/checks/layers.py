@@ -120,7 +120,7 @@ def exploding(evidence: Evidence) -> Finding | None:
         if "first loss ÷ chance" in numbers
         else "gradients explode through time",
         evidence=numbers,
-        confidence="sure" if "first loss ÷ chance" in numbers else "likely",
+        confidence="sure" if "first loss ÷ chance" in numbers or evidence.is_weak else "likely",
         advice="start with smaller weights (He or Glorot), normalize layers, or clip the gradient",
         change={"training.clip_norm": 1.0} if growth > 1e3 else {},
     )
@@ -200,7 +200,8 @@ def batch_norm_small(evidence: Evidence) -> Finding | None:
 @check("dropout-strong", title="dropout too strong", strength=79, explains=(*CONSEQUENCES, "dead-units", "rate-high"))
 def dropout_strong(evidence: Evidence) -> Finding | None:
     """Dropout leaves so little that the model cannot learn."""
-    rate = getattr(evidence.experiment.model, "dropout", 0.0) or 0.0
+    spec_rate = getattr(evidence.experiment.model, "dropout", 0.0) or 0.0
+    rate = spec_rate or (evidence.readings[0].dropout or 0.0 if evidence.readings else 0.0)
     pairs = [
         (float(evidence.losses[r.step]), r.loss)
         for r in evidence.readings
@@ -221,7 +222,7 @@ def dropout_strong(evidence: Evidence) -> Finding | None:
         evidence={"loss in training ÷ without dropout": excess, **({"dropout": rate} if rate else {})},
         confidence="sure" if rate >= 0.85 else "likely",
         advice="lower the dropout",
-        change={"model.dropout": 0.2} if rate else {},
+        change={"model.dropout": 0.2} if spec_rate else {},
     )
 
 

@@ -278,3 +278,62 @@ def test_every_check_is_registered_with_what_it_explains() -> None:
     assert len(checks) >= 30
     unknown = {name for c in checks.values() for name in c.explains} - set(checks)
     assert unknown == set()
+
+
+def test_frozen_weights_are_named_where_the_model_is_weak() -> None:
+    evidence = stuck()
+    first = replace(evidence.readings[0], frozen=("body.weight",), frozen_share=0.9)
+    evidence.readings = [first, *evidence.readings[1:]]
+    finding = named(evidence)["frozen-weights"]
+    assert finding.confidence == "sure"
+    assert "body.weight are frozen, 90%" in finding.what
+    evidence.readings = [replace(first, frozen_share=0.1), *evidence.readings[1:]]
+    assert "frozen-weights" not in named(evidence)
+
+
+def test_a_weight_without_gradient_is_cut_off_or_never_used() -> None:
+    evidence = healthy()
+    weights = evidence.readings[0].weights
+    cut = tuple(replace(w, is_connected=i > 0, is_used=i > 0) for i, w in enumerate(weights))
+    evidence.readings = with_readings(evidence, weights=cut)
+    findings = named(evidence)
+    assert "dense_0.kernel are never used" in findings["unused-weights"].what
+    assert "no-gradient" not in findings
+
+
+@pytest.mark.parametrize(
+    ("share", "seconds", "confidence"), [(0.9, 0.1, "sure"), (0.6, 0.1, "likely"), (0.9, 1e-3, None)]
+)
+def test_waiting_for_data_is_named_where_it_is_long(share: float, seconds: float, confidence: str | None) -> None:
+    evidence = healthy()
+    evidence.readings = with_readings(evidence, waiting=share, waiting_seconds=seconds)
+    finding = named(evidence).get("data-bound")
+    assert (finding.confidence if finding else None) == confidence
+
+
+def test_classes_and_categories_that_training_never_saw() -> None:
+    evidence = healthy()
+    evidence.profile = replace(evidence.profile, unseen_classes={"test": 0.05})
+    assert named(evidence)["unseen"].confidence == "sure"
+    evidence.profile = replace(evidence.profile, unseen_classes={}, unseen_values={"validation": 0.01})
+    assert "unseen" not in named(evidence)
+
+
+def test_a_loss_that_falls_without_end_has_the_wrong_sign() -> None:
+    evidence = healthy()
+    evidence.status = replace(evidence.status, state="failed", cause="diverged")
+    evidence.losses = np.array([-1.0, -10.0, -1e6, np.nan])
+    assert "falls without end" in named(evidence)["wrong-sign"].what
+
+
+def test_a_gradient_that_vanishes_over_tokens_is_named_where_only_training_rows_are_learned() -> None:
+    evidence = stuck()
+    evidence.readings = with_readings(evidence, places=tuple(np.geomspace(1e-9, 1.0, 12)))
+    assert "vanishing-in-time" in named(evidence)
+
+
+def test_the_profile_counts_what_training_never_saw() -> None:
+    from lmkit.data.profile import _unseen_share
+
+    X = np.array([[0.3, 1, 0], [0.1, 0, 1], [0.2, 0, 0]])
+    assert _unseen_share(X, ["x", "c=a", "c=b"], {"c": {"known": ["a", "b"]}}) == pytest.approx(1 / 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -76,7 +76,7 @@ class InstantTester:
     """Finishes at once; cancelled, it says so."""
 
     record = TestRecord(results=(TestResult(name="chance", outcome="passed", answer="Yes: <2>."),), seconds=1.0)
-    made: list[InstantTester] = []
+    made: ClassVar[list[InstantTester]] = []
 
     def __init__(self, folder: RunFolder, seconds: float, tell: Any) -> None:
         self.tell, self.is_cancelled = tell, False
