@@ -78,7 +78,11 @@ def vanishing_in_time(evidence: Evidence) -> Finding | None:
     places = [reading.places for reading in evidence.readings if len(reading.places) >= 8]
     ratios = [(p[0] or 0.0) / p[-1] for p in places if p[0] is not None and p[-1]]
     task = evidence.task
-    if len(ratios) < 2 or evidence.is_learned or median_high(ratios) >= 1e-3 or (task and task.per_position):
+    base, score = evidence.profile.chance_score, evidence.validation_score
+    generalizes = base is None or score is None or score > base + 0.1 * (1 - base)
+    if len(ratios) < 2 or median_high(ratios) >= 1e-3 or (task and task.per_position):
+        return None
+    if evidence.is_learned and generalizes:
         return None
     last = places[-1]
     return Finding(
