@@ -117,14 +117,14 @@ class Table:
 
 
 def _cell_html(tag: str, value: Any, right: bool, limit: int) -> str:
-    """Return a cell as HTML; a number stays on one line with its unit, and so does a short text."""
+    """Return a cell as HTML; a number stays on one line with its unit, and a short text but in the last column."""
     full = format_cell(value)
     text = html.escape(cut(full, limit))
     if isinstance(value, Link):
         text = f'<a href="{html.escape(value.href)}">{text}</a>'
     elif isinstance(value, FormattedNumber):
         text = text.replace(" ", "&nbsp;")
-    breaks = isinstance(value, str) and (" " in full or "-" in full)
+    breaks = isinstance(value, str) and limit < MAX_LAST_TEXT and (" " in full or "-" in full)
     kind = ' class="long"' if len(full) > ONE_LINE else " nowrap" * breaks
     style = f"text-align: {'right' if right else 'left'}"
     title = f' title="{html.escape(full)}"' if len(full) > limit else ""
