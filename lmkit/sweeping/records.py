@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from lmkit.batch.templates import OVERRIDES
-from lmkit.exceptions import DamagedFile, SweepError
+from lmkit.exceptions import DamagedFile, SweepError, shorten
 from lmkit.experiment.schema import full_path
 from lmkit.sweeping.objectives import Objective
 from lmkit.sweeping.pruners import Pruner, pruner_to_dict, read_pruner
@@ -278,7 +278,12 @@ class TrialOutcome(_Record):
         return {name: value for name, value in values.items() if name not in missing}
 
 
-@dataclass(frozen=True)
+def _numbers_text(values: Mapping[str, Any]) -> str:
+    """Return named values in a line, numbers with four digits."""
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {shorten(v)}" for k, v in values.items())
+
+
+@dataclass(frozen=True, repr=False)
 class Trial:
     """One parameter set of a sweep, as read from its folder.
 
@@ -307,6 +312,12 @@ class Trial:
     seconds: float
     note: dict[str, Any]
     repeats: int = 0
+
+    def __repr__(self) -> str:
+        """Return one line: its state, parameters, last numbers and run."""
+        parts = (_numbers_text(self.parameters), _numbers_text(self.values), self.run and f"run {self.run.name}")
+        text = f"trial {self.number}: {self.state}" + (f" ({shorten(self.error)})" if self.error else "")
+        return "; ".join([text, *(part for part in parts if part)])
 
     @property
     def done(self) -> bool:

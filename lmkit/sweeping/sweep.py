@@ -19,7 +19,7 @@ from lmkit.sweeping.folder import SPEC, SweepFolder, sweep_folders, sweeps_root
 from lmkit.sweeping.objectives import Objective, is_dominated, read_objectives
 from lmkit.sweeping.records import FINISHED, Trial
 from lmkit.sweeping.search_space import Space
-from lmkit.sweeping.trial_row import TrialRow
+from lmkit.sweeping.trial_row import TrialRow, trial_table
 from lmkit.system.numbers import finite_number, index_of_best, order_key
 
 if TYPE_CHECKING:
@@ -286,29 +286,11 @@ class Sweep:
     def to_table(self, rows: int = MAX_ROWS) -> Table:
         """Return the best ``rows`` trials as a table."""
         trials = self.ranked()
-        objectives = (o.name for o in self.objectives)
         trial_rows = self.trial_rows(trials[:rows])
-        doctor = ("doctor",) if any(row.doctor for row in trial_rows) else ()
-        columns = ("trial", "state", *self.space.domains, *objectives, "seconds", "run", "error", *doctor)
         more = f" (the first {rows} of {len(trials)})" if len(trials) > rows else ""
         title = f"Sweep {self.name}: {self.summary()}{more}"
-        return Table(
-            title,
-            columns,
-            tuple(
-                (
-                    r.number,
-                    r.state,
-                    *r.parameters,
-                    *r.objectives,
-                    r.seconds,
-                    r.run,
-                    r.error,
-                    *(r.doctor for _ in doctor),
-                )
-                for r in trial_rows
-            ),
-        )
+        names = [o.name for o in self.objectives]
+        return trial_table(title, trial_rows, list(self.space.domains), names, [row.number for row in trial_rows])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         table = self.to_table()

@@ -1,10 +1,13 @@
-"""A row of a table of trials."""
+"""The rows of a table of trials, and the table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lmkit.display.table import FormattedNumber, Table
+from lmkit.display.units import format_duration
 from lmkit.sweeping.diagnosis import strongest
 from lmkit.sweeping.records import Trial
 
@@ -60,6 +63,39 @@ class TrialRow(NamedTuple):
             " ".join(trial.error.split()) or None,
             strongest(diagnosis),
         )
+
+
+def trial_table(
+    title: str, rows: Sequence[TrialRow], parameters: Sequence[str], objectives: Sequence[str], numbers: Sequence[Any]
+) -> Table:
+    """Return trials as a table, without columns of runs, errors and the doctor that are empty.
+
+    Args:
+        title: its caption.
+        rows: the trials.
+        parameters: names of the parameters that vary; the columns have their last parts.
+        objectives: names of the objectives; ``seconds`` is the column of the time.
+        numbers: the first cell of each row, such as a link.
+    """
+    drawn = [name != "seconds" for name in objectives]
+    optional = ("run", "error", "doctor")
+    names = [name.rpartition(".")[2] for name in parameters]
+    columns = ("trial", "state", *names, *compress(objectives, drawn), "time", *optional)
+    cells = [
+        (
+            number,
+            row.state,
+            *row.parameters,
+            *compress(row.objectives, drawn),
+            FormattedNumber(row.seconds, format_duration(row.seconds)) if row.seconds else None,
+            row.run,
+            row.error,
+            row.doctor,
+        )
+        for number, row in zip(numbers, rows, strict=True)
+    ]
+    indices = [i for i, c in enumerate(columns) if c not in optional or any(row[i] is not None for row in cells)]
+    return Table(title, tuple(columns[i] for i in indices), tuple(tuple(row[i] for i in indices) for row in cells))
 
 
 def _cell(value: Any) -> Any:

@@ -7,17 +7,17 @@ import os
 import urllib.parse
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.batch.templates import OVERRIDES, template_paths
-from lmkit.display.table import FormattedNumber, Link, Table
+from lmkit.display.table import Link, Table
 from lmkit.display.units import format_duration
 from lmkit.experiment.schema import full_path
 from lmkit.sweeping.engines import LOCAL
 from lmkit.sweeping.folder import SPEC
 from lmkit.sweeping.pruners import pruner_to_dict
+from lmkit.sweeping.trial_row import trial_table
 from lmkit.system.privacy import is_private, shorten_home
 from lmkit.tables.results import result
 from lmkit.tables.runs import parts_text
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lmkit.sweeping.sweep import Sweep
 
 MAX_CHARACTERS = 300
-"""Maximum number of characters of an error, of which the trial's notebook has the full text, and of other lists."""
+"""Maximum number of characters of a list."""
 
 HEADLINES = {
     "data": "data.source",
@@ -134,30 +134,10 @@ def trials(sweep: Sweep, page: str | Path | None = None) -> Table:
         sweep: a finished or running sweep.
         page: the folder that the links are relative to (default: the sweep's folder).
     """
-    drawn = [o.name != "seconds" for o in sweep.objectives]  # that objective has a column of its own: time
-    rows = [
-        (
-            _notebook_link(row.trial, Path(page or sweep.path)),
-            row.state,
-            *row.parameters,
-            *compress(row.objectives, drawn),
-            FormattedNumber(row.seconds, format_duration(row.seconds)) if row.seconds else None,
-            row.run,
-            row.error and _shorten(row.error),
-            row.doctor,
-        )
-        for row in sweep.trial_rows()
-    ]
-    names = [o.name for o in compress(sweep.objectives, drawn)]
-    parameters = [name.rpartition(".")[2] for name in sweep.space.domains]
-    columns = ("trial", "state", *parameters, *names, "time", "run", "error", "doctor")
-    optional = ("run", "error", "doctor")
-    indices = [i for i, c in enumerate(columns) if c not in optional or any(r[i] is not None for r in rows)]
-    return Table(
-        f"{len(rows)} trials, best first",
-        tuple(columns[i] for i in indices),
-        tuple(tuple(r[i] for i in indices) for r in rows),
-    )
+    rows = sweep.trial_rows()
+    numbers = [_notebook_link(row.trial, Path(page or sweep.path)) for row in rows]
+    names = [o.name for o in sweep.objectives]
+    return trial_table(f"{len(rows)} trials, best first", rows, list(sweep.space.domains), names, numbers)
 
 
 def _notebook_link(trial: Trial, page: Path) -> Any:
@@ -169,7 +149,3 @@ def _notebook_link(trial: Trial, page: Path) -> Any:
         path = Path(os.path.relpath(target if target.is_file() else trial.notebook, page.absolute())).as_posix()
         return Link(str(trial.number), urllib.parse.quote(path))
     return str(trial.number)
-
-
-def _shorten(error: str) -> str:
-    return error if len(error) <= MAX_CHARACTERS else f"{error[: MAX_CHARACTERS - 1]}…"

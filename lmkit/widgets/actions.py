@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from lmkit.exceptions import ConfigError
 from lmkit.experiment.experiment import Experiment
 from lmkit.widgets import elements as E
+from lmkit.widgets.form import in_fields
 from lmkit.widgets.trust import TrustButton
 
 FILES = (".yaml", ".yml", ".json")
@@ -85,7 +86,7 @@ class Actions:
             self.show_message("Ready to train.")
             return
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        self.show_message(f"{problems[0]}{more}", is_error=True)
+        self.show_message(f"{in_fields(problems[0])}{more}", is_error=True)
 
     def _train(self, _: Any) -> None:
         if time.monotonic() - self._started < 1.0:

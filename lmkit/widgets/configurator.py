@@ -34,7 +34,7 @@ from lmkit.widgets.actions import Actions
 from lmkit.widgets.advice import Advice
 from lmkit.widgets.debounce import Debounced, in_background
 from lmkit.widgets.fields import Constant, Field, Group
-from lmkit.widgets.form import Form, split_problem
+from lmkit.widgets.form import Form, in_fields, split_problem
 from lmkit.widgets.hints import HINTS
 from lmkit.widgets.obstacles import find_obstacles
 from lmkit.widgets.parts import Code, Preset, Section, Source
@@ -339,7 +339,7 @@ class Configurator(W.VBox):
             self._preview.value = preview.preview_html(self._data, self._previewed.data)
         else:
             _, sentence = split_problem(str(self._data_error))
-            self._preview.value = preview.notice_html(sentence, not self._is_too_large())
+            self._preview.value = preview.notice_html(in_fields(sentence), not self._is_too_large())
 
     # -- actions ----------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class Form:
             if row is None:
                 unplaced.append(problem)
                 continue
-            sentences_by_display.setdefault(row, []).append(sentence)
+            sentences_by_display.setdefault(row, []).append(in_fields(sentence))
             for outer, node in zip([self.root, *nodes], nodes, strict=False):
                 if node.rare and isinstance(outer, Group):
                     outer.fold.is_open = True
@@ -126,6 +126,18 @@ class Form:
         """Return the hint of the field at ``path``; keys of the schema take precedence."""
         hint = self.hints.get(path) or self.hints.get(path.rsplit(".", 1)[-1]) or Hint()
         return hint._replace(**{k: schema[k] for k in Hint._fields if k in schema})
+
+
+def in_fields(sentence: str) -> str:
+    """Return a sentence that says what to write in a configuration such that it says which field to set.
+
+    >>> in_fields("it has 3 missing values; use data: {missing: drop} or {drop: [area]}")
+    'it has 3 missing values; set missing: drop or drop: area'
+    """
+    text = re.sub(r"\buse data: (?=\{)", "set ", sentence)
+    if text == sentence:
+        return text
+    return re.sub(r"\{(\w+): (?:…|\[?([^{}\[\]]*)\]?)\}", lambda m: f"{m[1]}: {m[2]}" if m[2] else m[1], text)
 
 
 def split_problem(problem: str) -> tuple[str, str]:

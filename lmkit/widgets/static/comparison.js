@@ -247,6 +247,9 @@ class View extends LiveView {
       layout.xaxis.visible = layout.yaxis.visible = false
       layout.annotations = [{text: "Available once a variant is measured", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5}]
     }
+    // values that differ by rounding alone are drawn at one height
+    const ys = panel.series.flatMap((s) => s.y).filter(Number.isFinite), middle = (Math.max(...ys) + Math.min(...ys)) / 2, least = 0.005 * Math.max(1e-3, Math.abs(middle))
+    if (ys.length && !panel.log && Math.max(...ys) - Math.min(...ys) < least) layout.yaxis.range = [middle - least, middle + least]
     const first = !this.chartDiv.data
     this.plotly.react(this.chartDiv, traces, layout, {displayModeBar: false, responsive: false})
     if (first) this.chartDiv.on("plotly_click", ({points}) => this.select(nameOf(this, points[0]?.customdata)))

@@ -11,7 +11,7 @@ import pytest
 
 from lmkit.specs.plain import dump_yaml, load_yaml
 from lmkit.sweeping.folder import SweepFolder, TrialFolder
-from lmkit.sweeping.records import SweepSettings, SweepSpec, TrialOutcome, TrialRecord
+from lmkit.sweeping.records import SweepSettings, SweepSpec, Trial, TrialOutcome, TrialRecord
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "sweep_folders" / "golden"
 
@@ -99,3 +99,21 @@ def test_an_interrupted_attempt_is_read_as_far_as_it_came(tmp_path: Path) -> Non
         {"loss": 1.0},
         2.0,
     )
+
+
+def test_a_trial_is_shown_in_a_line(tmp_path: Path) -> None:
+    trial = Trial(
+        tmp_path,
+        2,
+        {"lr": 0.01, "hidden": [32]},
+        "failed",
+        {"val_loss": 1 / 3},
+        "x" * 999,
+        tmp_path / "r",
+        None,
+        1.0,
+        {},
+    )
+    assert repr(trial).startswith("trial 2: failed ('xxxx")
+    assert repr(trial).endswith("); lr 0.01, hidden [32]; val_loss 0.3333; run r")
+    assert len(repr(trial)) < 200

@@ -15,7 +15,7 @@ from lmkit.experiment.paths import paths
 from lmkit.specs.base import Spec
 from lmkit.widgets import elements as E
 from lmkit.widgets.fields import Choice, Hint, Switch
-from lmkit.widgets.form import Form
+from lmkit.widgets.form import Form, in_fields
 
 
 class Circle(Spec):
@@ -284,3 +284,18 @@ def test_lmkits_own_message_is_told_beside_every_field() -> None:
         assert form.show_problems(refused.value.problems) == [], path
         assert "given 'nonsense', expected" in form.field(path).row.problem
         form.field(path).control.value = before
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        (
+            "needs the column to predict; use data: {target: …}; columns: a, b",
+            "needs the column to predict; set target; columns: a, b",
+        ),
+        ("use data: {missing: mean} or {drop: [a, b]}", "set missing: mean or drop: a, b"),
+        ("given {1: 2}, expected a list", "given {1: 2}, expected a list"),
+    ],
+)
+def test_a_problem_says_which_field_to_set(sentence: str, expected: str) -> None:
+    assert in_fields(sentence) == expected
