@@ -158,11 +158,10 @@ class Step:
         states = [counter.value.read_value() for counter in self.counters]
         outputs = tf.zeros((width, self.outputs_per_row), self.variables[0].dtype)
 
-        def part(begin: tf.Tensor, total: tf.Tensor, z_all: tf.Tensor, *sums: tf.Tensor) -> tuple[Any, ...]:
+        def replica(begin: tf.Tensor, first: tf.Tensor, stop: tf.Tensor, z_all: tf.Tensor) -> tuple[Any, ...]:
+            """Return loss, gradients and outputs of the rows ``first:stop`` of the micro-batch from ``begin`` on."""
             for counter, state in zip(self.counters, states, strict=True):
                 counter.assign(state)
-            end = tf.minimum(begin + micro, size)
-            first, stop = self.strategy.local_rows(begin, end)
             count = tf.maximum(stop - first, 0)
             first = tf.where(count > 0, first, begin)
             local = (
@@ -177,8 +176,15 @@ class Step:
                 target = tf.boolean_mask(tf.range(tf.shape(z)[0]), tf.range(tf.shape(z)[0]) < count)
                 values = tf.cast(tf.gather(z, target), z_all.dtype)
                 z_all = tf.tensor_scatter_nd_update(z_all, (first + target)[:, None], values)
-            added = [a + g for a, g in zip(sums, gradients, strict=True)]
-            return begin + micro, total + loss, z_all, *added
+            return loss, gradients, z_all
+
+        def part(begin: tf.Tensor, total: tf.Tensor, z_all: tf.Tensor, *sums: tf.Tensor) -> tuple[Any, ...]:
+            end = tf.minimum(begin + micro, size)
+            for device, first, stop in self.strategy.replicas(begin, end):
+                with device:
+                    loss, gradients, z_all = replica(begin, first, stop, z_all)
+                total, sums = total + loss, tuple(a + g for a, g in zip(sums, gradients, strict=True))
+            return begin + micro, total, z_all, *sums
 
         zeros = [tf.zeros_like(v) for v in self.variables]
         state = (tf.constant(0), tf.zeros((), self.variables[0].dtype), outputs, *zeros)

@@ -7,10 +7,14 @@ rank. Some of a strategy's methods are traced into the graph of a step.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+Replica = tuple[AbstractContextManager[Any], tf.Tensor, tf.Tensor]
+"""The context in which a device computes, first row and end of its rows."""
 
 
 class Strategy(Protocol):
@@ -20,7 +24,7 @@ class Strategy(Protocol):
     Every process draws the masks of dropout for all rows of the batch, and so keeps the same random states.
 
     Attributes:
-        world: processes that share a step.
+        world: processes, or devices of one process, that share a step.
         max_steps: steps that one call may take; None for no limit.
         compiles: whether a step can be compiled by XLA.
     """
@@ -38,6 +42,9 @@ class Strategy(Protocol):
 
         They may be none, and that is no special case: their sum of losses is 0.
         """
+
+    def replicas(self, begin: tf.Tensor, end: tf.Tensor) -> list[Replica]:
+        """Return the devices of this process, each with first row and end of its rows of the micro-batch."""
 
     def reduce_gradients(self, loss: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return the loss and the gradients of a step, summed over all processes; once a step."""

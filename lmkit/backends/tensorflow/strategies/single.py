@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lmkit.backends.tensorflow.devices import default_device
+from lmkit.backends.tensorflow.strategies.base import Replica
 
 
 class SingleDevice:
@@ -33,6 +35,10 @@ class SingleDevice:
     def local_rows(self, begin: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return all rows."""
         return begin, end
+
+    def replicas(self, begin: tf.Tensor, end: tf.Tensor) -> list[Replica]:
+        """Return the one device, where TensorFlow computes anyway."""
+        return [(contextlib.nullcontext(), *self.local_rows(begin, end))]
 
     def reduce_gradients(self, loss: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return both as they are."""
