@@ -26,8 +26,10 @@ def micro_batch_size(experiment: Experiment) -> int:
     return min(experiment.training.micro_batch or batch, batch)
 
 
-def check_divisible(*, rows: int, batch_norm: str, has_graph: bool, additivity: Additivity, loss: str) -> None:
-    """Check that gradients accumulated over micro-batches are those of the batch.
+def check_divisible(
+    *, rows: int, batch_norm: str, has_graph: bool, additivity: Additivity, loss: str, devices: int = 1
+) -> None:
+    """Check that gradients added up over micro-batches and devices are those of the batch.
 
     Args:
         rows: of a micro-batch.
@@ -35,25 +37,30 @@ def check_divisible(*, rows: int, batch_norm: str, has_graph: bool, additivity: 
         has_graph: whether the rows are nodes of a graph.
         additivity: of the loss.
         loss: its name.
+        devices: that share a batch.
 
     Raises:
         ConfigError: they are not; the message says why.
     """
-    field = f"training.micro_batch: given {rows}, but "
+    name, value = ("devices", devices) if devices > 1 else ("micro_batch", rows)
+    field, instead = (
+        f"training.{name}: given {value}, but ",
+        "write devices: 1" if devices > 1 else "leave micro_batch out",
+    )
     if has_graph:
-        raise ConfigError([f"{field}a graph is computed as a whole for every step; leave micro_batch out"])
+        raise ConfigError([f"{field}a graph is computed as a whole for every step; {instead}"])
     if batch_norm:
         raise ConfigError(
             [
                 f"{field}{batch_norm} normalizes over the rows that it is given, and would give other outputs than for "
-                "the batch; use layer or group normalization, or leave micro_batch out"
+                f"the batch; use layer or group normalization, or {instead}"
             ]
         )
     if not additivity:
         raise ConfigError(
             [
                 f"{field}the loss {loss} of a batch is neither the mean nor the sum over its rows; let it return one "
-                "value per row, or leave micro_batch out"
+                f"value per row, or {instead}"
             ]
         )
 

@@ -25,9 +25,10 @@ from lmkit.exceptions import LmkitError
 from lmkit.executors.worker import FORKS
 from lmkit.runfolder.events import Failed, Restarting
 from lmkit.runfolder.ranks import (
-    SILENT_AFTER,
     RankRecord,
+    SilenceWatch,
     describe_failure,
+    describe_silence,
     first_failure,
     rank_log,
     read_ranks,
@@ -54,9 +55,6 @@ GRACE_SECONDS = 3.0
 
 END_SECONDS = 30.0
 """Seconds in which the others end once the first process has written the outcome."""
-
-STALLED_SECONDS = 5.0
-"""Seconds between two looks after which this process itself got no time, and hearts are given time to beat again."""
 
 MAX_RESTARTS = 5
 """Restarts in a row without a further step, at most."""
@@ -115,7 +113,7 @@ class Supervisor:
         self.folder, self.world, self.signals = folder, world, signals
         self.pids: dict[int, int] = {}
         self.ends: dict[int, int] = {}
-        self.beats: dict[int, tuple[float, float]] = {}
+        self.silence = SilenceWatch()
         self.signalled = False
         self.furthest, self.vain = 0, 0
 
@@ -148,7 +146,7 @@ class Supervisor:
         """Start all processes, connected with each other."""
         remove_ranks(self.folder)
         make_directory(self.folder.path, "ranks")
-        self.pids, self.ends, self.beats = {}, {}, {}
+        self.pids, self.ends, self.silence = {}, {}, SilenceWatch()
         sockets = connect_pairs(self.world)
         try:
             for rank in range(self.world):
@@ -159,14 +157,11 @@ class Supervisor:
 
     def watch(self) -> Failure | None:
         """Wait until the run has ended, or a process failed; None: it has ended."""
-        looked = read = time.monotonic()
+        read = time.monotonic()
         until = 0.0
         while True:
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
-            if now - looked > STALLED_SECONDS:
-                self.beats = {}
-            looked = now
             self._pass_signal()
             self._reap()
             if self.ends and not until:
@@ -178,11 +173,8 @@ class Supervisor:
                 return find_failure(self.ends, read_ranks(self.folder)) if failed and any(self.ends.values()) else None
             if now - read > RECORD_SECONDS:
                 read = now
-                if (rank := self._find_silent(now)) is not None:
-                    reason = (
-                        f"process {rank} hung: no sign of life for {SILENT_AFTER:g} seconds (pid {self.pids[rank]})"
-                    )
-                    return Failure(rank, reason)
+                if (record := self._find_silent(now)) is not None:
+                    return Failure(record.rank, describe_silence(record))
 
     def end(self) -> None:
         """Kill the processes that are left."""
@@ -206,17 +198,11 @@ class Supervisor:
                 if pid:
                     self.ends[rank] = os.waitstatus_to_exitcode(status)
 
-    def _find_silent(self, now: float) -> int | None:
-        """Return the rank of a process whose record has not changed for too long, by the clock of this process."""
-        for record in read_ranks(self.folder)[: self.world]:
-            if record.pid != self.pids.get(record.rank) or record.rank in self.ends:
-                continue
-            beat, since = self.beats.get(record.rank, (0.0, now))
-            if beat != record.heartbeat:
-                self.beats[record.rank] = (record.heartbeat, now)
-            elif now - since > SILENT_AFTER:
-                return record.rank
-        return None
+    def _find_silent(self, now: float) -> RankRecord | None:
+        """Return the record of a process that gives no sign of life."""
+        records = read_ranks(self.folder)[: self.world]
+        alive = [r for r in records if r.pid == self.pids.get(r.rank) and r.rank not in self.ends]
+        return self.silence.find(alive, now)
 
     def _fork(self, rank: int, sockets: list[list[socket.socket]]) -> int:
         launcher = os.getpid()

@@ -25,6 +25,9 @@ MAX_RANKS = 4096
 SILENT_AFTER = 20.0
 """Seconds without a heartbeat after which a process counts as hung: its threads get no time, or its machine is gone."""
 
+STALLED_SECONDS = 5.0
+"""Seconds between two looks after which the watcher itself got no time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RankRecord:
@@ -59,6 +62,40 @@ class RankRecord:
     def is_silent(self) -> bool:
         """Whether its last heartbeat is too long ago."""
         return time.time() - self.heartbeat > SILENT_AFTER
+
+
+class SilenceWatch:
+    """Finds processes whose record does not change, by the clock of the process that watches.
+
+    That clock stops while the machine sleeps, and a watcher that got no time itself gives all of them time again.
+    """
+
+    def __init__(self) -> None:
+        self.beats: dict[int, tuple[float, float]] = {}
+        self.last = time.monotonic()
+
+    def find(self, records: Iterable[RankRecord], now: float) -> RankRecord | None:
+        """Return a record that has not changed for too long; None without one.
+
+        Args:
+            records: of processes that should be alive.
+            now: seconds on the clock of the watcher.
+        """
+        if now - self.last > STALLED_SECONDS:
+            self.beats = {}
+        self.last = now
+        for record in records:
+            beat, since = self.beats.get(record.rank, (0.0, now))
+            if beat != record.heartbeat:
+                self.beats[record.rank] = (record.heartbeat, now)
+            elif now - since > SILENT_AFTER:
+                return record
+        return None
+
+
+def describe_silence(record: RankRecord) -> str:
+    """Return that a process gives no sign of life, as a sentence."""
+    return f"process {record.rank} hung: no sign of life for {SILENT_AFTER:g} seconds (pid {record.pid})"
 
 
 def write_rank(folder: RunFolder, record: RankRecord) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from lmkit.runfolder.ranks import RankRecord, write_rank
+from lmkit.runfolder.ranks import RankRecord, SilenceWatch, describe_silence, read_ranks, write_rank
 from lmkit.system.processes import process
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Heartbeat:
         self.folder, self.ranks = folder, ranks
         self.record = RankRecord(rank=ranks.rank, host=socket.gethostname(), **process())
         self.recorder: Recorder | None = None
+        self.begin = time.time()
 
     def write(self) -> None:
         """Write the record, with the time and the step of now."""
@@ -76,7 +78,22 @@ class Heartbeat:
             self.write()
 
     def _beat(self, stop: threading.Event) -> None:
+        silence = SilenceWatch()
         while not stop.wait(HEARTBEAT_SECONDS):
             if self.ranks.launcher and os.getppid() != self.ranks.launcher:
                 os._exit(1)  # nobody would restart it, and it may wait for others for ever
             self.write()
+            if self.ranks.is_first and not self.ranks.launcher:
+                self._end_if_silent(silence)
+
+    def _end_if_silent(self, silence: SilenceWatch) -> None:
+        """End this process where another one hangs, so that who launched them restarts all."""
+        records = [record for record in read_ranks(self.folder)[: self.ranks.world] if record.rank]
+        silent = silence.find((record for record in records if record.heartbeat > self.begin), time.monotonic())
+        if silent is not None and self.recorder is not None:
+            reason = describe_silence(silent)
+            self.fail(reason, "", neighbour=True)
+            with contextlib.suppress(OSError):
+                self.recorder.write_status(state="restarting", reason=reason)
+            print(reason, file=sys.stderr, flush=True)
+            os._exit(1)

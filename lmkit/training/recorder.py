@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from lmkit.runfolder.folder import RunFolder
+from lmkit.runfolder.ranks import read_ranks
 from lmkit.runfolder.status import Status
 from lmkit.system.environment import peak_memory
 from lmkit.system.processes import process
@@ -98,7 +99,13 @@ class Recorder(Callback):
             self.status_step = progress.step
         self.status_written = now
         with self.lock:
-            status = replace(self.status, heartbeat=time.time(), **_memory(), **self._device_status(), **changes)
+            status = replace(
+                self.status,
+                heartbeat=time.time(),
+                **_memory(self._memory_of_others()),
+                **self._device_status(),
+                **changes,
+            )
             if progress is not None:
                 speed = status.steps_per_second
                 status = replace(
@@ -111,6 +118,12 @@ class Recorder(Callback):
                 )
             self.status = status
             self.folder.write_status(status)
+
+    def _memory_of_others(self) -> int:
+        """Return the resident memory of the other processes of the run, in bytes."""
+        if self.ranks.world == 1:
+            return 0
+        return sum(record.memory for record in read_ranks(self.folder)[1 : self.ranks.world])
 
     @contextlib.contextmanager
     def heartbeat(self) -> Iterator[None]:
@@ -135,7 +148,7 @@ class Recorder(Callback):
         return self.device.status() if self.device else {}
 
 
-def _memory() -> dict[str, Any]:
-    """Return the resident memory of this process, now and at its peak, in bytes."""
+def _memory(others: int = 0) -> dict[str, Any]:
+    """Return the resident memory of this process, now and at its peak, in bytes, and that of ``others``."""
     now = psutil.Process().memory_info().rss
-    return {"memory": now, "peak_memory": max(now, peak_memory())}
+    return {"memory": now + others, "peak_memory": max(now, peak_memory()) + others}

@@ -161,7 +161,7 @@ def build_components(
     signature = data.preprocessing.signature
     experiment.model.check(signature)
     batch_size = experiment.data.batch_size
-    threads = threads_for(experiment.model, signature, batch_size, training.threads)
+    threads = threads_for(experiment.model, signature, batch_size, training.threads, processes=ranks.local_world)
     if threads:
         cleanup.callback(backend.set_threads, backend.set_threads(threads))
     backend.seed(experiment.seed)
@@ -277,9 +277,17 @@ def write_records(folder: RunFolder, components: Components, device: Mapping[str
     folder.write_json("environment.json", environment({**components.backend.environment(), **device}))
 
 
+def describe_devices(components: Components) -> str:
+    """Return where a run trains: ``cpu``, or ``2 × cpu, ddp``."""
+    device, training = components.trainer.device, components.experiment.training
+    strategy = resolve_strategy(components.experiment, components.ranks.world)
+    count = components.ranks.world if components.ranks.group else training.devices if strategy in ONE_PROCESS else 1
+    return f"{count} × {device.partition(':')[0]}, {strategy}" if count > 1 and strategy != "single" else device
+
+
 def log_start(folder: RunFolder, components: Components, progress: Progress) -> None:
     """Log that the run starts, with what was inferred about its data and warnings, or that it is resumed."""
-    device = components.trainer.device
+    device = describe_devices(components)
     started = next((event for event in folder.events.read()[0] if event.type == Started.type), None)
     if started:
         folder.events.record(Resumed(step=progress.step, epoch=progress.epoch, pid=os.getpid()))

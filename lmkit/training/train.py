@@ -41,6 +41,7 @@ from lmkit.training.recorder import Recorder
 from lmkit.training.setup import (
     Components,
     build_components,
+    describe_devices,
     log_start,
     restore_checkpoint,
     select_backend,
@@ -129,7 +130,7 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
     recorder.progress, recorder.total = progress, components.steps
     log_start(folder, components, progress)
     recorder.write_status(
-        device=components.trainer.device, epochs=training.epochs, steps=components.steps, epoch=progress.epoch + 1
+        device=describe_devices(components), epochs=training.epochs, steps=components.steps, epoch=progress.epoch + 1
     )
     return Fit(
         components.trainer,

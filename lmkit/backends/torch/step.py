@@ -78,6 +78,7 @@ class Step:
                 has_graph=self.has_graph,
                 additivity=self.additivity,
                 loss=self.custom_loss.name if self.custom_loss else "",
+                devices=self.strategy.world,
             )
         self.micro_batch = min(rows, self.batch_size)
 
