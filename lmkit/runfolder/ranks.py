@@ -123,9 +123,13 @@ def read_ranks(folder: RunFolder) -> list[RankRecord]:
 
 
 def first_failure(records: Iterable[RankRecord]) -> RankRecord | None:
-    """Return the process that raised first, of those whose error does not only tell that another one is gone."""
+    """Return the process that raised first, of those whose error does not only tell that another one is gone.
+
+    Of several with the same error it is the one of the lowest rank.
+    """
     failed = [record for record in records if record.error and not record.neighbour]
-    return min(failed, key=lambda record: record.failed_at, default=None)
+    first = min(failed, key=lambda record: record.failed_at, default=None)
+    return next((record for record in failed if first and record.error == first.error), None)
 
 
 def describe_failure(record: RankRecord) -> str:

@@ -41,15 +41,15 @@ LONG = {"training.epochs": 120, "training.micro_batch": None, "training.early_st
 class Gated(torch.nn.Module):
     """A model of a person's own, of which a part has no gradient in some steps."""
 
-    def __init__(self, features: int, outputs: int) -> None:
+    def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.first = torch.nn.Linear(features, 12)
+        self.first = torch.nn.Linear(64, 12)
         self.second = torch.nn.Linear(12, 12)
         self.last = torch.nn.Linear(12, outputs)
         self.drop = torch.nn.Dropout(0.1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        z = torch.tanh(self.first(x))
+        z = torch.tanh(self.first(x.flatten(1)))
         if len(x) > 1:
             z = z + torch.tanh(self.second(z))
         return self.last(self.drop(z))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lmkit.executors.supervisor import Failure, find_failure
+import lmkit as lk
+from lmkit.executors.supervisor import Failure, find_failure, supervise
+from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.ranks import RankRecord
 
 SYMPTOM = RankRecord(rank=0, error="process 1 of the run is gone", failed_at=10.2, neighbour=True)
@@ -25,3 +27,9 @@ OWN = RankRecord(rank=1, error="DataError: no rows", cause="error", failed_at=10
 )  # fmt: skip
 def test_the_reason_is_the_first_failure(ends: dict[int, int], records: list[RankRecord], failure: Failure) -> None:
     assert find_failure(ends, records) == failure
+
+
+def test_a_run_that_is_trained_is_not_launched_again() -> None:
+    folder = RunFolder.create(lk.Experiment())
+    with folder.lock.hold(), pytest.raises(lk.RunStateError, match="is already being trained by another process"):
+        supervise(RunFolder(folder.path), 2)

@@ -11,7 +11,16 @@ from lmkit.exceptions import ConfigError
 from lmkit.runfolder.commands import Pause, Resume
 from lmkit.runfolder.events import Note
 from lmkit.runfolder.folder import RunFolder
-from lmkit.runfolder.ranks import RankRecord, describe_failure, first_failure, read_ranks, remove_ranks, write_rank
+from lmkit.runfolder.ranks import (
+    RankRecord,
+    SilenceWatch,
+    describe_failure,
+    describe_silence,
+    first_failure,
+    read_ranks,
+    remove_ranks,
+    write_rank,
+)
 from lmkit.runfolder.silent import SilentFolder
 
 
@@ -75,3 +84,23 @@ def test_a_resume_may_name_other_devices(folder: RunFolder) -> None:
     folder.control.append({"command": "resume", "devices": "many"})
     with pytest.raises(ConfigError):
         folder.resumed_experiment  # noqa: B018
+
+
+def test_of_the_same_error_in_all_processes_the_first_ones_is_reported() -> None:
+    records = [RankRecord(rank=rank, error="no rows", failed_at=2.0 - rank) for rank in range(2)]
+    failure = first_failure(records)
+    assert failure is not None
+    assert describe_failure(failure) == "no rows"
+
+
+def test_a_process_whose_record_does_not_change_is_silent() -> None:
+    watch = SilenceWatch()
+    start = watch.last
+    beats = [RankRecord(rank=0, heartbeat=1.0), RankRecord(rank=1, pid=7, heartbeat=1.0)]
+    silent = None
+    for second in range(1, 25):
+        silent = watch.find([RankRecord(rank=0, heartbeat=1.0 + second), beats[1]], start + second)
+        assert silent is None or second > 20
+    assert silent is not None
+    assert describe_silence(silent) == "process 1 hung: no sign of life for 20 seconds (pid 7)"
+    assert watch.find(beats, start + 60) is None  # the watcher itself got no time

@@ -1,0 +1,109 @@
+"""Strategies of several processes: what is exchanged, how often, in a group of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lmkit as lk
+from lmkit.backends import Backend, Trainer, get_backend
+from lmkit.data.batches import Part
+from lmkit.data.dataset import Dataset
+from lmkit.specs.signature import Signature
+from lmkit.system.process_group import ProcessGroup
+
+ROWS, INPUTS, BATCH, STEPS = 48, 6, 16, 3
+
+
+class CountedGroup(ProcessGroup):
+    """A group of one process that counts the sums over floating-point numbers of at least ``size``."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0, 1, [])
+        self.size, self.sums = size, 0
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Count a sum of a vector as long as the gradients."""
+        self.sums += values.ndim == 1 and values.size >= self.size
+        return super().sum(values)
+
+
+def train(backend: Backend, framework: str, rows: int) -> tuple[Trainer, np.ndarray]:
+    """Train an epoch in micro-batches of ``rows`` rows; return the trainer and the losses."""
+    experiment = lk.Experiment(
+        framework=framework,
+        data={"source": "breast_cancer", "batch_size": BATCH},
+        model={"family": "mlp", "hidden": [7]},
+        training={"precision": "float64", "compile": "off", "micro_batch": rows},
+    )
+    signature = Signature((INPUTS,), 3)
+    draw = np.random.default_rng(4)
+    part = Part(draw.normal(size=(ROWS, INPUTS)), draw.integers(0, 3, ROWS))
+    model = backend.build(experiment.model, signature, "float64")
+    weights = experiment.model.initial_weights(signature, 3)
+    assert weights is not None
+    backend.set_weights(model, weights)
+    data = Dataset(part, part, part, None)  # type: ignore[arg-type]  # the trainer reads arrays alone
+    trainer = backend.trainer(model, experiment, data, "categorical_crossentropy")
+    trainer.epoch(np.arange(ROWS))
+    return trainer, trainer.advance(0, np.full(STEPS, 0.05)).loss
+
+
+@pytest.fixture
+def group() -> CountedGroup:
+    return CountedGroup(size=7 * (INPUTS + 1) + 3 * 8)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, group: CountedGroup) -> Iterator[Backend]:
+    framework, strategy = request.param
+    connected = get_backend(framework).connect(strategy, "cpu", group, 1)
+    yield connected
+    connected.disconnect()
+
+
+@pytest.mark.parametrize("backend", [("tensorflow", "multiworker")], indirect=True, ids=["multiworker"])
+def test_tensorflow_adds_up_the_gradients_once_a_step(backend: Backend, group: CountedGroup) -> None:
+    _, losses = train(backend, "tensorflow", 3)
+    assert group.sums == STEPS
+    np.testing.assert_allclose(losses, train(get_backend("tensorflow"), "tensorflow", BATCH)[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend", [("torch", "ddp"), ("torch", "fsdp")], indirect=True, ids=["ddp", "fsdp"])
+def test_pytorch_adds_up_the_gradients_once_a_step(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from torch import distributed
+
+    calls: list[str] = []
+
+    def counted(name: str) -> Any:
+        function = getattr(distributed, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            return function(*args, **kwargs)
+
+        return call
+
+    setup = type(backend.strategy).setup  # type: ignore[attr-defined]
+
+    def counted_setup(self: Any, model: torch.nn.Module) -> torch.nn.Module:
+        module = setup(self, model)
+        if hasattr(module, "register_comm_hook"):
+            module.register_comm_hook(calls, reduce_bucket)
+        return module
+
+    def reduce_bucket(state: list[str], bucket: Any) -> torch.futures.Future[torch.Tensor]:
+        state.append("bucket")
+        future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    monkeypatch.setattr(type(backend.strategy), "setup", counted_setup)  # type: ignore[attr-defined]
+    monkeypatch.setattr(distributed, "reduce_scatter_tensor", counted("reduce_scatter_tensor"))
+    _, losses = train(backend, "torch", 3)
+    assert len(calls) == STEPS, calls
+    np.testing.assert_allclose(losses, train(get_backend("torch"), "torch", BATCH)[1], rtol=1e-12)
