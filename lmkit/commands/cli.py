@@ -116,6 +116,10 @@ def _print_execution(execution: Execution, as_json: bool, to_stdout: bool) -> in
 def train(args: argparse.Namespace) -> int:
     """Train to the end, unless it is detached; Ctrl-C stops the run."""
     started: Run = VERBS["train"].call(args)
+    if args.no_start:
+        print(f"train it: python -m lmkit.worker {started.path}", file=sys.stderr)
+        _outcome(started, args.json)
+        return DONE
     if args.detach:
         print(f"watch it: lmkit watch {started.name}, stop it: lmkit stop {started.name}", file=sys.stderr)
         _outcome(started, args.json)

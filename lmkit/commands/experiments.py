@@ -40,6 +40,7 @@ def new(args: argparse.Namespace) -> Configurator:
     parameter(Kind.PATH, "PATH"),
     argument("--trust", action="store_true", help="allow the code that the file or run names to run"),
     argument("--detach", action="store_true", help="return at once, as in a notebook; training continues"),
+    argument("--no-start", action="store_true", help="only create the run's folder, for python -m lmkit.worker"),
     RUNS,
     example="train experiment.yaml -p training.optimizer.lr 0.1",
     notebook_arguments=(INLINE,),
@@ -49,7 +50,7 @@ def train(args: argparse.Namespace, *, inline: bool = False) -> Run:
     from lmkit.run.resolve import resolve_experiment
 
     experiment = resolve_experiment(args.file, arguments.changes(args), runs=args.runs, inline=inline)
-    return lmkit.train(experiment, inline=inline, trust=args.trust, runs=args.runs)
+    return lmkit.train(experiment, inline=inline, trust=args.trust, start=not args.no_start, runs=args.runs)
 
 
 @verb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def train(
     inline: bool = False,
     wait: bool = False,
     trust: bool = False,
+    start: bool = True,
     runs: str | Path | None = None,
     **changes: Any,
 ) -> Run:
@@ -43,6 +45,7 @@ def train(
         inline: train in this process, before returning: for a debugger, or a model that cannot be pickled.
         wait: return after the run has ended.
         trust: allow the code that the experiment names to run, now and later; see ``lk.trust``.
+        start: whether to start it; else only its folder is created, for ``torchrun … -m lmkit.worker FOLDER``.
         runs: the folder of the runs (default: $LMKIT_RUNS or ./runs).
         **changes: parts of the experiment to change, such as ``epochs=3``, ``lr=0.1`` or ``model="mlp:wide"``.
             ``model`` may be a function or class that builds a model, or a ``functools.partial`` of one with its
@@ -70,6 +73,10 @@ def train(
     if earlier is None or earlier.status().cause in ("diverged", "error"):
         folder = RunFolder.create(spec, runs)
         record_run(folder)
+        if not start:
+            reason = "before its start"
+            folder.write_status(replace(folder.status(), state="stopped", reason=reason, cause="requested"))
+            return Run(folder)
         executor.start(folder)
     else:  # the notebook is executed again after an interrupted attempt
         folder = earlier
