@@ -6,7 +6,7 @@ Launched by torchrun, by Slurm's ``srun`` or with ``TF_CONFIG`` it is one of the
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400 -m lmkit.worker runs/RUN
     srun python -m lmkit.worker runs/RUN
 
-The folder lies on a disk that all machines share; ``lk.train(…, start=False)`` or ``lmkit train --no-start`` creates it.
+The folder lies on a disk that all machines share. ``lk.train(…, start=False)`` and ``lmkit train --no-start`` create it.
 """
 
 from __future__ import annotations
