@@ -6,7 +6,8 @@ Launched by torchrun, by Slurm's ``srun`` or with ``TF_CONFIG`` it is one of the
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400 -m lmkit.worker runs/RUN
     srun python -m lmkit.worker runs/RUN
 
-The folder lies on a disk that all machines share. ``lk.train(…, start=False)`` and ``lmkit train --no-start`` create it.
+The folder lies on a disk that all machines share; ``lk.train(…, start=False)`` and ``lmkit train --no-start`` create
+it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lmkit.executors.forkserver import preload
 from lmkit.executors.launch import Launch, group_key, read_launch, to_environment
 from lmkit.executors.supervisor import read_rank_variable, train_rank, work
 from lmkit.runfolder.folder import RunFolder
+from lmkit.runfolder.ranks import remove_ranks
 from lmkit.runfolder.silent import SilentFolder
 from lmkit.system.process_group import connect
 
@@ -60,6 +62,8 @@ def join(folder: RunFolder, launch: Launch) -> int:
         return 1
     address, local = (launch.host, launch.port), (launch.local_rank, launch.local_world)
     os.environ.update(to_environment(launch))
+    if launch.rank == 0:
+        remove_ranks(folder)  # those of an earlier launch
     group = connect(launch.rank, launch.world, address, group_key(folder), local)
     try:
         train(folder if launch.rank == 0 else SilentFolder(folder.path), Ranks(group))

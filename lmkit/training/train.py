@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from lmkit.exceptions import LmkitError, RunStateError
 from lmkit.runfolder.events import Failed, Finished
-from lmkit.runfolder.ranks import describe_failure, first_failure, read_ranks
+from lmkit.runfolder.ranks import describe_failure, first_failure, read_ranks, remove_ranks
 from lmkit.runfolder.status import Cause
 from lmkit.system.files import remove_directory, replace_file, write_bytes
 from lmkit.training.callbacks import (
@@ -75,6 +75,8 @@ def train(folder: RunFolder, ranks: Ranks = ALONE) -> None:
         heartbeat = Heartbeat(folder, ranks)
         reserve = folder.path / ".reserve"
         try:
+            if ranks.world == 1:
+                remove_ranks(folder)  # those of an earlier launch
             if ranks.is_first:
                 write_bytes(reserve, os.urandom(RESERVE_BYTES))
             _run(recorder, heartbeat, signals)

@@ -233,7 +233,7 @@ def test_the_error_of_one_process_is_the_runs(root: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     run = train(root, devices=2, loss="own_loss:fails").wait(PATIENCE)
     assert (run.status.state, run.status.cause) == ("failed", "error")
-    assert run.status.reason.startswith("process 1 of the run: ValueError: not these rows")
+    assert run.status.reason.startswith("process 1 of the run: training.loss: fails raised ValueError: not these rows")
     assert reasons(run) == []
 
 

@@ -118,7 +118,7 @@ def test_a_line_takes_a_file_and_values(
     (first, options), (second, _) = trained
     assert (first.data.source, first.model.hidden, first.training.epochs) == ("digits", (3, 4), 2)
     assert (first.training.optimizer.lr, first.name) == (0.06, "1e5")
-    assert options == {"inline": False, "trust": False, "runs": "elsewhere"}
+    assert options == {"inline": False, "trust": False, "start": True, "runs": "elsewhere"}
     assert second.model.hidden == (6, 12)
     assert second.training.optimizer.name == "adam"
 
