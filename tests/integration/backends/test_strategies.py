@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,36 +75,25 @@ def test_tensorflow_adds_up_the_gradients_once_a_step(backend: Backend, group: C
 
 @pytest.mark.parametrize("backend", [("torch", "ddp"), ("torch", "fsdp")], indirect=True, ids=["ddp", "fsdp"])
 def test_pytorch_adds_up_the_gradients_once_a_step(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-    from torch import distributed
+    strategy: Any = backend.strategy  # type: ignore[attr-defined]
+    backward, no_sync = strategy.backward, strategy.no_sync
+    passes: list[bool] = []
+    is_synchronized = True
 
-    calls: list[str] = []
+    @contextlib.contextmanager
+    def watched(model: Any) -> Iterator[None]:
+        nonlocal is_synchronized
+        is_synchronized = False
+        with no_sync(model):
+            yield
+        is_synchronized = True
 
-    def counted(name: str) -> Any:
-        function = getattr(distributed, name)
+    def counted(loss: Any) -> None:
+        passes.append(is_synchronized)
+        backward(loss)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.append(name)
-            return function(*args, **kwargs)
-
-        return call
-
-    setup = type(backend.strategy).setup  # type: ignore[attr-defined]
-
-    def counted_setup(self: Any, model: torch.nn.Module) -> torch.nn.Module:
-        module = setup(self, model)
-        if hasattr(module, "register_comm_hook"):
-            module.register_comm_hook(calls, reduce_bucket)
-        return module
-
-    def reduce_bucket(state: list[str], bucket: Any) -> torch.futures.Future[torch.Tensor]:
-        state.append("bucket")
-        future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-        future.set_result(bucket.buffer())
-        return future
-
-    monkeypatch.setattr(type(backend.strategy), "setup", counted_setup)  # type: ignore[attr-defined]
-    monkeypatch.setattr(distributed, "reduce_scatter_tensor", counted("reduce_scatter_tensor"))
+    monkeypatch.setattr(strategy, "no_sync", watched)
+    monkeypatch.setattr(strategy, "backward", counted)
     _, losses = train(backend, "torch", 3)
-    assert len(calls) == STEPS, calls
+    assert passes == [*[False] * 5, True] * STEPS
     np.testing.assert_allclose(losses, train(get_backend("torch"), "torch", BATCH)[1], rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -160,11 +161,11 @@ def test_whoever_is_killed_the_curve_is_the_same(root: Path, alone: Callable[...
     try:
         for rank in (1, 0):
             wait_for_step(run, step_of(run) + 1)
-            restarted(lambda rank=rank: kill(read_ranks(run.folder)[rank].pid))
+            restarted(functools.partial(kill, read_ranks(run.folder)[rank].pid))
             assert restarts[-1].startswith(f"process {rank} was killed by SIGKILL")
             until(lambda: run.status.state == "running")
         wait_for_step(run, 1)
-        restarted(lambda: kill(read_ranks(run.folder)[1].pid, signal.SIGSTOP))
+        restarted(functools.partial(kill, read_ranks(run.folder)[1].pid, signal.SIGSTOP))
         assert restarts[-1].startswith("process 1 hung: no sign of life for 20 seconds")
         wait_for_step(run, 1)
         pids = [record.pid for record in read_ranks(run.folder)]
