@@ -51,9 +51,13 @@ PATIENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "GRPC_ENABLE_FORK_SUPPORT": "0",  # whose handlers may wait for ever where Ray forks the server of a client
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",  # nobody waits for a page that nobody opens
-    "RAY_raylet_start_wait_time_s": "240",  # a machine may be busy
+    "RAY_raylet_start_wait_time_s": "30",  # see STARTS
     "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
 }
+
+STARTS = 4
+"""Tries to start Ray: its raylet ends unless an agent is ready after 15 s (ray-project/ray#65983), and a machine may be
+busy. ``ray start`` does not see that, and waits on."""
 
 FORWARD = str(Path(__file__).with_name("forward.py"))
 
@@ -109,10 +113,9 @@ def ray() -> Iterator[str]:
     head += ["--object-store-memory=80000000", "--disable-usage-stats", "--no-monitor"]
     alone = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
     folder = tempfile.mkdtemp(prefix="lmkit-")  # short: the names of sockets lie in it
+    inside = [FORWARD, f"unix:{folder}/s", "tcp:10001", *head, f"--temp-dir={folder}/ray"]
     try:
-        inside = [FORWARD, f"unix:{folder}/s", "tcp:10001", *head, f"--temp-dir={folder}/ray"]
-        with process(*inside, before=alone) as server, process(FORWARD, "tcp:0", f"unix:{folder}/s") as entry:
-            until(server, "Ray runtime started")
+        with start_patiently(inside, alone, folder), process(FORWARD, "tcp:0", f"unix:{folder}/s") as entry:
             name = f"ray://127.0.0.1:{until(entry, '').strip()}"
             connect(name, 1)  # one connection for all tests, as each takes seconds: Ray keeps it where there is one
             try:
@@ -121,6 +124,33 @@ def ray() -> Iterator[str]:
                 ray.shutdown()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def start_patiently(arguments: list[str], before: list[str], folder: str) -> Iterator[None]:
+    """Ray meanwhile, started anew in an empty folder where it does not come up; nothing of it stays."""
+    for more in reversed(range(STARTS)):
+        with process(*arguments, before=before) as server:
+            try:
+                until(server, "Ray runtime started")
+            except AssertionError:
+                if not more:
+                    raise
+            else:
+                yield
+                return
+            finally:
+                end_all(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(folder).mkdir(mode=0o700)
+
+
+def end_all(folder: str) -> None:
+    """Kill the processes whose command line names a folder: Ray's outlive ``ray start`` where that fails."""
+    for each in psutil.process_iter(["cmdline"]):
+        if any(f"{folder}/ray" in argument for argument in each.info["cmdline"] or ()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 @contextmanager
