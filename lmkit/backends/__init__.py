@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from lmkit.backends.base import Backend, CannotPrune, LossSum, NoGradient, Removed, RowLosses, Steps, Trainer
-from lmkit.backends.devices import check_device
+from lmkit.backends.devices import check_device, check_named_device
 from lmkit.backends.facts import FRAMEWORKS
 from lmkit.backends.quiet import without_notes
 from lmkit.backends.reading import Probe
@@ -23,6 +23,7 @@ __all__ = [
     "Steps",
     "Trainer",
     "check_device",
+    "check_named_device",
     "get_backend",
     "others",
     "require",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, Self
 
-from lmkit.exceptions import ConfigError
+from lmkit.exceptions import ConfigError, shorten
 from lmkit.system.gpus import may_have_gpus, read_gpus
 from lmkit.system.leases import lease
 
@@ -70,6 +70,17 @@ def check_device(training: TrainingSpec) -> None:
         _check(training.device, machine_devices())
 
 
+def check_named_device(device: str, field: str) -> None:
+    """Check that this machine has one certain device, which ``field`` names.
+
+    Raises:
+        ConfigError: it has no such device, or the name stands for several.
+    """
+    devices = machine_devices()
+    if device not in devices and not (device.startswith("cuda:") and may_have_gpus()):
+        raise ConfigError([f"{field}: given {shorten(device)}, this machine has {_join(devices)}; write {devices[-1]}"])
+
+
 def machine_devices() -> list[str]:
     """Return the devices that the drivers of this machine report: the processor first."""
     return list(_machine_devices(os.environ.get("CUDA_VISIBLE_DEVICES")))
@@ -122,9 +133,12 @@ def _check(device: str, devices: Sequence[str], framework: str = "") -> None:
     exists = device == "auto" or device in devices or (device == "cuda" and any(d.startswith("cuda") for d in devices))
     if exists:
         return
-    listed = " and ".join([", ".join(devices[:-1])] * (len(devices) > 1) + [devices[-1]])
     owner = f"{framework} on this machine" if framework else "this machine"
     best = devices[-1] if len(devices) > 1 else "cpu"
     raise ConfigError(
-        [f"training.device: given {device}, {owner} has {listed}; write training: {{device: {best}}}, or auto"]
+        [f"training.device: given {device}, {owner} has {_join(devices)}; write training: {{device: {best}}}, or auto"]
     )
+
+
+def _join(devices: Sequence[str]) -> str:
+    return " and ".join([", ".join(devices[:-1])] * (len(devices) > 1) + [devices[-1]])

@@ -117,6 +117,10 @@ class Artifact:
                 raise ValueError(f"{name!r} leads out of the folder")
         return cls(**{**values, "row": tuple(values["row"])})
 
+    def on(self, device: str) -> Artifact:
+        """Return the artifact to be loaded on a device, which ``options`` then name; the processor is the default."""
+        return self if device == "cpu" else replace(self, options={**self.options, "device": device})
+
     def size(self, folder: Path) -> int:
         """Return the size of all files that deployment needs, in bytes."""
         return sum((folder / name).stat().st_size for name in self.files)

@@ -31,6 +31,7 @@ class Variant:
         latency: latency at each batch size.
         metrics: loss and metrics on the test part.
         rows: rows of the test part that they are of.
+        device: where it was measured.
         differences: metric → difference to the baseline's on the same rows, with its 95 % interval; metrics without a
             known interval, such as custom ones, are left out.
         divergence: root mean square of the difference from the baseline's outputs, relative to that of the baseline's
@@ -64,6 +65,7 @@ class Variant:
     framework: str = ""
     weights: Mapping[str, int] = field(default_factory=dict)
     rows: int = 0
+    device: str = "cpu"
     differences: Mapping[str, Interval] = field(default_factory=dict)
 
     @property

@@ -116,7 +116,7 @@ class Here:
         if module.endswith("builder"):
             self.servant: Any = Builder(*given)
         else:
-            self.servant = VariantServer(Path(given[0]), int(given[1]), Path(given[2]))
+            self.servant = VariantServer(Path(given[0]), int(given[1]), Path(given[2]), *given[3:])
 
     def ask(self, do: str, **order: Any) -> dict[str, Any]:
         """Gives an order; it and its answer are what JSON leaves of them."""

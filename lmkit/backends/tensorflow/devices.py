@@ -59,12 +59,18 @@ def default_device() -> str:
     return _name(gpus.index(visible[0])) if visible else "cpu"
 
 
+@functools.cache
+def has_one_device() -> bool:
+    """Return whether the processor is all that TensorFlow computes on; the question lets it begin to compute."""
+    return len(tf.config.list_logical_devices()) == 1
+
+
 def scope(device: str) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which TensorFlow computes on a device; one that does nothing for the default device.
 
     ``cpu:1`` is a second logical device of the processor.
     """
-    if device == default_device():
+    if has_one_device() or device == default_device():
         return contextlib.nullcontext()
     kind, index = ("CPU" if device.startswith("cpu") else "GPU"), _index(device)
     if kind == "GPU":
@@ -90,6 +96,8 @@ def computed_on_model(method: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(method)
     def compute(*args: P.args, **settings: P.kwargs) -> R:
+        if has_one_device():  # its weights need not be asked
+            return method(*args, **settings)
         model: Any = args[1]
         variables = list(getattr(model, "module", model).variables)
         with scope(shared_name(variables[0].value.device)) if variables else contextlib.nullcontext():

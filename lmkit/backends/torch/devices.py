@@ -65,6 +65,11 @@ def is_initialized() -> bool:
     return torch.cuda.is_initialized()
 
 
+def has_own_memory(device: torch.device) -> bool:
+    """Return whether the memory of a device is its own, so that it runs out where the machine's does not."""
+    return device.type != "cpu"
+
+
 def free_memory(device: torch.device) -> None:
     """Give back the memory that PyTorch holds of a GPU and does not use."""
     if device.type == "cuda":

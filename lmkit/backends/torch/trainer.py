@@ -15,7 +15,7 @@ from lmkit.backends.base import RowLosses, Steps
 from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.torch import checkpoints
-from lmkit.backends.torch.devices import free_memory
+from lmkit.backends.torch.devices import free_memory, has_own_memory
 from lmkit.backends.torch.dropout import random_states, set_random_states
 from lmkit.backends.torch.losses import CustomLoss, get_loss
 from lmkit.backends.torch.optimizers import build_optimizer
@@ -72,7 +72,7 @@ class TorchTrainer:
             for name in ("training", "validation", "test")
         }
         self.collect_outputs = collect_outputs
-        self.is_repeatable = self.torch_device.type != "cpu"
+        self.is_repeatable = has_own_memory(self.torch_device)
         self.notes: list[str] = []
         self.row_shape = dataset.preprocessing.shape if dataset.preprocessing is not None else ()
         self.rows = dataset.rows

@@ -47,6 +47,7 @@ class Settings:
     again: bool
     limits: bool = True
     patience: float = TIMEOUT
+    device: str = "cpu"
 
 
 class Cancelled(Exception):
@@ -74,9 +75,15 @@ class Benchmark:
     ) -> None:
         self.variants, self.runs, self.scratch, self.report = variants, runs, scratch, report
         self.batches, self.threads, self.rounds = settings.batches, settings.threads, settings.rounds
-        self.again, self.patience, self.limits = settings.again, settings.patience, settings.limits
+        self.again, self.patience, self.device = settings.again, settings.patience, settings.device
+        self.limits = settings.limits and self.device == "cpu"  # those of the processor are measured
         self.roofline: Roofline | None = None
-        self.settings = {"batches": list(self.batches), "threads": self.threads, "rounds": self.rounds}
+        self.settings: dict[str, Any] = {
+            "batches": list(self.batches),
+            "threads": self.threads,
+            "rounds": self.rounds,
+            **({} if self.device == "cpu" else {"device": self.device}),
+        }
         self.conditions = conditions()
         self.builders: dict[str, Process] = {}
         self.rows_count: dict[str, int] = {}
@@ -99,7 +106,7 @@ class Benchmark:
         """
         first = self.runs[0]
         reference = self._folder(first, "baseline")
-        server = (SERVER, reference, self.threads, self._rows(first))
+        server = (SERVER, reference, self.threads, self._rows(first), self.device)
         with ExitStack() as stack, Baselines(lambda: self._process(*server, who="the baseline's")) as baselines:
             for i, variant in enumerate(self.variants):
                 if variant.state != "pending":
@@ -222,7 +229,7 @@ class Benchmark:
         artifact, rows, runtimes = Artifact.read(folder), self._rows(run), custom_runtimes()
         self.report(f"loading {variant.name}")
         baseline, control = baselines.pair()
-        with self._process(SERVER, folder, self.threads, rows) as server:
+        with self._process(SERVER, folder, self.threads, rows, self.device) as server:
             seconds = server.ask("load", runtimes=runtimes)
             peak = server.ask("memory", batches=sorted({*self.batches, BATCH}))["peak_bytes"]
             row_bytes = int(seconds.pop("row_bytes"))
@@ -254,6 +261,7 @@ class Benchmark:
             size_bytes=artifact.size(folder),
             peak_bytes=peak,
             threads=self.threads,
+            device=self.device,
             seconds=seconds,
             latency=latencies,
             metrics=scores["metrics"],
@@ -285,8 +293,8 @@ class Benchmark:
         with ExitStack() as stack:
             reference = server
             if not is_reference and not (rows <= rows_per_piece and reference_path.exists()):
-                folder = self._folder(run, "baseline")
-                reference = stack.enter_context(self._process(SERVER, folder, self.threads, self._rows(run)))
+                server_of = (SERVER, self._folder(run, "baseline"), self.threads, self._rows(run), self.device)
+                reference = stack.enter_context(self._process(*server_of))
                 reference.ask("load", runtimes=custom_runtimes())
             for start in range(0, rows, rows_per_piece):
                 piece = {"batch": BATCH, "start": start, "rows": rows_per_piece}

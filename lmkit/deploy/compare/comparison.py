@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmkit.backends import check_named_device
 from lmkit.deploy.compare.benchmark import Settings
 from lmkit.deploy.compare.constraint import differs, main_metric, metric_cost
 from lmkit.deploy.compare.job import Job
@@ -219,6 +220,7 @@ def _to_mapping(variant: Variant, baseline_noise: Interval) -> dict[str, Any]:
         "divergence": variant.divergence,
         "agreement": variant.agreement,
         "operations": [list(o) for o in variant.operations],
+        "device": variant.device,
         "weights": dict(variant.weights),
         "recipe": dict(variant.recipe),
         "flags": list(variant.flags),
@@ -231,6 +233,7 @@ def compare(  # noqa: PLR0913 - a keyword for each option of the command line
     *,
     batches: tuple[int, ...] = (1, 32),
     threads: int = 1,
+    device: str = "cpu",
     rounds: int = ROUNDS,
     again: bool = False,
     limits: bool = True,
@@ -251,6 +254,7 @@ def compare(  # noqa: PLR0913 - a keyword for each option of the command line
         techniques: names (default: all); the baseline is always measured.
         batches: rows per call, one or more numbers.
         threads: threads of each process.
+        device: where variants are measured: ``cpu``, or ``cuda:N`` for the runtimes of the frameworks.
         rounds: how often each variant is timed against the baseline, at most; fewer once its ratio is precise.
         again: measure again what was measured before.
         limits: benchmark the machine, once (some seconds), and show how close variants come to its limits.
@@ -261,18 +265,19 @@ def compare(  # noqa: PLR0913 - a keyword for each option of the command line
             where it waits).
 
     Raises:
-        ConfigError: a technique is unknown.
+        ConfigError: a technique is unknown, or the machine does not have the device.
         RunStateError: a run has not completed.
         UntrustedCode: a run names code that this user has not run on this machine before; see ``lk.trust``.
     """
     names = ["baseline", *(t for t in techniques or registered_names() if t != "baseline")]
     _check(names)
+    check_named_device(device, "device")
     selected = resolve_runs(run, runs=runs)
     for selected_run in selected:
         selected_run.require_trust()
         wait_until_completed(selected_run, "compared")
     comparison = Comparison(_pending(r, t, threads) for r in selected for t in names)
-    settings = Settings(tuple(batches), threads, rounds, again, limits, patience)
+    settings = Settings(tuple(batches), threads, rounds, again, limits, patience, device)
     comparison.job = job = Job(comparison.variants, selected, settings)
     if wait is None:
         wait = not has_widgets()

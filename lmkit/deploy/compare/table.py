@@ -25,6 +25,8 @@ def table(variants: Sequence[Variant]) -> Table:
     optional = [name for name in ("p95", "least", "joules") if _is_measured(measured, name)]
     if any(metric in v.differences for v in measured):
         optional.append("difference")
+    if any(v.device != "cpu" for v in measured):
+        optional.append("device")
     columns = (
         "variant",
         "size",
@@ -41,6 +43,7 @@ def table(variants: Sequence[Variant]) -> Table:
         "agreement",
         "load",
         "memory",
+        *(["device"] if "device" in optional else []),
         REMARKS,
     )
     baseline_noise = noise(v.latency[0] for v in measured)
@@ -84,6 +87,7 @@ def _row(
         None if v.agreement is None else FormattedNumber(v.agreement, f"{v.agreement:.1%}"),
         FormattedNumber(load, format_latency(load)),
         FormattedNumber(v.peak_bytes, format_bytes(v.peak_bytes)),
+        *([v.device] if "device" in optional else []),
         "; ".join(filter(None, v.flags or [remark, *_no_differences(v, metric, baseline_noise)])),
     )
 

@@ -1,4 +1,4 @@
-"""The process that measures one variant: ``python -m lmkit.deploy.measure.server FOLDER THREADS ROWS.npy``.
+"""The process that measures one variant: ``python -m lmkit.deploy.measure.server FOLDER THREADS ROWS.npy DEVICE``.
 
 It imports only what the variant's runtime needs. It reads one request per line from its input, as JSON, and answers
 each with one line; the requests are the methods of ``VariantServer``. It ends when its input ends.
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.system.rpc import serve
+from lmkit.system.rpc import NotApplicable, serve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 
-def main(folder: str, threads: str, rows: str) -> None:
+def main(folder: str, threads: str, rows: str, device: str = "cpu") -> None:
     """Serve requests until the input ends."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # no runtime takes a GPU by itself
     for name in THREADS:
         os.environ[name] = threads  # read when the libraries are imported
-    serve(VariantServer(Path(folder), int(threads), Path(rows)))
+    serve(VariantServer(Path(folder), int(threads), Path(rows), device))
 
 
 class VariantServer:
     """One variant, loaded and measured."""
 
-    def __init__(self, folder: Path, threads: int, rows: Path) -> None:
-        self.folder, self.threads, self.rows = folder, threads, rows
+    def __init__(self, folder: Path, threads: int, rows: Path, device: str = "cpu") -> None:
+        self.folder, self.threads, self.rows, self.device = folder, threads, rows, device
 
     def load(self, runtimes: dict[str, str] | None = None) -> dict[str, Any]:
         """Load the variant; return the seconds of import, load and first call, and the size of a row's outputs.
@@ -48,9 +50,10 @@ class VariantServer:
         from lmkit.deploy.artifact import Artifact
         from lmkit.deploy.runtimes import RUNTIMES, find, load
 
-        artifact = Artifact.read(self.folder)
+        artifact = Artifact.read(self.folder).on(self.device)
         if module := (runtimes or {}).get(artifact.runtime):
             RUNTIMES.add(artifact.runtime, importlib.import_module(module))
+        check_device(artifact.runtime, self.device)
         clock = [time.perf_counter()]
         for library in find(artifact.runtime).LIBRARIES:
             importlib.import_module(library)
@@ -123,6 +126,14 @@ class VariantServer:
     def stored(self) -> dict[str, dict[str, int] | None]:
         """Return {type: how many numbers of the weights are stored in it}; None if the runtime cannot tell."""
         return {"weights": self.model.stored()}
+
+
+def check_device(runtime: str, device: str) -> None:
+    """Raise NotApplicable for a runtime that computes on the processor only."""
+    from lmkit.deploy.runtimes import find
+
+    if device != "cpu" and not getattr(find(runtime), "USES_DEVICE", False):
+        raise NotApplicable(f"{runtime} computes on the processor here; measure it there: device='cpu'")
 
 
 @contextlib.contextmanager

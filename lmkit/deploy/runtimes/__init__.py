@@ -10,6 +10,9 @@ A runtime is a module with
 A runtime may also have ``DATA_FORMATS``: the ends of the names of files that it reads as data, such as ``.onnx``. Any
 other file that it opens is a program, which can do whatever its author wants: all files of a runtime without it are.
 
+A runtime with a true ``USES_DEVICE`` loads on the device that ``artifact.options["device"]`` names; else, and for the
+others, that is the processor.
+
 A model may also have ``stored()``, which returns {type: how many numbers of its kernels and tables are stored in it},
 without one-dimensional weights (biases, scales, norms). It is called last, after memory is measured, and may import
 what reads the file. A runtime that cannot tell leaves it out. The same holds for ``tensors()``, which returns

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LIBRARIES, PACKAGES = ("tensorflow",), ("tensorflow",)
 DATA_FORMATS = ("model.json",)
+USES_DEVICE = True
 
 NO_COMPUTATION = (
     "_Arg",
@@ -54,8 +55,10 @@ class TensorFlowModel:
 
     concurrent = True  # functions are traced under TensorFlow's own lock, and a graph keeps nothing of a call
 
-    def __init__(self, function: Any, row: tuple[int, ...], dtype: str, source: Any = None) -> None:
-        self.function, self.row, self.dtype, self.source = function, row, dtype, source
+    def __init__(
+        self, function: Any, row: tuple[int, ...], dtype: str, source: Any = None, *, device: str = "cpu"
+    ) -> None:
+        self.function, self.row, self.dtype, self.source, self.device = function, row, dtype, source, device
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return the logits of rows."""
@@ -147,6 +150,11 @@ def load(folder: Path, artifact: Artifact, threads: int) -> TensorFlowModel:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
+    device = str(artifact.options.get("device", "cpu"))
+    if device != "cpu":
+        from lmkit.backends.tensorflow.devices import select_device
+
+        select_device(device)  # the only GPU that TensorFlow sees, and so its default
     with contextlib.suppress(RuntimeError):  # TensorFlow was used already in this process: its threads are fixed
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -156,6 +164,6 @@ def load(folder: Path, artifact: Artifact, threads: int) -> TensorFlowModel:
         model = load_model("tensorflow", folder, artifact)
         compiled = bool(artifact.options.get("compiled"))
         function = tf.function(lambda x: model(x, training=False), jit_compile=compiled, autograph=False)
-        return TensorFlowModel(function, artifact.row, artifact.dtype, model)
+        return TensorFlowModel(function, artifact.row, artifact.dtype, model, device=device)
     loaded = tf.saved_model.load(str(folder / artifact.entry))
-    return TensorFlowModel(loaded.serve, artifact.row, artifact.dtype, loaded)
+    return TensorFlowModel(loaded.serve, artifact.row, artifact.dtype, loaded, device=device)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LIBRARIES, PACKAGES = ("torch",), ("torch",)
 DATA_FORMATS = ("model.json",)
+USES_DEVICE = True
 
 
 class TorchModel:
@@ -24,6 +25,7 @@ class TorchModel:
         row: shape of an input row.
         dtype: type of the input rows.
         compiled: whether the module is compiled at its first call.
+        device: where the module is, and so its rows.
         concurrent: whether threads may call the module at once; a custom module may keep the state of a call, and the
             compiler of ``torch.compile`` is not safe from threads.
     """
@@ -34,9 +36,11 @@ class TorchModel:
         row: tuple[int, ...],
         dtype: str,
         *,
+        device: str = "cpu",
         compiled: bool = False,
         concurrent: bool = False,
     ) -> None:
+        self.device = device
         self.module, self.row, self.dtype = module, row, dtype
         self.compiled, self.concurrent = compiled, concurrent
 
@@ -44,11 +48,11 @@ class TorchModel:
         """Return the logits of rows."""
         import torch
 
-        rows = torch.from_numpy(X)
+        rows = torch.from_numpy(X).to(self.device)
         if self.compiled and len(X) > 1:  # one program for one row, and one for any number; else one for each number
             torch._dynamo.maybe_mark_dynamic(rows, 0)
         with torch.inference_mode():
-            outputs: np.ndarray = self.module(rows).numpy()
+            outputs: np.ndarray = self.module(rows).cpu().numpy()
         return outputs
 
     def executed(self) -> list[Operation]:
@@ -65,7 +69,7 @@ class TorchModel:
                     counts[func.name().removeprefix("aten::"), str(out.dtype).removeprefix("torch.")] += 1
                 return out
 
-        rows = torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype))
+        rows = torch.zeros((1, *self.row), dtype=getattr(torch, self.dtype), device=self.device)
         with torch.inference_mode(), CountOperations():  # type: ignore[no-untyped-call]
             self.module(rows)
         return [Operation(name, dtype, n) for (name, dtype), n in sorted(counts.items())]
@@ -91,18 +95,25 @@ def load(folder: Path, artifact: Artifact, threads: int) -> TorchModel:
     import torch
 
     torch.set_num_threads(threads)
+    device = str(artifact.options.get("device", "cpu"))
     compiled, is_custom = bool(artifact.options.get("compiled")), False
     if artifact.entry.endswith(".pt2"):
         from lmkit.deploy.exported_program import check_program
 
         check_program(folder / artifact.entry)
-        module: Any = torch.export.load(str(folder / artifact.entry)).module()
+        program = torch.export.load(str(folder / artifact.entry))
+        if device != "cpu":
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, device)
+        module: Any = program.module()
     else:
         from lmkit.backends.torch.models.custom import CustomModel
         from lmkit.deploy.model_files import load_model
 
-        module = load_model("torch", folder, artifact).cpu().eval()  # as everywhere, on the CPU
+        module = load_model("torch", folder, artifact).to(device).eval()
         is_custom = isinstance(module, CustomModel)
     if compiled:
         module = torch.compile(module)
-    return TorchModel(module, artifact.row, artifact.dtype, compiled=compiled, concurrent=not (compiled or is_custom))
+    concurrent = not (compiled or is_custom)
+    return TorchModel(module, artifact.row, artifact.dtype, device=device, compiled=compiled, concurrent=concurrent)

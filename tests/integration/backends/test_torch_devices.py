@@ -19,6 +19,7 @@ from lmkit.backends.torch.strategies import SingleDevice
 from lmkit.backends.torch.trainer import TorchTrainer
 from lmkit.data.batches import Part
 from lmkit.data.dataset import Dataset
+from lmkit.deploy.runtimes.torch import TorchModel
 from lmkit.specs.signature import Signature
 from lmkit.training.device_errors import explain_device_error
 
@@ -118,6 +119,14 @@ def test_an_export_leaves_the_model_where_and_as_it_was() -> None:
         assert not model.training
     assert trainer.model.training
     assert not layer.training
+
+
+@pytest.mark.usefixtures("readable_meta")
+def test_a_variant_is_called_where_it_was_loaded() -> None:
+    _, trainer, X = build("mlp")
+    variant = TorchModel(trainer.model.eval(), (6,), "float32", device="meta")
+    assert variant.predict(X[:4]).shape == (4, 3)
+    assert {"addmm", "linear"} & {operation.name.partition(".")[0] for operation in variant.executed()}
 
 
 def test_numbers_of_a_call_come_in_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
