@@ -149,15 +149,29 @@ class Steps:
         return self.columns[name] if name in self.columns else np.full(len(self.loss), np.nan)
 
 
+def scale_columns(scales: np.ndarray, norms: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of steps in float16.
+
+    Args:
+        scales: (n,), the factor of the loss after each step.
+        norms: (n,), the norm of the gradient of each step; NaN where it overflowed, and the step was skipped.
+    """
+    import numpy as np
+
+    return {"loss_scale": scales, "skipped": np.isnan(norms).astype(np.float64)}
+
+
 class Trainer(Protocol):
     """A model, its optimizer and its data, ready to take steps. It reads and writes no run folder.
 
     Attributes:
         device: where it computes.
+        compiled: whether its steps are compiled, as they are first called.
         notes: what it has to say of the last steps, for the log of the run, such as that the memory ran out.
     """
 
     device: str
+    compiled: bool
     notes: list[str]
 
     @property

@@ -95,7 +95,7 @@ def prepare_again(folder: RunFolder, experiment: Experiment) -> Dataset:
     """
     check_unchanged(folder, experiment)
     spec = locate_data(folder, experiment)
-    data = get_kind(spec.data).prepare(spec.data, spec.seed, spec.training.precision, folder.path.parent)
+    data = get_kind(spec.data).prepare(spec.data, spec.seed, spec.training.weight_dtype, folder.path.parent)
     check_preprocessing(folder, data.preprocessing)
     return data
 

@@ -27,7 +27,7 @@ def save_model(trained: TrainedModel, folder: Path, recipe: dict[str, object], *
     from lmkit.custom.objects import pickle_path
     from lmkit.specs.references import KEPT
 
-    precision, graph = trained.run.experiment.training.precision, trained.signature.graph
+    precision, graph = trained.run.experiment.training.weight_dtype, trained.signature.graph
     save_file(trained.weights, folder / WEIGHTS)
     if graph:
         save_file({"features": graph.features.astype(precision), "edges": graph.edges}, folder / GRAPH)

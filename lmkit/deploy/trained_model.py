@@ -117,7 +117,7 @@ class TrainedModel:
 
     def build(self, spec: ModelSpec, weights: Weights) -> Any:
         """Build a model for the run's data in this model's framework."""
-        model = self.backend.build(spec, self.signature, self.run.experiment.training.precision)
+        model = self.backend.build(spec, self.signature, self.run.experiment.training.weight_dtype)
         if self.removed:
             self.backend.remove(model, self.sample_rows, self.removed)
         self.backend.set_weights(model, weights)

@@ -73,7 +73,7 @@ class ExplainedModel:
         self.wrapped = run.wait().built()
         self.backend = get_backend(run.experiment.framework)
         self.preprocessing: TablePreprocessing = run.preprocessing
-        self.precision = run.experiment.training.precision
+        self.precision = run.experiment.training.weight_dtype
 
     @cached_property
     def kind(self) -> DataKind:

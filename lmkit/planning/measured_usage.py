@@ -29,7 +29,7 @@ def plan_of(run: Run) -> Plan:
     kind = str(backend.get("device", "cpu")).partition(":")[0]
     memory = backend.get("gpu_memory_bytes") if kind == "cuda" else environment.get("memory_bytes")
     device = Device(kind, "the machine of the run", memory or 0)
-    speed = calibration.read_cache(spec.framework, spec.training.precision, threads(spec, signature))
+    speed = calibration.read_cache(spec.framework, spec.training.weight_dtype, threads(spec, signature))
     return estimate(spec, signature, _rows(run), device, speed)
 
 

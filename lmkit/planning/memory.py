@@ -49,7 +49,7 @@ def estimate_memory(
         on_host: whether the device is the processor, so that copies and checkpoints share its memory.
         framework: bytes that the framework itself uses.
     """
-    size = SIZES[experiment.training.precision]
+    size = SIZES[experiment.training.weight_dtype]
     weights = size * sum(cost.parameters for cost in layer_costs)
     optimizer = weights * running_means(experiment.training.optimizer)
     step = sum(cost.saved_activations for cost in layer_costs) + max(cost.workspace for cost in layer_costs)
@@ -75,7 +75,7 @@ def estimate_memory(
 
 def data_bytes(signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:
     """Return the bytes of the rows on the device: all rows, or one batch of a text that is read from a file."""
-    size, batch = SIZES[experiment.training.precision], int(experiment.data.batch_size)
+    size, batch = SIZES[experiment.training.weight_dtype], int(experiment.data.batch_size)
     if signature.graph is not None:
         return int(signature.graph.features.size) * size + int(signature.graph.edges.size) * 8
     if signature.vocabulary:  # inputs and targets, one token later; rows of large parts stay in their file

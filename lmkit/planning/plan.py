@@ -235,7 +235,7 @@ def plan(
     speed = None
     if calibrate:
         get_speed = calibration.read_cache if calibrate == "cached" else calibration.calibrate
-        speed = get_speed(resolved.framework, resolved.training.precision, threads(resolved, signature))
+        speed = get_speed(resolved.framework, resolved.training.weight_dtype, threads(resolved, signature))
     return estimate(resolved, signature, rows, target, speed, counts)
 
 
@@ -271,7 +271,7 @@ def estimate(
         )
     training, batch_size = experiment.training, experiment.data.batch_size
     heads = getattr(experiment.model, "heads", 0)
-    layer_costs = costs(layers, signature, batch_size, experiment.framework, training.precision, heads)
+    layer_costs = costs(layers, signature, batch_size, experiment.framework, training.weight_dtype, heads)
     sizes = part_sizes(experiment.data, rows) if rows else {}
     on_host = device.kind != "cuda"
     base = (speed.memory if speed else TYPICAL[experiment.framework]) if on_host else CONTEXT
@@ -290,7 +290,7 @@ def estimate(
         parameters=parameters,
         memory_bytes=kinds,
         flops_per_step=sum(cost.flops for cost in layer_costs),
-        checkpoint_bytes=checkpoint_bytes(layers, training.optimizer, experiment.framework, training.precision),
+        checkpoint_bytes=checkpoint_bytes(layers, training.optimizer, experiment.framework, training.weight_dtype),
         steps=steps,
         seconds_per_step=seconds_per_step(layer_costs, speed) if speed else None,
         seconds_total=_total_seconds(layer_costs, speed, experiment, sizes, steps) if speed and steps else None,

@@ -79,7 +79,7 @@ def suggest(
     groups = _groups(layer_costs)
     if groups > 1:
         # Chen et al., 2016: the input of each group is saved, and one group at a time is recomputed
-        recomputed = saved_activations / groups + _input_bytes(layer_costs, SIZES[experiment.training.precision])
+        recomputed = saved_activations / groups + _input_bytes(layer_costs, SIZES[experiment.training.weight_dtype])
         add(
             "checkpointed activations",
             saved_activations - recomputed,

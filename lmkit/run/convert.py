@@ -132,7 +132,7 @@ def _measured(run: Run, experiment: Experiment, weights: Weights) -> tuple[dict[
     from lmkit.system.environment import environment
     from lmkit.training.metrics import predictions, score
 
-    preprocessing, precision = run.preprocessing, experiment.training.precision
+    preprocessing, precision = run.preprocessing, experiment.training.weight_dtype
     trust.load(experiment, run.path.parent, run.path)
     data = run.prepare_data()
     backend = get_backend(experiment.framework)

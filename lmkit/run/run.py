@@ -220,7 +220,7 @@ class Run:
         backend = get_backend(spec.framework)
         trust.load(spec, self.path.parent, self.path)
         check_weights(spec.model.weight_shapes(signature), saved[0], path)  # before anything is allocated
-        model = backend.build(spec.model, signature, spec.training.precision)
+        model = backend.build(spec.model, signature, spec.training.weight_dtype)
         check_weights({name: w.shape for name, w in backend.weights(model).items()}, saved[0], path)
         backend.set_weights(model, saved[0])
         return model
@@ -303,7 +303,7 @@ class Run:
 
     def _outputs(self, X: Any) -> np.ndarray:
         model, backend = self._trained, get_backend(self.experiment.framework)
-        precision = self.experiment.training.precision
+        precision = self.experiment.training.weight_dtype
         return compute_outputs(lambda rows: backend.predict(model, rows), self.preprocessing, X, precision)
 
     def require_trust(self) -> None:

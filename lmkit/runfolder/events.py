@@ -197,6 +197,15 @@ class DataWarning(Details):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compiled(Details):
+    """The compiled step was called for the first time, which took ``seconds``."""
+
+    type: ClassVar[str] = "compiled"
+    step: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample(Details):
     """Text that a language model generated after a validation."""
 

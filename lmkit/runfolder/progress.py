@@ -76,6 +76,7 @@ _SENTENCES = {
     "learning_rate": "learning rate {old:g} → {value:g} after step {step}",
     "data": "data: {text}",
     "warning": "warning: {text}",
+    "compiled": "compiled the step in {seconds:.1f} s",
     "note": "note at step {step}: {text}",
     "converted": "converted from {framework} to {to}: the model of {run}",
 }

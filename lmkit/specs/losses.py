@@ -53,6 +53,18 @@ ELSEWHERE: dict[str, LossName] = {
 }
 
 
+MASKED = -100
+"""The target of a place that does not count, where each place of a row has one; PyTorch's ``ignore_index``."""
+
+
+def has_masked(targets: np.ndarray) -> bool:
+    """Return whether places of rows (rows, places) are masked; those of a file or of unsigned tokens are not."""
+    import numpy as np
+
+    in_memory = isinstance(targets, np.ndarray) and not isinstance(targets, np.memmap)
+    return bool(in_memory and targets.ndim > 1 and targets.dtype.kind == "i" and (targets == MASKED).any())
+
+
 class LossFacts(NamedTuple):
     """What is known of a custom loss: one of a framework's own.
 

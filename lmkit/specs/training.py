@@ -69,6 +69,10 @@ MicroBatch = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_whol
 """Rows of a micro-batch; None, or ``auto``, for those of the batch."""
 
 
+Precision = Literal["float32", "float64", "bfloat16", "float16"]
+"""The types of arithmetic; those of 16 bits are mixed with float32 (Micikevicius et al., 2018)."""
+
+
 class TrainingSpec(Spec):
     """How to train, and when to end: the first condition that is met ends training."""
 
@@ -96,14 +100,16 @@ class TrainingSpec(Spec):
     """How the learning rate changes."""
     clip_norm: float | None = Field(None, gt=0)
     """Maximum norm of the gradient, to which larger ones are scaled down (Pascanu et al., 2013)."""
-    precision: Literal["float32", "float64"] = "float32"
-    """Data type of the weights and of the arithmetic."""
+    precision: Precision = "float32"
+    """Data type of the arithmetic; bfloat16 and float16: of a step's products, the weights stay in float32."""
+    recompute: Literal["none", "blocks"] = "none"
+    """Compute the inside of the model's blocks again in the backward pass instead of saving it: less memory."""
     device: Device = "auto"
     """Where to train: cpu, cuda, cuda:N or mps; cuda: the GPU with the fewest runs; auto: a GPU, or the CPU."""
     deterministic: bool = False
     """Use only operations that give the same numbers each time, on a GPU too; slower there."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the training step if the backend can (TensorFlow: XLA); auto: for long runs."""
+    """Compile the training step (TensorFlow: XLA; PyTorch: torch.compile); auto: XLA for long runs."""
     micro_batch: MicroBatch = None
     """Rows that are computed at once, whose gradients are added up to those of the batch; none: the whole batch."""
     threads: int | None = Field(None, ge=1)
@@ -118,6 +124,11 @@ class TrainingSpec(Spec):
     """Statistics of layers, gradients and outputs at some steps, from which ``lmkit doctor`` says what is wrong."""
     idle_limit: float | None = Field(3600.0, gt=0)
     """Seconds of a pause after which the run is stopped, which frees its memory; resume continues it."""
+
+    @property
+    def weight_dtype(self) -> Literal["float32", "float64"]:
+        """The type of the weights, of prepared rows, and of evaluation."""
+        return "float64" if self.precision == "float64" else "float32"
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSpec:

@@ -47,7 +47,7 @@ def _initial_weights(run: Run) -> Mapping[str, Any]:
     if not initial:
         return {}
     backend = get_backend(experiment.framework)
-    model = backend.build(experiment.model, signature, experiment.training.precision)
+    model = backend.build(experiment.model, signature, experiment.training.weight_dtype)
     backend.set_weights(model, initial)
     weights: Mapping[str, Any] = backend.weights(model)
     return weights

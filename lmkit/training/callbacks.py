@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmkit.backends.base import LossSum
-from lmkit.runfolder.events import DataWarning, Epoch, Sample
+from lmkit.runfolder.events import Compiled, DataWarning, Epoch, Sample
 from lmkit.training.fit import Block, Callback, Diverged, Fit, StopTraining
 from lmkit.training.generation import generate
 from lmkit.training.metrics import loss_metrics
@@ -57,6 +57,26 @@ class TrainerNotes(Callback):
         fit.trainer.notes.clear()
 
 
+class Compilation(Callback):
+    """Logs how long a compiled step took when it was first called."""
+
+    def __init__(self, components: Components, folder: RunFolder) -> None:
+        self.components, self.folder = components, folder
+        self.is_due = components.trainer.compiled
+        self.begin = 0.0
+
+    def on_steps_begin(self, fit: Fit) -> None:
+        """Begin to time the first call."""
+        if self.is_due:
+            self.begin = fit.clock()
+
+    def on_steps_end(self, fit: Fit, block: Block) -> None:
+        """Log the time of the first call, of which the steps themselves are a small part."""
+        if self.is_due:
+            self.is_due = False
+            self.folder.events.record(Compiled(step=block.first, seconds=round(fit.clock() - self.begin, 2)))
+
+
 class Validation(Callback):
     """Measures the model after every epoch and every ``validate_every`` steps, and logs an epoch event."""
 
@@ -89,7 +109,9 @@ class Validation(Callback):
         if components.task.per_position:
             row |= loss_metrics(row["loss"], "training", preprocessing)
         row |= {f"val_{name}": value for name, value in components.score("validation").items()}
-        progress.loss_sum, progress.rows_seen, progress.validated = 0.0, 0, progress.step
+        if components.experiment.training.precision == "float16":
+            row["skipped_steps"] = progress.skipped
+        progress.loss_sum, progress.rows_seen, progress.skipped, progress.validated = 0.0, 0, 0, progress.step
         rate = float(fit.rates(np.array([progress.step - 1]))[0])
         norm = progress.last_norm if math.isfinite(progress.last_norm) else None
         self.recorder.flush()

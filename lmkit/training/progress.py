@@ -27,6 +27,7 @@ class Progress:
         loss_sum, rows_seen: the sum of losses since the last validation, and its normalizer: for a mean, the rows.
         sums: the sums since the last validation from which metrics of the training part follow; see
             ``lmkit.training.epoch_metrics``.
+        skipped: steps since the last validation whose gradients overflowed float16.
         best_loss, best_epoch: of the best validation.
         last_norm: the gradient norm of the last step.
         validated: steps that had been taken at the last validation.
@@ -40,6 +41,7 @@ class Progress:
     loss_sum: float = 0.0
     rows_seen: float = 0
     sums: dict[str, float] = field(default_factory=dict)
+    skipped: Count = 0
     best_loss: float = math.inf
     best_epoch: float = 0
     last_norm: float = math.nan
@@ -55,6 +57,8 @@ class Progress:
             self.loss_sum = running_sum(self.loss_sum, sums)
             self.rows_seen = running_sum(self.rows_seen, normalizers)
             self.last_norm = float(steps.gradient_norm[-1])
+            if "skipped" in steps.columns:
+                self.skipped += int(steps.columns["skipped"].sum())
 
     def skip(self, n: int) -> None:
         """Move on by ``n`` steps of the epoch."""

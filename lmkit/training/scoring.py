@@ -53,7 +53,7 @@ class PrecomputedOutputs:
         y = np.asarray(self.y[: len(z)])
         if is_reference(self.loss):
             backend = get_backend(spec.framework)
-            return backend.losses(self.loss, z.astype(spec.training.precision), y, spec.data.batch_size)
+            return backend.losses(self.loss, z.astype(spec.training.weight_dtype), y, spec.data.batch_size)
         return RowLosses.of(np.array([_row_loss(self.loss, a, b, self.output_kind) for a, b in zip(z, y, strict=True)]))
 
 

@@ -28,6 +28,7 @@ from lmkit.runfolder.shards import entry_path
 from lmkit.specs.losses import resolve_loss
 from lmkit.specs.tasks import Task, get_task
 from lmkit.system.environment import environment
+from lmkit.system.processor import describe_slowness
 from lmkit.training.checks import (
     avoid_single_row,
     check_gradients,
@@ -152,7 +153,7 @@ def build_components(
         check_unchanged(folder, experiment)
         experiment = locate_data(folder, experiment)
         trust.load(experiment, root, folder.path)
-        data = prepare(experiment.data, experiment.seed, training.precision, root)
+        data = prepare(experiment.data, experiment.seed, training.weight_dtype, root)
     if is_same:
         check_preprocessing(folder, data.preprocessing)
     experiment, data = limit_batch_size(experiment, data)
@@ -165,7 +166,7 @@ def build_components(
     if threads:
         cleanup.callback(backend.set_threads, backend.set_threads(threads))
     backend.seed(experiment.seed)
-    model = backend.build(experiment.model, signature, training.precision)
+    model = backend.build(experiment.model, signature, training.weight_dtype)
     if not threads:  # the work of a custom model is known once it is built
         work = getattr(model, "multiplications", 0)
         if threads := threads_for(experiment.model, signature, batch_size, multiplications=work):
@@ -177,11 +178,12 @@ def build_components(
     data = data.adapt(outputs.task, outputs.kind)
     loss = resolve_loss(training.loss, outputs.task)
     data, remark = avoid_single_row(backend, experiment, model, data)
-    remarks = [text for text in (outputs.remark, remark) if text]
     collect = not get_task(data.preprocessing.task).per_position
     if data.batches is not None:
         data = data._replace(batches=TimedBatches(data.batches))
     trainer = backend.trainer(model, experiment, data, loss, collect_outputs=collect)
+    slowness = describe_slowness(training.precision) if trainer.device == "cpu" else ""
+    remarks = [text for text in (outputs.remark, remark, slowness) if text]
     return Components(experiment, backend, data, loss, metrics, model, trainer, remarks, ranks)
 
 

@@ -17,6 +17,7 @@ from lmkit.runfolder.status import Cause
 from lmkit.system.files import remove_directory, replace_file, write_bytes
 from lmkit.training.callbacks import (
     BestWeights,
+    Compilation,
     EarlyStopping,
     Limits,
     Samples,
@@ -117,6 +118,7 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
         recorder,
         *([Readings(components, folder, progress.step, progress.seconds)] if training.readings == "auto" else []),
         TrainerNotes(folder),
+        *([Compilation(components, folder)] if components.trainer.compiled else []),
         TerminateOnNaN(),
         epoch_metrics,
         Validation(components, recorder, epoch_metrics),

@@ -48,7 +48,7 @@ class PlanView:
         name = experiment.training.device
         if name not in self.devices:
             self.devices[name] = find_device(name)
-        self.calibration_key = (experiment.framework, experiment.training.precision, threads(experiment, signature))
+        self.calibration_key = (experiment.framework, experiment.training.weight_dtype, threads(experiment, signature))
         speed = calibration.read_cache(*self.calibration_key)
         self.numbers.value = plan_html(estimate(experiment, signature, rows, self.devices[name], speed))
         self.button.visible = not speed

@@ -15,7 +15,7 @@ from lmkit.backends.base import RowLosses
 from lmkit.backends.implementations import NotImplementedHere
 from lmkit.custom.objects import describe_error, get_object
 from lmkit.exceptions import ConfigError
-from lmkit.specs.losses import LossFacts, LossName
+from lmkit.specs.losses import MASKED, LossFacts, LossName
 from lmkit.specs.outputs import EPSILON, OutputKind
 from lmkit.specs.references import is_reference, label
 
@@ -35,6 +35,18 @@ def categorical_crossentropy(y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
     else:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z)
     return losses if losses.shape.rank == 1 else tf.reduce_mean(losses, axis=1)
+
+
+def masked_crossentropy(y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of tokens (rows, places), the mean over all places, of which masked ones are 0."""
+    counts = tf.not_equal(y, MASKED)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.where(counts, y, tf.zeros_like(y)), logits=z)
+    return tf.reduce_mean(tf.where(counts, losses, tf.zeros_like(losses)), axis=1)
+
+
+def masked_normalizers(y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return the share of the places of each row (rows,) that count."""
+    return tf.reduce_mean(tf.cast(tf.not_equal(y, MASKED), dtype), axis=1)
 
 
 def mean_squared_error(y: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
@@ -67,12 +79,13 @@ _OF_SHARES = (
 """Losses that compare distributions: the class of a row is the one whose share is 1."""
 
 
-def get_loss(name: LossName, output_kind: OutputKind = "logits") -> LossFunction:
+def get_loss(name: LossName, output_kind: OutputKind = "logits", *, masked: bool = False) -> LossFunction:
     """Return a loss by its name, or a custom one by its reference.
 
     Args:
         name: of the loss.
         output_kind: what the outputs of the model are; a custom loss gets them as they are.
+        masked: whether places of rows are masked.
 
     Raises:
         NotImplementedHere: TensorFlow has no such loss.
@@ -81,7 +94,7 @@ def get_loss(name: LossName, output_kind: OutputKind = "logits") -> LossFunction
         return CustomLoss(name)
     if name not in LOSSES:
         raise NotImplementedHere(f"TensorFlow has no loss {name!r}; expected one of {', '.join(LOSSES)}")
-    loss = LOSSES[name]
+    loss = masked_crossentropy if masked and name == "categorical_crossentropy" else LOSSES[name]
     if output_kind == "logits" or name == "mean_squared_error":
         return loss
     single = name == "binary_crossentropy"

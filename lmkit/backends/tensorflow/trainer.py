@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lmkit.backends.base import RowLosses, Steps
+from lmkit.backends.base import RowLosses, Steps, scale_columns
 from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.tensorflow import checkpoints, devices
-from lmkit.backends.tensorflow.losses import CustomLoss, get_loss
+from lmkit.backends.tensorflow.losses import CustomLoss, get_loss, masked_normalizers
 from lmkit.backends.tensorflow.models.custom import CustomModel
 from lmkit.backends.tensorflow.optimizers import build_optimizer
 from lmkit.backends.tensorflow.readings import ModelReader
@@ -25,6 +25,7 @@ from lmkit.backends.tensorflow.step import Step
 from lmkit.backends.tensorflow.strategies import SingleDevice, Strategy
 from lmkit.backends.tensorflow.trace import trace_step
 from lmkit.data.batches import Part, evaluation_batch_size
+from lmkit.specs.losses import has_masked
 from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class TensorFlowTrainer:
         self.model = model
         self.is_repeatable, self.has_computed = self.device != "cpu", False
         self.notes: list[str] = []
-        self.loss_of = get_loss(loss, dataset.output_kind)
+        parts = (dataset.training, dataset.validation, dataset.test)
+        self.masked = not is_reference(loss) and any(has_masked(part.y) for part in parts)
+        self.loss_of = get_loss(loss, dataset.output_kind, masked=self.masked)
         self.targets = dataset.training.y
         self.outputs_per_row = _outputs_per_row(model, dataset) if collect_outputs else 0
         self.custom_loss = self.loss_of if isinstance(self.loss_of, CustomLoss) else None
@@ -121,13 +124,14 @@ class TensorFlowTrainer:
             variable.assign(np.array([seed, 0], dtype=variable.dtype))
         self.compiled &= self.strategy.compiles
         self.compiled &= training.compile == "on" or not self.unpadded  # compiling for every size does not pay
-        self.dtype = np.dtype(training.precision)
+        self.dtype = np.dtype(training.weight_dtype)
         self.shapes = self._shapes(dataset.training) if uneven else None
         self.step = Step(
             *(model, self.loss_of, self.optimizer, self.strategy, experiment),
             has_graph=dataset.preprocessing is not None and dataset.preprocessing.signature.graph is not None,
             unpadded=self.unpadded,
             even=even,
+            masked=self.masked,
         )
         self.step.call_steps, self.step.outputs_per_row = self.call_steps, self.outputs_per_row
         self.set_micro_batch(self.step.micro_batch)
@@ -161,7 +165,7 @@ class TensorFlowTrainer:
     @devices.computed_on_device
     def advance(self, first: int, rates: np.ndarray) -> Steps:
         """Take ``len(rates)`` steps from batch ``first`` on."""
-        columns = [np.zeros((2, 0))]
+        columns = [np.zeros((self.step.columns, 0))]
         count = [np.zeros(0, dtype=np.int64)]
         outputs, targets = [], []
         end = first + len(rates)
@@ -194,9 +198,11 @@ class TensorFlowTrainer:
                 indices = order.numpy()[start : start + len(some)][is_row]
                 targets.append((rows[1].numpy() if self.batches else self.targets)[indices])
             begin += len(some)
-        loss, norm = np.concatenate(columns, axis=1).astype(np.float64)
+        loss, norm, *more = np.concatenate(columns, axis=1).astype(np.float64)
         sizes_of_steps = np.concatenate(count)
-        steps = Steps(loss, norm, sizes_of_steps)
+        steps = Steps(loss, norm, sizes_of_steps, scale_columns(more[0], norm) if self.step.loss_scale else {})
+        if self.masked:
+            steps = replace(steps, sums=loss * more[-1], normalizers=more[-1])
         if self.is_sum:
             steps = replace(steps, sums=loss, normalizers=sizes_of_steps / self.batch_size)
         if outputs:
@@ -323,6 +329,9 @@ class TensorFlowTrainer:
             pieces = [self.custom_loss.row_losses(y, self._forward(x), size) for x, y in self._slices(part, rows)]
             return RowLosses.join(pieces)
         losses = [self._losses(x, y).numpy() for x, y in self._slices(part, rows)]
+        if self.masked:
+            shares = [masked_normalizers(y, tf.float64).numpy() for _, y in self._slices(part, rows)]
+            return RowLosses.join([RowLosses(*pair) for pair in zip(losses, shares, strict=True)])
         return RowLosses.of(np.concatenate(losses).astype(np.float64))
 
     def _slices(self, part: str, rows: int | None) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
@@ -335,11 +344,11 @@ class TensorFlowTrainer:
 
     def state(self) -> Weights:
         """Return the optimizer's state and the random states."""
-        return checkpoints.state(self.model, self.optimizer.state, self.strategy)
+        return checkpoints.state(self.model, self.step.state, self.strategy)
 
     def restore(self, state: Weights) -> None:
         """Set the optimizer's state and the random states."""
-        checkpoints.restore(self.model, self.optimizer.state, state, self.strategy)
+        checkpoints.restore(self.model, self.step.state, state, self.strategy)
 
 
 def _outputs_per_row(model: keras.Model | CustomModel, dataset: Dataset) -> int:

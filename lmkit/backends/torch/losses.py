@@ -17,7 +17,7 @@ from lmkit.backends.base import RowLosses
 from lmkit.backends.implementations import NotImplementedHere
 from lmkit.custom.objects import describe_error, get_object
 from lmkit.exceptions import ConfigError
-from lmkit.specs.losses import LossFacts, LossName
+from lmkit.specs.losses import MASKED, LossFacts, LossName
 from lmkit.specs.outputs import EPSILON, OutputKind
 from lmkit.specs.references import is_reference, label
 
@@ -52,13 +52,16 @@ _OF_SHARES = ("KLDivLoss", "kl_div")
 """Losses that compare distributions: the class of a row is the one whose share is 1."""
 
 
-def get_loss(name: LossName, targets: np.ndarray, output_kind: OutputKind = "logits") -> LossFunction:
+def get_loss(
+    name: LossName, targets: np.ndarray, output_kind: OutputKind = "logits", *, masked: bool = False
+) -> LossFunction:
     """Return a loss by its name, or a custom one by its reference.
 
     Args:
         name: of the loss.
         targets: tells by its axes and type whether each place of a row has a target.
         output_kind: what the outputs of the model are; a custom loss gets them as they are.
+        masked: whether places of rows are masked.
 
     Raises:
         NotImplementedHere: PyTorch has no such loss.
@@ -68,7 +71,8 @@ def get_loss(name: LossName, targets: np.ndarray, output_kind: OutputKind = "log
     if name not in LOSSES:
         raise NotImplementedHere(f"PyTorch has no loss {name!r}; expected one of {', '.join(LOSSES)}")
     places = targets.ndim > 2 or (targets.ndim > 1 and targets.dtype.kind in "iu")
-    loss = token_crossentropy if name == "categorical_crossentropy" and places else LOSSES[name]
+    of_places = masked_crossentropy if masked else token_crossentropy
+    loss = of_places if name == "categorical_crossentropy" and places else LOSSES[name]
     if output_kind == "logits" or name == "mean_squared_error":
         return loss
     single = name == "binary_crossentropy"
@@ -90,6 +94,19 @@ def token_crossentropy(logits: torch.Tensor, tokens: torch.Tensor, reduction: st
     target = tokens.flatten(0, 1) if tokens.is_floating_point() else tokens.flatten().long()
     losses = F.cross_entropy(logits.flatten(0, 1), target, reduction=reduction)
     return losses if reduction == "mean" else losses.view(logits.shape[:2])
+
+
+def masked_crossentropy(logits: torch.Tensor, tokens: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    """Cross-entropy of the places that are not masked, of which the mean is taken; 0 where all are masked."""
+    losses = F.cross_entropy(logits.flatten(0, 1), tokens.flatten().long(), reduction="none", ignore_index=MASKED)
+    if reduction == "mean":
+        return losses.sum() / (tokens != MASKED).sum().clamp(min=1)
+    return losses.view(logits.shape[:2])
+
+
+def masked_normalizers(tokens: torch.Tensor) -> torch.Tensor:
+    """Return the share of the places of each row (rows,) that count, in float64."""
+    return (tokens != MASKED).double().mean(1)
 
 
 def loss_facts(reference: str) -> LossFacts | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +11,9 @@ import torch
 from lmkit.backends.micro_batches import TRIAL_ROWS, Additivity, check_divisible, find_additivity, micro_batch_size
 from lmkit.backends.torch import inspection
 from lmkit.backends.torch.dropout import BatchDropout, random_states, set_random_states
-from lmkit.backends.torch.losses import CustomLoss, LossFunction
+from lmkit.backends.torch.forward import ForwardPass
+from lmkit.backends.torch.loss_scale import LossScale
+from lmkit.backends.torch.losses import CustomLoss, LossFunction, masked_normalizers
 from lmkit.backends.torch.models.custom import CustomModel
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class Step:
         strategy: which rows of a micro-batch this process computes.
         experiment: with the sizes of batch and micro-batch, and the clipping.
         has_graph: whether the rows are nodes of a graph, which cannot be divided.
+        masked: whether places of rows are masked, and do not count.
     """
 
     def __init__(
@@ -45,18 +49,23 @@ class Step:
         experiment: Experiment,
         *,
         has_graph: bool = False,
+        masked: bool = False,
     ) -> None:
         self.model, self.loss, self.optimizer, self.strategy = model, loss, optimizer, strategy
+        self.forward_pass = ForwardPass(model, experiment.training)
+        self.forward = self.forward_pass.compute
+        self.loss_scale = LossScale() if experiment.training.precision == "float16" else None
         self.custom_loss = loss if isinstance(loss, CustomLoss) else None
         self.batch_size = experiment.data.batch_size
         self.clip_norm = experiment.training.clip_norm
         self.log_norm = experiment.training.gradient_norm is not None or self.clip_norm is not None
-        self.has_graph = has_graph
+        self.has_graph, self.masked = has_graph, masked
         self.is_custom = any(isinstance(module, CustomModel) for module in model.modules())
         self.parameters = optimizer.parameters
-        self.draws = self.is_custom or any(
+        draws = self.is_custom or any(
             isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules()
         )
+        self.draws = draws and not self.forward_pass.compiles  # compiled dropout draws by itself
         self.additivity: Additivity = "mean"
         self.micro_batch = micro_batch_size(experiment)
 
@@ -97,9 +106,9 @@ class Step:
     def accumulate(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a batch; return this process's part of its loss, and of its outputs (rows, …)."""
         if len(x) <= self.micro_batch and self.strategy.world == 1:
-            z = self.model(x)
+            z = self.forward(x)
             loss = self.loss(z, y)
-            self.strategy.backward(loss)
+            self._backward(loss)
             return loss, z
         return self._accumulate_parts(x, y)
 
@@ -118,7 +127,8 @@ class Step:
                 if end < rows:
                     contexts.enter_context(self.strategy.no_sync(self.model))
                 if states:
-                    contexts.enter_context(BatchDropout(rows, first, stop))
+                    self.forward_pass.row_context = partial(BatchDropout, rows, first, stop)
+                    contexts.enter_context(self.forward_pass.row_context())
                 share = 0.0 if is_empty else self._share(y[first:stop], y)
                 loss, z = self.micro(x[first:stop], y[first:stop], share)
             losses.append(loss)
@@ -136,29 +146,46 @@ class Step:
 
     def micro(self, x: torch.Tensor, y: torch.Tensor, share: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a micro-batch, whose loss has a ``share`` in that of the batch; return both."""
-        z = self.model(x)
+        z = self.forward(x)
         loss = self.loss(z, y) * share
-        self.strategy.backward(loss * self.strategy.world if self.strategy.averages else loss)
+        self._backward(loss * self.strategy.world if self.strategy.averages else loss)
         return loss.detach(), z.detach()
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        self.strategy.backward(loss if self.loss_scale is None else loss * self.loss_scale.value)
 
     def _share(self, y: torch.Tensor, batch: torch.Tensor) -> float | torch.Tensor:
         """Return the share that the loss of rows with targets ``y`` has in that of the batch."""
         if self.additivity == "sum":
             return 1.0
+        if self.masked:
+            part, whole = (masked_normalizers(a).sum() for a in (y, batch))
+            return part / torch.where(whole > 0, whole, 1.0)
         if self.custom_loss:
             part, whole = (self.custom_loss.normalizers(a, self.batch_size).sum() for a in (y, batch))
             return float(part) / (float(whole) or 1.0)
         return len(y) / len(batch)
 
     def update(self, rate: float, *, log_norm: bool = False) -> torch.Tensor | None:
-        """Apply the gradients at a learning rate, clipped; return their norm before that, where it is computed."""
+        """Apply the gradients at a learning rate, clipped; return their norm before that, where it is computed.
+
+        Gradients that overflowed float16 are not applied: their norm is NaN.
+        """
         if self.is_custom:
             self._fill_gradients()
         norm = None
-        if self.log_norm or log_norm:
+        if self.loss_scale is not None:
+            self.loss_scale.unscale([p.grad for p in self.parameters])  # type: ignore[misc]
+        if self.log_norm or log_norm or self.loss_scale is not None:
             norm = self.strategy.gradient_norm([p.grad for p in self.parameters])  # type: ignore[misc]
-            if self.clip_norm is not None:
+            if self.clip_norm is not None and (self.loss_scale is None or norm.isfinite()):
                 torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        if self.loss_scale is not None and norm is not None:
+            is_finite = bool(norm.isfinite())
+            self.loss_scale.update(is_finite)
+            if not is_finite:
+                self.drop_gradients()
+                return norm * float("nan")
         self.optimizer.step(rate)
         return norm
 
@@ -167,6 +194,11 @@ class Step:
         for p in self.parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
+
+    @property
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint holds of a step: the optimizer's state, and the scale of the loss."""
+        return self.optimizer.state | (self.loss_scale.state if self.loss_scale else {})
 
     def drop_gradients(self) -> None:
         """Forget the gradients of a step that failed."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lmkit.backends.base import RowLosses, Steps
+from lmkit.backends.base import RowLosses, Steps, scale_columns
 from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.torch import checkpoints
 from lmkit.backends.torch.devices import free_memory, has_own_memory
 from lmkit.backends.torch.dropout import random_states, set_random_states
-from lmkit.backends.torch.losses import CustomLoss, get_loss
+from lmkit.backends.torch.losses import CustomLoss, get_loss, masked_normalizers
 from lmkit.backends.torch.optimizers import build_optimizer
 from lmkit.backends.torch.readings import ModelReader
 from lmkit.backends.torch.step import Batch, Step
@@ -25,6 +25,8 @@ from lmkit.backends.torch.strategies import SingleDevice, Strategy
 from lmkit.backends.torch.trace import trace_step
 from lmkit.backends.torch.transfer import load_batches, place_split, to_columns, to_device
 from lmkit.data.batches import evaluation_batch_size
+from lmkit.specs.losses import has_masked
+from lmkit.specs.references import is_reference
 
 if TYPE_CHECKING:
     from lmkit.backends.trace import Trace
@@ -61,7 +63,9 @@ class TorchTrainer:
         self.step_model = self.strategy.setup(model)
         self.torch_device = next(model.parameters()).device
         self.device = str(self.torch_device)
-        self.loss = get_loss(loss, dataset.training.y, dataset.output_kind)
+        parts = (dataset.training, dataset.validation, dataset.test)
+        self.masked = not is_reference(loss) and any(has_masked(part.y) for part in parts)
+        self.loss = get_loss(loss, dataset.training.y, dataset.output_kind, masked=self.masked)
         self.custom_loss = self.loss if isinstance(self.loss, CustomLoss) else None
         self.has_plain_mean = self.custom_loss is None or self.custom_loss.is_plain_mean
         self.batch_size = experiment.data.batch_size
@@ -87,7 +91,16 @@ class TorchTrainer:
         self.block = max(1, GATHER // max(1, math.prod(self.splits["training"][0][: self.batch_size].shape)))
         self.gathered: tuple[int, list[Batch]] = (-1, [])
         has_graph = dataset.preprocessing is not None and dataset.preprocessing.signature.graph is not None
-        self.step = Step(self.step_model, self.loss, self.optimizer, self.strategy, experiment, has_graph=has_graph)
+        self.step = Step(
+            self.step_model,
+            self.loss,
+            self.optimizer,
+            self.strategy,
+            experiment,
+            has_graph=has_graph,
+            masked=self.masked,
+        )
+        self.compiled = self.step.forward_pass.compiles
         self.set_micro_batch(self.step.micro_batch)
         torch.manual_seed(experiment.seed)
         model.train()
@@ -118,23 +131,29 @@ class TorchTrainer:
         """Take ``len(rates)`` steps from batch ``first`` on."""
         strategy, on_cpu, collect = self.strategy, self.torch_device.type == "cpu", self.collect_outputs
         accumulate = self._accumulate_again if self.is_repeatable else self.step.accumulate
-        update = self.step.update
+        update, loss_scale = self.step.update, self.step.loss_scale
         last = len(rates) - 1
         losses: list[Any] = []
         norms: list[Any] = []
         totals: list[Any] = []
         outputs: list[torch.Tensor] = []
         targets: list[torch.Tensor] = []
+        scales: list[float] = []
         for i, (rate, (x, y)) in enumerate(zip(rates.tolist(), self._batches(first), strict=False)):
             loss, z = accumulate(x, y)
             norm = update(rate, log_norm=i == last)
             if norm is not None:
                 norms.append(norm)
+            if loss_scale is not None:
+                scales.append(float(loss_scale.value))
             losses.append(loss.item() if on_cpu else loss.detach())
             if collect:
                 outputs.append(z.detach())
                 targets.append(y)
-            if not self.has_plain_mean and self.custom_loss:
+            if self.masked:
+                normalizer = masked_normalizers(y).sum()
+                totals.append((loss.detach() * normalizer, normalizer))
+            elif not self.has_plain_mean and self.custom_loss:
                 totals.append(self.custom_loss.batch_total(loss, y, self.batch_size))
         count = self._batch_sizes(first, len(losses))
         loss_column, norm_column, sums, normalizers = to_columns(
@@ -142,6 +161,8 @@ class TorchTrainer:
         )
         skipped = np.full(len(losses) - len(norms), np.nan)
         steps = Steps(strategy.reduce(loss_column), np.concatenate([skipped, norm_column]), count)
+        if scales:
+            steps = replace(steps, columns=scale_columns(np.array(scales), norm_column))
         if outputs:
             z, y = torch.cat(outputs), torch.cat(targets)
             steps = replace(steps, outputs=strategy.reduce(z.cpu().numpy()), targets=y.cpu().numpy())
@@ -251,6 +272,10 @@ class TorchTrainer:
             return RowLosses.join(
                 [self.custom_loss.row_losses(z, y, self.batch_size) for z, y in self._evaluate(part, rows)]
             )
+        if self.masked:
+            pairs = [(self.loss(z, y, reduction="none"), masked_normalizers(y)) for z, y in self._evaluate(part, rows)]
+            arrays = [(v.double().mean(1).cpu().numpy(), n.cpu().numpy()) for v, n in pairs]
+            return RowLosses.join([RowLosses(*pair) for pair in arrays])
         losses = [self.loss(z, y, reduction="none") for z, y in self._evaluate(part, rows)]
         values = torch.cat([v.flatten(1).mean(1) if v.ndim > 1 else v for v in losses])
         return RowLosses.of(values.cpu().numpy().astype(np.float64))
@@ -270,11 +295,11 @@ class TorchTrainer:
 
     def state(self) -> Weights:
         """Return the optimizer's state and the random states."""
-        return checkpoints.state(self.optimizer.state, self.strategy)
+        return checkpoints.state(self.step.state, self.strategy)
 
     def restore(self, state: Weights) -> None:
         """Set the optimizer's state and the random states."""
-        if not checkpoints.restore(self.optimizer.state, state, self.strategy) and self.step.draws:
+        if not checkpoints.restore(self.step.state, state, self.strategy) and self.step.draws:
             self.notes.append(
                 f"resumed on {self.device}, and the checkpoint is of another device: dropout draws other numbers"
             )

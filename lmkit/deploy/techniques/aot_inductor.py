@@ -31,7 +31,7 @@ def aot_inductor(trained: TrainedModel, folder: Path) -> Artifact:
     program = quantization.program(trained.model, X)
     details = quantization.package(program, folder / ENTRY)
     shape, dtype = input_spec(trained)
-    precision = trained.run.experiment.training.precision
+    precision = trained.run.experiment.training.weight_dtype
     artifact = Artifact("aot_inductor", ENTRY, shape, dtype, {**recipe, **details}, precision)
     try:
         check_outputs(folder, artifact, program.outputs, X, SUMMATION_TOLERANCE)

@@ -75,6 +75,6 @@ def _check_quantizable(trained: TrainedModel, kind: str, name: str) -> None:
     """Raise NotApplicable if the framework cannot quantize, torchao is missing, or the precision is not float32."""
     if reason := trained.backend.cannot_export(kind, name):
         raise NotApplicable(reason)
-    precision = trained.run.experiment.training.precision
+    precision = trained.run.experiment.training.weight_dtype
     if precision != "float32":
         raise NotApplicable(f"torchao quantizes float32; this run was trained in {precision}")

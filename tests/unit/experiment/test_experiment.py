@@ -395,7 +395,7 @@ def test_an_override_that_cannot_be(changes, said):
         ({"framework": "TensorFlow"}, "framework: given 'TensorFlow', did you mean 'tensorflow'?"),
         ({"framework": None}, "framework: given None, expected one of torch, tensorflow"),
         ({"data": {"scale": "standrd"}}, "data.scale: given 'standrd', did you mean 'standard'?"),
-        ({"training": {"precision": "float16"}}, "training.precision: given 'float16', did you mean 'float64'?"),
+        ({"training": {"precision": "float46"}}, "training.precision: given 'float46', did you mean 'float64'?"),
         ({"training": {"schedule": "cosin"}}, "training.schedule.name: given 'cosin', did you mean 'cosine'?"),
         # impossible combinations
         ({"data": {"validation": 0.5, "test": 0.5}}, "data: validation (0.5) and test (0.5) leave nothing to train on"),

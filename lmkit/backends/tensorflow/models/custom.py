@@ -31,9 +31,7 @@ class CustomModel:
 
     def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Rows (rows, …), flat or not → outputs (rows, outputs)."""
-        if x.dtype.is_floating:
-            x = tf.reshape(x, (-1, *self.shape))
-        outputs = self.module(x, training=training)
+        outputs = self.module(self.reshape(x), training=training)
         outputs = getattr(outputs, "logits", outputs)
         if isinstance(outputs, Mapping) and "logits" in outputs:
             outputs = outputs["logits"]
@@ -43,6 +41,10 @@ class CustomModel:
             return outputs
         outputs = tf.cast(outputs, self.dtype)
         return _restore_axes(outputs, tf.shape(x)[0])
+
+    def reshape(self, x: tf.Tensor) -> tf.Tensor:
+        """Return rows (rows, …), flat or not, in their own shape; tokens as they are."""
+        return tf.reshape(x, (-1, *self.shape)) if x.dtype.is_floating else x
 
     def penalty(self) -> tf.Tensor:
         """Return what the layers add to the loss: regularizers, ``add_loss``."""
