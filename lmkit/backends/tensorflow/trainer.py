@@ -234,7 +234,7 @@ class TensorFlowTrainer:
         """Return every variable that a step may change."""
         model = checkpoints.named(self.model).values()
         states = {id(v): v for v in (*checkpoints.random_states(self.model), *self.step.counters)}
-        return [*model, *self.optimizer.state.values(), *states.values()]
+        return [*model, *self.step.state.values(), *states.values()]
 
     def _host_batches(self, first: int, count: int) -> tuple[Any, np.ndarray, tuple[Any, Any], int] | None:
         """Return up to ``count`` batches from the host, padded to the size that a call takes: order, sizes, rows and
