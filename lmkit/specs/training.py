@@ -122,6 +122,8 @@ class TrainingSpec(Spec):
     """Seconds between checkpoints; one is also written at the end."""
     readings: Literal["auto", "off"] = "auto"
     """Statistics of layers, gradients and outputs at some steps, from which ``lmkit doctor`` says what is wrong."""
+    snapshots: int = Field(0, ge=0, le=200)
+    """Copies of the weights along the path, for ``lk.landscape``; together 256 MB at most."""
     idle_limit: float | None = Field(3600.0, gt=0)
     """Seconds of a pause after which the run is stopped, which frees its memory; resume continues it."""
 

@@ -19,11 +19,13 @@ from lmkit.display.figure import COLOURS, Chart, Plot, Series
 from lmkit.display.progress_line import ProgressLine
 from lmkit.exceptions import ConfigError, RunStateError, nearest, shorten
 from lmkit.run.resolve import resolve_run
+from lmkit.runfolder.snapshots import load_snapshots
 from lmkit.surfaces.base import Interval, SurfaceInfo
 from lmkit.surfaces.grid import GridSurface
 from lmkit.training.fit import Callback, Fit, StopTraining
 from lmkit.training.progress import Progress
 from lmkit.training.setup import Components, build_components
+from lmkit.training.snapshots import path_weights, to_vector
 
 if TYPE_CHECKING:
     from lmkit.run.run import Run
@@ -115,10 +117,11 @@ def landscape(
 ) -> Landscape:
     """Return a slice through the loss of a run, over its first 1,024 training rows. Waits for the end of the run.
 
-    With the directions ``path``, the run is trained again from its seed, and the plane is that of the two principal
-    components of its weights; the path of the run lies in it as far as ``explained`` says. With ``random`` nothing is
-    trained: two random directions, of which each filter has the norm of the model's (Li et al., 2018). A coarse grid
-    is computed first; an interrupt (Ctrl-C, or Stop in a notebook) then returns what there is.
+    With the directions ``path``, the plane is that of the two principal components of the run's weights; its path lies
+    in it as far as ``explained`` says. The weights are those of its ``training.snapshots``; a run without them is
+    trained again from its seed. With ``random`` nothing is trained: two random directions, of which each filter has the
+    norm of the model's (Li et al., 2018). A coarse grid is computed first; an interrupt (Ctrl-C, or Stop in a notebook)
+    then returns what there is.
 
     Args:
         run: a run or its name.
@@ -166,8 +169,7 @@ class _Slicer:
 
     def __init__(self, components: Components, weights: Weights, progress: ProgressLine) -> None:
         self.components, self.end, self.progress = components, weights, progress
-        self.names = sorted(name for name in components.backend.learned(components.model) if name in weights)
-        self.names = self.names or sorted(weights)
+        self.names = path_weights(components.backend, components.model)
 
     # -- losses
 
@@ -190,7 +192,7 @@ class _Slicer:
 
     def vector(self, weights: Weights) -> np.ndarray:
         """Return the trainable weights as one vector, in float64."""
-        return np.concatenate([np.asarray(weights[name], dtype=np.float64).ravel() for name in self.names])
+        return to_vector(weights, self.names)
 
     def weights(self, vector: np.ndarray) -> Weights:
         """Return all weights of the end, with the trainable ones from a vector."""
@@ -238,12 +240,14 @@ class _Slicer:
     def along_path(self, run: Run, total: int, size: int) -> Landscape:
         """Return the slice in the plane of the path's two principal components."""
         count = len(self.vector(self.end))
-        snapshots = min(SNAPSHOTS, total)
+        steps, copies = load_snapshots(run.folder, count)
+        snapshots = len(steps) or min(SNAPSHOTS, total)
         if 8 * count * (snapshots + 1) > MAX_MEMORY:
             raise ConfigError(
                 [f"directions: {snapshots} copies of {count:,} weights do not fit; use directions='random'"]
             )
-        steps, copies = self.train_again(run, total, snapshots)
+        if not steps:
+            steps, copies = self.train_again(run, total, snapshots)
         offsets = np.stack(copies) - self.vector(self.end)
         _, singular, components = np.linalg.svd(offsets, full_matrices=False)
         plane = components[:2] if len(components) > 1 else np.concatenate([components, np.zeros_like(components)])

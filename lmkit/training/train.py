@@ -48,6 +48,7 @@ from lmkit.training.setup import (
     select_backend,
     write_records,
 )
+from lmkit.training.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
@@ -117,6 +118,7 @@ def build_fit(recorder: Recorder, components: Components, signals: Signals) -> F
     callbacks: list[Callback] = [
         recorder,
         *([Readings(components, folder, progress.step, progress.seconds)] if training.readings == "auto" else []),
+        *([Snapshots(components, folder, training.snapshots, progress.step)] if training.snapshots else []),
         TrainerNotes(folder),
         *([Compilation(components, folder)] if components.trainer.compiled else []),
         TerminateOnNaN(),

@@ -62,8 +62,13 @@ def vanishing(evidence: Evidence) -> Finding | None:
 
 
 def _vanishing_change(evidence: Evidence) -> dict[str, object]:
-    activation = getattr(evidence.experiment.model, "activation", None)
-    return {"model.activation": "relu"} if activation in ("sigmoid", "tanh") else {}
+    model = evidence.experiment.model
+    change: dict[str, object] = {}
+    if getattr(model, "activation", None) in ("sigmoid", "tanh"):
+        change["model.activation"] = "relu"
+    if getattr(model, "residual", None) is False:  # a deep stack of ReLUs alone is as slow at the start
+        change["model.residual"] = True
+    return change
 
 
 @check(

@@ -14,6 +14,8 @@ import torch
 from drawing_models import Drawing, never_same
 
 import lmkit as lk
+from lmkit.exceptions import DamagedFile
+from lmkit.runfolder.snapshots import drop_snapshots, load_snapshots
 from lmkit.surfaces import landscape as module
 
 
@@ -183,3 +185,27 @@ def test_what_is_refused(arguments: dict[str, Any], problem: str) -> None:
         lk.landscape("last", **arguments)
     with pytest.raises(lk.RunNotFound):
         lk.landscape("none")
+
+
+def test_snapshots_are_the_path_and_nothing_is_trained_again(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without, run = linear_run(framework), linear_run(framework, **{"training.snapshots": 4})
+    np.testing.assert_array_equal(run.steps["loss"], without.steps["loss"])
+    monkeypatch.setattr(module._Slicer, "train_again", None)
+    computed = lk.landscape(run, size=6)
+    assert computed.steps.tolist() == [0, 3, 6, 9, 12]
+    np.testing.assert_allclose(computed.path[-1], [0, 0], atol=1e-9)
+    np.testing.assert_allclose(computed.losses[:-1], run.steps["loss"][[0, 3, 6, 9]], rtol=1e-10)
+
+
+def test_a_damaged_snapshot_is_named(framework: str) -> None:
+    run = linear_run(framework, **{"training.snapshots": 2})
+    assert sorted(path.name for path in (run.path / "snapshots").iterdir()) == [
+        f"{step:012d}.safetensors" for step in (0, 6, 12)
+    ]
+    drop_snapshots(run.folder, 6)
+    assert load_snapshots(run.folder, 11)[0] == [0, 6]
+    with pytest.raises(DamagedFile, match="expected 2 weights"):
+        load_snapshots(run.folder, 2)
+    (run.path / "snapshots" / "000000000006.safetensors").write_bytes(b"0" * 99)
+    with pytest.raises(DamagedFile):
+        lk.landscape(run, size=6)
