@@ -67,7 +67,6 @@ def describe(device: str, where: str) -> str:
     """
     owner = f"on {device} " if device else ""
     return (
-        f"out of memory {owner}{where}; end what else uses that memory and `lmkit resume`, or train anew with "
-        "training: {recompute: blocks}, training: {precision: bfloat16}, a smaller data.batch_size or model: "
-        "`lmkit plan` on the run says what each of them saves"
+        f"out of memory {owner}{where}; end what else uses that memory and `lmkit resume`, or train anew with what "
+        "`lmkit plan` on the run suggests, with the bytes that it saves, such as a smaller data.batch_size or model"
     )

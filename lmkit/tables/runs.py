@@ -225,11 +225,11 @@ def environment(run: Run) -> Table:
 
 
 def _arithmetic(backend: Mapping[str, Any]) -> str | None:
-    """Return how exactly a run computed; None for a run of an earlier version."""
-    if "tf32" not in backend:
+    """Return how exactly a run computed on a GPU; None on the processor, and for a run of an earlier version."""
+    if "tf32" not in backend or str(backend.get("device")) == "cpu":
         return None
     kinds = "float32 in TF32" if backend["tf32"] else "float32 without TF32"
-    return f"{kinds}, {'deterministic' if backend.get('deterministic') else 'not necessarily deterministic on a GPU'}"
+    return f"{kinds}, {'deterministic' if backend.get('deterministic') else 'not necessarily deterministic'}"
 
 
 def operations(compared: Comparison) -> Table:
