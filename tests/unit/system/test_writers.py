@@ -65,8 +65,12 @@ ALLOWED = {
     "display/pictures.py": OTHER,
     "commands/surfaces.py": "the player's own method, by ``system.files``",
     "tables/dataset.py": OTHER,
-    "training/callbacks.py": OTHER,
+    "training/checkpoints.py": OTHER,
     "training/control.py": OTHER,
+    "training/loaders.py": OTHER,
+    "training/setup.py": "by ``RunFolder``",
+    "executors/launch.py": "a new file (O_EXCL) in the run's folder, linked into place",
+    "runfolder/shards.py": "checkpoints are written into a new folder",
 }
 
 

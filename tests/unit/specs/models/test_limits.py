@@ -16,7 +16,7 @@ from lmkit.specs.signature import Signature
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"model": {"hidden": [10**9]}}, "model.hidden.0: given 1000000000, expected less than or equal to 1048576"),
+        ({"model": {"hidden": [10**9]}}, "model.hidden.0: given 1000000000, expected a number of at most 1048576"),
         ({"model": {"hidden": [2] * 1001}}, "model.hidden"),
         ({"model": {"family": "cnn", "channels": [10**9]}, "data": "digits"}, "model.channels.0"),
         ({"model": {"family": "cnn", "kernel": 10**9 + 1}, "data": "digits"}, "model.kernel"),
