@@ -281,7 +281,7 @@ class View extends PageView {
     numbers.replaceChildren(...texts.map(([before, value, after, width]) =>
       element("span", {class: "lmkit-number", style: `min-width: ${width + 0.9 * (before.length + after.length) + 0.5}ch`},
         before && `${before} `, element("b", {}, value), after && ` ${after}`)))
-    run.parts.reason.hidden = live || !status.reason
+    run.parts.reason.hidden = (live && status.state !== "restarting") || !status.reason
     run.parts.reason.textContent = status.reason ?? ""
     run.parts.reason.classList.toggle("lmkit-bad", ["failed", "lost"].includes(status.state))
     if (!live) {

@@ -10,6 +10,7 @@ import pytest
 
 import lmkit as lk
 from lmkit.runfolder import progress
+from lmkit.runfolder.events import Restarting
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.progress import LINES, ConsoleReporter
 from lmkit.runfolder.status import Status
@@ -56,6 +57,7 @@ def test_each_event_is_told_once_and_in_order(folder: RunFolder) -> None:
     folder.events.append("checkpoint", step=4, epoch=1)
     folder.events.append("paused", step=4)
     folder.events.append("continued", step=4)
+    folder.events.record(Restarting(step=4, rank=1, reason="process 1 was killed by SIGKILL"))
     folder.events.append("learning_rate", step=4, old=0.1, value=0.05)
     folder.events.append("note", step=4, text="{by hand}")
     folder.events.append("resumed", step=4, epoch=1, pid=2)
@@ -66,6 +68,7 @@ def test_each_event_is_told_once_and_in_order(folder: RunFolder) -> None:
     assert told[2:] == [
         "paused after step 4",
         "continued after step 4",
+        "restarting after step 4: process 1 was killed by SIGKILL",
         "learning rate 0.1 → 0.05 after step 4",
         "note at step 4: {by hand}",
         "resumed after step 4",
