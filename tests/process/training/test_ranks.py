@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,6 @@ ROWS = {
 }
 PLAIN = {"model.dropout": 0.0}
 
-LONG = {"training.epochs": 120, "training.micro_batch": None, "training.early_stopping": None}
-"""Long enough for kills between its steps."""
-
 
 class Gated(torch.nn.Module):
     """A model of a person's own, of which a part has no gradient in some steps."""
@@ -54,6 +52,19 @@ class Gated(torch.nn.Module):
         if len(x) > 1:
             z = z + torch.tanh(self.second(z))
         return self.last(self.drop(z))
+
+
+class Slow(Gated):
+    """The same with a pause in each step, of as many seconds as the environment says: it costs no processor time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            time.sleep(float(os.environ.get("TEST_PAUSE", "0")))
+        return super().forward(x)
+
+
+LONG = {"model": Slow, "training.epochs": 30, "training.micro_batch": None, "training.early_stopping": None}
+"""540 steps, between which there is time for kills."""
 
 
 def squares(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -147,8 +158,11 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
-def test_whoever_is_killed_the_curve_is_the_same(root: Path, alone: Callable[..., lk.Run]) -> None:
+def test_whoever_is_killed_the_curve_is_the_same(
+    root: Path, alone: Callable[..., lk.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reference = alone(**LONG)
+    monkeypatch.setenv("TEST_PAUSE", "0.04")
     run = train(root, devices=2, **LONG)
     restarts: list[str] = []
 
@@ -177,17 +191,22 @@ def test_whoever_is_killed_the_curve_is_the_same(root: Path, alone: Callable[...
         for pid in (*(record.pid for record in read_ranks(run.folder)), run.status.pid):
             kill(pid)
         until(lambda: not run.status.live)
+        monkeypatch.delenv("TEST_PAUSE")
         assert_equal(run.resume(), reference)
     finally:
-        kill(run.status.pid)
+        if run.status.live:
+            kill(run.status.pid)
 
 
 def reasons(run: lk.Run) -> list[str]:
     return [event.data["reason"] for event in run.events if event.type == "restarting"]
 
 
-def test_a_run_is_steered_and_goes_on_with_other_devices(root: Path, alone: Callable[..., lk.Run]) -> None:
+def test_a_run_is_steered_and_goes_on_with_other_devices(
+    root: Path, alone: Callable[..., lk.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reference = alone(**LONG)
+    monkeypatch.setenv("TEST_PAUSE", "0.02")
     run = train(root, devices=2, **LONG)
     try:
         wait_for_step(run, 1)
@@ -203,10 +222,12 @@ def test_a_run_is_steered_and_goes_on_with_other_devices(root: Path, alone: Call
         run.stop()
         run.wait(PATIENCE)
         assert read_ranks(run.folder) == []
+        monkeypatch.delenv("TEST_PAUSE")
         assert_equal(run.resume(devices=2, strategy="fsdp"), reference)
         assert [event.data["text"] for event in run.events if event.type == "note"] == ["two processes"]
     finally:
-        kill(run.status.pid)
+        if run.status.live:
+            kill(run.status.pid)
 
 
 FAILS = """
