@@ -95,7 +95,7 @@ def train(folder: RunFolder, ranks: Ranks = ALONE) -> None:
             _remove(reserve)
     if recorder.device and recorder.device.device != "cpu":
         free_device(recorder.experiment.framework)
-    if not ranks.launcher:  # a launcher received the signal, and follows it
+    if ranks.world == 1:  # else who launched the processes would take it for a failure, and restart them
         signals.follow()
 
 
