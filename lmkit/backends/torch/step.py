@@ -38,6 +38,10 @@ class Step:
         experiment: with the sizes of batch and micro-batch, and the clipping.
         has_graph: whether the rows are nodes of a graph, which cannot be divided.
         masked: whether places of rows are masked, and do not count.
+
+    Attributes:
+        collects: whether the outputs of all rows are needed; else those of the last micro-batch are returned, for
+            all of them may be larger than everything else.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Step:
         self.draws = draws and not self.forward_pass.compiles  # compiled dropout draws by itself
         self.additivity: Additivity = "mean"
         self.micro_batch = micro_batch_size(experiment)
+        self.collects = True
 
     def divide(self, rows: int, sample: Callable[[int], Batch]) -> None:
         """Take micro-batches of ``rows`` rows from the next step on.
@@ -132,6 +137,9 @@ class Step:
                 share = 0.0 if is_empty else self._share(y[first:stop], y)
                 loss, z = self.micro(x[first:stop], y[first:stop], share)
             losses.append(loss)
+            if not self.collects:
+                outputs = z
+                continue
             if outputs is None:
                 outputs = z.new_zeros((rows, *z.shape[1:]))
             if not is_empty:

@@ -100,6 +100,7 @@ class TorchTrainer:
             has_graph=has_graph,
             masked=self.masked,
         )
+        self.step.collects = collect_outputs
         self.compiled = self.step.forward_pass.compiles
         self.set_micro_batch(self.step.micro_batch)
         torch.manual_seed(experiment.seed)
