@@ -204,11 +204,11 @@ def _user_module(name: str) -> Path | None:
     """Return the source file of a module, found without running code; None for an installed or unknown module."""
     locations: list[str] | None = [str(Path.cwd()), *sys.path]
     spec = None
-    parts = name.split(".")
-    for index in range(len(parts)):
+    for part in name.split("."):
         if locations is None:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[: index + 1]), locations)
+        # by its last name alone: of a folder without __init__.py, the parent would have to be imported
+        spec = importlib.machinery.PathFinder.find_spec(part, locations)
         locations = list(spec.submodule_search_locations or []) if spec else None
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
