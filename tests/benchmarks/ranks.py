@@ -1,4 +1,4 @@
-"""What several processes gain and cost: ``python tests/benchmarks/ranks.py [--framework torch] [--rounds 5]``.
+"""What several processes gain and cost: ``python tests/benchmarks/ranks.py [--framework torch] [--rounds 5] [--steps 60]``.
 
 ``transformer:nano`` in batches of 32 rows of 128 tokens, on one machine:
 
@@ -38,7 +38,7 @@ import lmkit as lk
 from lmkit.system.process_group import ProcessGroup, connect_pairs
 from lmkit.training.ranks import Ranks
 
-BATCH, LENGTH, STEPS, SKIPPED = 32, 128, 60, 10
+BATCH, LENGTH, SKIPPED = 32, 128, 10
 CHUNK_SECONDS = 0.05
 
 
@@ -51,7 +51,7 @@ def write_text(folder: Path) -> Path:
     return path
 
 
-def time_lmkit(text: Path, framework: str, devices: int, threads: int) -> float:
+def time_lmkit(text: Path, framework: str, devices: int, threads: int, steps: int) -> float:
     """Return the seconds of a step of lmkit, everything between two steps included."""
     run = lk.train(
         {
@@ -59,7 +59,7 @@ def time_lmkit(text: Path, framework: str, devices: int, threads: int) -> float:
             "model": "transformer:nano",
             "framework": framework,
             "training": {
-                "steps": STEPS,
+                "steps": steps,
                 "epochs": 10,
                 "validate_every": None,
                 "early_stopping": None,
@@ -82,7 +82,7 @@ def time_lmkit(text: Path, framework: str, devices: int, threads: int) -> float:
     return float((ends[-1][1] - first[1]) / (ends[-1][0] - first[0]))
 
 
-def train_bare(rank: int, file: str, result: Connection) -> None:
+def train_bare(rank: int, file: str, steps: int, result: Connection) -> None:
     """Train by a bare loop; the first process sends the seconds of a step."""
     import torch
     from torch import distributed
@@ -99,7 +99,7 @@ def train_bare(rank: int, file: str, result: Connection) -> None:
     model = get_backend("torch").build(spec, signature, "float32")
     parallel = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(parallel.parameters(), fused=True)
-    rows = torch.randint(0, 257, (STEPS, BATCH, LENGTH + 1), generator=torch.Generator().manual_seed(0))
+    rows = torch.randint(0, 257, (steps, BATCH, LENGTH + 1), generator=torch.Generator().manual_seed(0))
     mine = rows[:, rank * BATCH // 2 : (rank + 1) * BATCH // 2]
     begin = 0.0
     for step, batch in enumerate(mine):
@@ -112,16 +112,16 @@ def train_bare(rank: int, file: str, result: Connection) -> None:
         optimizer.zero_grad()
         loss.item()
     if rank == 0:
-        result.send((time.perf_counter() - begin) / (STEPS - SKIPPED))
+        result.send((time.perf_counter() - begin) / (steps - SKIPPED))
     distributed.destroy_process_group()
 
 
-def time_bare(folder: Path) -> float:
+def time_bare(folder: Path, steps: int) -> float:
     """Return the seconds of a step of the bare loop."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     file = folder / f"processes-{time.time_ns()}"
-    processes = [context.Process(target=train_bare, args=(rank, str(file), sender)) for rank in range(2)]
+    processes = [context.Process(target=train_bare, args=(rank, str(file), steps, sender)) for rank in range(2)]
     for process in processes:
         process.start()
     seconds: float = receiver.recv()
@@ -160,17 +160,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=60)
     args = parser.parse_args()
     sharing = time_sharing()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = write_text(folder)
         contenders: dict[str, Any] = {
-            "one process": lambda: time_lmkit(text, args.framework, 1, 2),
-            "two processes": lambda: time_lmkit(text, args.framework, 2, 1),
+            "one process": lambda: time_lmkit(text, args.framework, 1, 2, args.steps),
+            "two processes": lambda: time_lmkit(text, args.framework, 2, 1, args.steps),
         }
         if args.framework == "torch":
-            contenders["bare loop"] = lambda: time_bare(folder)
+            contenders["bare loop"] = lambda: time_bare(folder, args.steps)
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         for _ in range(args.rounds):
             for contender in random.sample(list(contenders), len(contenders)):
