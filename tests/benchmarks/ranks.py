@@ -1,4 +1,4 @@
-"""What several processes gain and cost: ``python tests/benchmarks/ranks.py [--framework torch] [--rounds 5] [--steps 60]``.
+"""What several processes gain and cost: ``python tests/benchmarks/ranks.py [--framework torch] [--rounds 5]``.
 
 ``transformer:nano`` in batches of 32 rows of 128 tokens, on one machine:
 
