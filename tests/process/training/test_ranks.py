@@ -149,6 +149,7 @@ def step_of(run: lk.Run) -> int:
 
 
 def wait_for_step(run: lk.Run, step: int) -> None:
+    until(lambda: run.status.state == "running" or not run.status.live)  # before, records may be of another launch
     until(lambda: (len(read_ranks(run.folder)) == 2 and step_of(run) >= step) or not run.status.live)
     assert run.status.live, run.status.reason
 
