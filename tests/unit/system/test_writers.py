@@ -65,6 +65,7 @@ ALLOWED = {
     "display/pictures.py": OTHER,
     "commands/surfaces.py": "the player's own method, by ``system.files``",
     "tables/dataset.py": OTHER,
+    "runfolder/snapshots.py": "by ``replace_file``",
     "training/checkpoints.py": OTHER,
     "training/control.py": OTHER,
     "training/loaders.py": OTHER,
