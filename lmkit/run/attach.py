@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from lmkit.custom import objects
 from lmkit.custom.trust import remember
 from lmkit.exceptions import ConfigError, LmkitError, join_names, shorten
-from lmkit.run.resolve import resolve_run
+from lmkit.run.resolve import resolve_each, resolve_run
 from lmkit.run.run import Run
 from lmkit.run.runs import Runs
 from lmkit.runfolder.find import run_folders
@@ -68,7 +68,7 @@ def attach(
         RunNotFound: no run, or more than one, has the name.
         ConfigError: a run was not trained with such an object.
     """
-    resolved = [resolve_run(name, runs=runs) for name in names or ("last",)]
+    resolved = resolve_each(names, runs=runs) if len(names) > 1 else [resolve_run(*names, runs=runs)]
     passed = {"model.builder": model, "training.loss": loss}
     passed |= {f"training.metrics.{i}": metric for i, metric in enumerate(metrics)}
     for run in resolved:

@@ -21,7 +21,8 @@ from lmkit.exceptions import ConfigError, RunNotFound, shorten
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.packed_files import restore
 from lmkit.run.run import Run
-from lmkit.runfolder.find import find_run, run_folders
+from lmkit.runfolder.find import find_run, find_runs, run_folders
+from lmkit.runfolder.folder import RunFolder
 from lmkit.specs.data import BUNDLED, HUB, PYTHON_DOCS, STORED
 from lmkit.specs.file_names import FILES, TEXTS
 from lmkit.specs.models import DATA as MODELS
@@ -80,9 +81,7 @@ def resolve_run(source: Any = "last", *, runs: str | Path | None = None) -> Run:
     if isinstance(source, Run):
         return source
     if isinstance(source, str | Path):
-        run = Run(find_run(source, runs))
-        restore(run)
-        return run
+        return _restore_run(find_run(source, runs))
     raise RunNotFound(f"given {describe_value(source)}, expected a run: its name, its folder, 'last' or a Run")
 
 
@@ -92,8 +91,24 @@ def resolve_runs(sources: Any = "last", *, runs: str | Path | None = None) -> li
         if not sources:
             raise RunNotFound("given an empty list, expected at least one run")
         if all(isinstance(source, Run | str | Path) for source in sources):
-            return [resolve_run(source, runs=runs) for source in sources]
+            return resolve_each(sources, runs=runs)
     return [resolve_run(sources, runs=runs)]
+
+
+def resolve_each(sources: Sequence[Any], *, runs: str | Path | None = None) -> list[Run]:
+    """Return the run that each of ``sources`` means, as ``resolve_run`` does; the folder is listed once at most."""
+    folders = iter(find_runs((source for source in sources if isinstance(source, str | Path)), runs))
+    return [
+        _restore_run(next(folders)) if isinstance(source, str | Path) else resolve_run(source, runs=runs)
+        for source in sources
+    ]
+
+
+def _restore_run(folder: RunFolder) -> Run:
+    """Return the run of a folder, with the custom objects that lie beside it."""
+    run = Run(folder)
+    restore(run)
+    return run
 
 
 def describe_value(value: Any) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from lmkit.exceptions import RunNotFound, nearest, shorten
@@ -16,8 +17,21 @@ def run_folders(root: str | Path | None = None) -> list[RunFolder]:
     return [RunFolder(p) for p in paths]
 
 
-def find_run(name: str | Path, root: str | Path | None = None) -> RunFolder:
+def find_runs(names: Iterable[str | Path], root: str | Path | None = None) -> list[RunFolder]:
+    """Return the run that each name means, as ``find_run`` does; the folder is listed once for all of them."""
+    list_once = cache(lambda: run_folders(root))
+    return [find_run(name, root, list_once) for name in names]
+
+
+def find_run(
+    name: str | Path, root: str | Path | None = None, list_runs: Callable[[], list[RunFolder]] | None = None
+) -> RunFolder:
     """Return the run with a name, a prefix of it, a short id or a folder, or the ``last`` one.
+
+    Args:
+        name: of the run.
+        root: the folder of the runs.
+        list_runs: returns the runs in ``root``, where a name needs a look at all of them.
 
     Raises:
         RunNotFound: no run, or more than one, matches.
@@ -36,7 +50,7 @@ def find_run(name: str | Path, root: str | Path | None = None) -> RunFolder:
     named = runs_root(root) / text
     if text not in ("", ".", "last") and os.path.isfile(named / "experiment.yaml"):  # noqa: PTH113 - never raises
         return RunFolder(named)  # without a look at the others
-    folders = run_folders(root)
+    folders = list_runs() if list_runs else run_folders(root)
     where = f"under {str(runs_root(root))!r}"
     if not folders:
         raise RunNotFound(f"no run {shorten(text)}: no runs {where}; start one: `lmkit run train`, or --runs DIR")
