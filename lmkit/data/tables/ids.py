@@ -51,9 +51,12 @@ def find_ids(X: pd.DataFrame, spec: DataSpec, notes: list[str], warnings: list[s
             notes.append(f"left out, as they identify the rows: {join_names(map(repr, sorted(ids, key=str)))}")
         return ids
     numbered, unique = [], []
+    features = _features(X)
     for name in X.columns:
+        if name in (*spec.categorical, spec.time) or name in features:
+            continue
         column = X[name]
-        if name in (*spec.categorical, spec.time) or column.dtype.kind == "c":
+        if column.dtype.kind == "c":
             continue
         if _counts(column, str(name), X.shape[1]):
             numbered.append(name)
@@ -72,6 +75,18 @@ def find_ids(X: pd.DataFrame, spec: DataSpec, notes: list[str], warnings: list[s
             "use data: {ids: []}"
         )
     return {*numbered, *unique}
+
+
+def _features(X: pd.DataFrame) -> set[Any]:
+    """Return the columns of numbers that neither begin as numbers of rows do, nor are called an identifier."""
+    import numpy as np
+
+    names = [name for name, dtype in X.dtypes.items() if isinstance(dtype, np.dtype) and dtype.kind in "iuf"]
+    if len(X) < 2 or not names:
+        return set()
+    first, second = X.iloc[:2][names].to_numpy(dtype=np.float64)
+    is_other = second != first + 1
+    return {n for n, other in zip(names, is_other, strict=True) if other and not IDENTIFIER.fullmatch(str(n))}
 
 
 def numbers_rows(column: pd.Series[Any]) -> bool:

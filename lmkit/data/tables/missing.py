@@ -52,14 +52,17 @@ class Signs(NamedTuple):
 
 def find_signs(frame: pd.DataFrame, spec: DataSpec) -> Signs:
     """Return what stands for missing values in the columns of a table, or in the first rows of a stream."""
+    import numpy as np
+
     columns = [name for name in frame.columns if name not in spec.drop]
     if spec.missing_values is not None:
         configured = _with_numbers(spec.missing_values)
         return Signs(dict.fromkeys(columns, configured) if configured else {}, [], [])
     by_column: dict[Any, list[Any]] = {}
     counts = []
+    plain = {name for name, dtype in frame.dtypes.items() if isinstance(dtype, np.dtype) and dtype.kind in "biuf"}
     for name in columns:
-        if signs := list(_signs_of(frame[name])):
+        if name not in plain and (signs := list(_signs_of(frame[name]))):
             by_column[name] = signs
             rows = int(frame[name].isin(signs).sum())
             counts.append(f"{', '.join(map(repr, signs[:3]))} in {name!r} ({rows:,} rows)")
@@ -139,10 +142,12 @@ def _are_dates(texts: list[str]) -> bool:
 
 def _find_codes(frame: pd.DataFrame) -> list[str]:
     """Return a warning for each column with a number far from its others that often stands for a missing one."""
-    warnings = []
-    for name, column in frame.select_dtypes("number").items():
-        if not len(column) or column.dtype.kind == "c":
-            continue
+    warnings: list[str] = []
+    numbers = frame.select_dtypes("number").select_dtypes(exclude="complexfloating")
+    if numbers.empty:
+        return warnings
+    candidates = numbers.min().isin(LOW_CODES) | numbers.max().isin(HIGH_CODES)
+    for name, column in numbers.loc[:, candidates.to_numpy()].items():
         low, high = column.min(), column.max()
         for code, codes in ((low, LOW_CODES), (high, HIGH_CODES)):
             if code not in codes:

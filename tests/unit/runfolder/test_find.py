@@ -8,6 +8,7 @@ import pytest
 
 import lmkit as lk
 from lmkit.runfolder import find
+from lmkit.runfolder.folder import RunFolder
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def listings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     calls: list[int] = []
     list_runs = find.run_folders
 
-    def count(root: str | Path | None = None) -> list[find.RunFolder]:
+    def count(root: str | Path | None = None) -> list[RunFolder]:
         calls.append(1)
         return list_runs(root)
 
