@@ -143,7 +143,8 @@ def _are_dates(texts: list[str]) -> bool:
 def _find_codes(frame: pd.DataFrame) -> list[str]:
     """Return a warning for each column with a number far from its others that often stands for a missing one."""
     warnings: list[str] = []
-    numbers = frame.select_dtypes("number").select_dtypes(exclude="complexfloating")
+    numbers = frame.select_dtypes("number")
+    numbers = numbers.loc[:, [dtype.kind != "c" for dtype in numbers.dtypes]]
     if numbers.empty:
         return warnings
     candidates = numbers.min().isin(LOW_CODES) | numbers.max().isin(HIGH_CODES)
