@@ -133,8 +133,6 @@ FAULTS = [
     case("target as a column, numbers", "leakage", data=D.leaking_number),
     case("repeated rows", "leakage", "duplicates", data=D.repeated(D.wine, 4)),
     case("repeated rows, cancer", "leakage", "duplicates", data=D.repeated(D.cancer, 3)),
-    case("row numbers", "row-number", "leakage", data=D.numbered),
-    case("row numbers, regression", "row-number", "leakage", data=D.numbered_regression),
     case("more columns than rows", "overfit", data=D.wide, epochs=150, optimizer=adam(0.003)),
     case(
         "learned by heart",

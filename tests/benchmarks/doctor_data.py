@@ -121,19 +121,6 @@ def repeated(source: Callable[[int], Data], copies: int) -> Source:
     return copied
 
 
-def numbered(seed: int) -> Data:
-    """Rows in the order of their classes, and their number."""
-    X, y = clouds(seed)
-    order = np.argsort(y, kind="stable")
-    return np.column_stack([np.arange(len(y)), X[order]]).astype(float), y[order]
-
-
-def numbered_regression(seed: int) -> Data:
-    X, y = regression(seed)
-    order = np.argsort(y, kind="stable")
-    return np.column_stack([np.arange(len(y)), X[order]]).astype(float), y[order]
-
-
 def wide(seed: int, rows: int = 120, columns: int = 60) -> Data:
     generator = np.random.default_rng(seed)
     X = generator.normal(size=(rows, columns))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lmkit.data.profile import Column, sample_size
 from lmkit.doctor.checks import check
+from lmkit.doctor.checks.fit import stop_early
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Confidence, Finding
 from lmkit.exceptions import join_names
@@ -177,7 +178,7 @@ def label_noise(evidence: Evidence) -> Finding | None:
         evidence=evidence_numbers | ({"accuracy on the training part": train} if train is not None else {}),
         confidence="hint" if is_sparse else "sure" if share > 0.2 else "likely",
         advice="look at the rows with the largest losses; regularize, or stop early, so that they are not learned",
-        change={"training.early_stopping": {"patience": 5}},
+        change=stop_early(evidence),
     )
 
 

@@ -124,6 +124,12 @@ def underfit(evidence: Evidence) -> Finding | None:
     )
 
 
+def stop_early(evidence: Evidence) -> dict[str, object]:
+    """Return the change that ends with the best weights; empty where the run does so already."""
+    early = evidence.experiment.training.early_stopping
+    return {} if early is not None and early.restore_best else {"training.early_stopping": {"patience": 5}}
+
+
 @check("overfit", title="overfitting", strength=44, judges_learning=True)
 def overfit(evidence: Evidence) -> Finding | None:
     """The validation loss rises while the training loss falls."""
@@ -147,7 +153,7 @@ def overfit(evidence: Evidence) -> Finding | None:
         evidence={"last ÷ best validation loss": ratio, "last training loss": training[-1]},
         confidence=confidence,
         advice="stop early, or use dropout, weight decay, a smaller model, or more rows",
-        change={"training.early_stopping": {"patience": 5}},
+        change=stop_early(evidence),
         chart=Series(
             title="validation loss",
             steps=[float(epoch["step"]) for epoch in evidence.epochs],

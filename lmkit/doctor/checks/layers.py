@@ -193,7 +193,7 @@ def saturated(evidence: Evidence) -> Finding | None:
 def batch_norm_small(evidence: Evidence) -> Finding | None:
     """Batch normalization over very few rows."""
     kinds = {layer.kind for reading in evidence.readings[:1] for layer in reading.layers}
-    size = evidence.experiment.data.batch_size
+    size, epochs = evidence.experiment.data.batch_size, evidence.experiment.training.epochs
     if not any("BatchNorm" in kind for kind in kinds) or size > 4:
         return None
     return Finding(
@@ -201,8 +201,8 @@ def batch_norm_small(evidence: Evidence) -> Finding | None:
         what=f"batch normalization over batches of {size} rows: their mean and variance are mostly noise",
         evidence={"rows in a batch": size},
         confidence="sure" if size <= 2 else "likely",
-        advice="use larger batches, or normalize over a layer or groups",
-        change={"data.batch_size": 32},
+        advice="use larger batches, for as many steps, or normalize over a layer or groups",
+        change={"data.batch_size": 32, "training.epochs": min(10_000, epochs * 32 // size)},
     )
 
 
