@@ -72,7 +72,6 @@ ALLOWED = {
     "training/setup.py": "by ``RunFolder``",
     "executors/launch.py": "a new file (O_EXCL) in the run's folder, linked into place",
     "runfolder/shards.py": "checkpoints are written into a new folder",
-    "runfolder/snapshots.py": "by ``replace_file``, in a folder that ``make_directory`` makes",
 }
 
 
