@@ -105,8 +105,9 @@ def masked_crossentropy(logits: torch.Tensor, tokens: torch.Tensor, reduction: s
 
 
 def masked_normalizers(tokens: torch.Tensor) -> torch.Tensor:
-    """Return the share of the places of each row (rows,) that count, in float64."""
-    return (tokens != MASKED).double().mean(1)
+    """Return the share of the places of each row (rows,) that count, in float64; a Mac's GPU has float32 only."""
+    dtype = torch.float32 if tokens.device.type == "mps" else torch.float64
+    return (tokens != MASKED).to(dtype).mean(1)
 
 
 def loss_facts(reference: str) -> LossFacts | None:
