@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lmkit.exceptions import DataError
+from lmkit.specs.values import plain_value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,6 +206,37 @@ def replace_signs(values: np.ndarray, signs: Sequence[str | float]) -> np.ndarra
     replaced = values.astype(object)
     replaced[np.array(hits)] = None
     return replaced
+
+
+def write_texts(name: str, values: np.ndarray, column_format: Mapping[str, Any] | None, names: bool) -> np.ndarray:
+    """Return values (rows,) as texts, for a file that reads them itself; a missing one is empty.
+
+    Args:
+        name: of the column.
+        values: the values.
+        column_format: of the column; None: it has plain numbers or names.
+        names: whether they are names of categories.
+
+    Raises:
+        DataError: a value is no number where one is expected.
+    """
+    import numpy as np
+
+    layout = (column_format or {}).get("format", ISO)
+    texts = []
+    for value in values.tolist():
+        if is_missing(value):
+            texts.append("")
+        elif isinstance(value, datetime | date):
+            texts.append(value.isoformat() if layout == ISO else value.strftime(layout))
+        elif names or isinstance(value, str):
+            texts.append(str(plain_value(value)))
+        else:
+            try:
+                texts.append(repr(float(value)))
+            except (TypeError, ValueError):
+                raise DataError(f"column {name!r} contains {str(value)[:80]!r}, expected a number or a text") from None
+    return np.array(texts, dtype=object)
 
 
 def _parse_duration(value: Any) -> float | None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lmkit.exceptions import DataError, join_names
-from lmkit.preprocessing.formats import expand, is_missing, replace_signs
+from lmkit.preprocessing.formats import expand, is_missing, replace_signs, write_texts
 from lmkit.specs.outputs import OutputKind, to_logits
 from lmkit.specs.tasks import get_task
 from lmkit.specs.values import plain_value
@@ -43,6 +43,7 @@ class TablePreprocessing:
         formats: column → how its values are parsed, see ``lmkit.preprocessing.formats``.
         output_kind: what the outputs of the run's model are; those of a regression are values.
         missing_values: column → the values that stand for a missing one.
+        as_text: the columns of names, in a bundle whose file prepares rows of texts: rows are passed on as texts.
 
     >>> fitted = {"age": {"fill": 40.0, "shift": 40.0, "scale": 10.0}}
     >>> preprocessing = TablePreprocessing("regression", fitted, {"town": {"fill": "Bern", "known": ["Bern", "Uri"]}},
@@ -62,6 +63,7 @@ class TablePreprocessing:
     formats: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
     output_kind: OutputKind = field(default="logits", kw_only=True)
     missing_values: dict[str, list[Any]] = field(default_factory=dict, kw_only=True)
+    as_text: list[str] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         # JSON has lists only; run folders written before images were supported have no shape
@@ -131,14 +133,25 @@ class TablePreprocessing:
             columns = self._mapping_columns(X)
         else:
             rows = self._array(X)
-            if rows.dtype.kind in "biuf" and not (self.categories or self.formats or self.missing_values):
+            if rows.dtype.kind in "biuf" and not (
+                self.categories or self.formats or self.missing_values or self.as_text is not None
+            ):
                 return self._scaled(rows.astype(np.float64)), {}
             columns = dict(zip(self.columns, rows.T, strict=True))
+        if self.as_text is not None:
+            return np.stack(
+                [write_texts(n, columns[n], self.formats.get(n), n in self.as_text) for n in columns], 1
+            ), {}
         for name, signs in self.missing_values.items():
             columns = {**columns, name: replace_signs(columns[name], signs)}
         for name, column_format in self.formats.items():
             columns = {**columns, **expand(name, columns[name], column_format)}
         return self._encode_features(columns)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether rows are numbers that are only filled and scaled."""
+        return not (self.categories or self.formats or self.missing_values) and self.as_text is None
 
     def apply_parsed(self, X: Any) -> np.ndarray:
         """Return rows as ``apply`` does, of a DataFrame whose columns with a format are parsed already."""
@@ -246,7 +259,12 @@ def without_default_kind(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if (name, value) not in _USUAL}
 
 
-_USUAL: tuple[tuple[str, Any], ...] = (("output_kind", "logits"), ("formats", {}), ("missing_values", {}))
+_USUAL: tuple[tuple[str, Any], ...] = (
+    ("output_kind", "logits"),
+    ("formats", {}),
+    ("missing_values", {}),
+    ("as_text", None),
+)
 
 
 def _values(column: Any) -> np.ndarray:

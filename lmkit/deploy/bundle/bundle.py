@@ -80,7 +80,7 @@ def bundle(
         out: folder to write, which must be empty or not exist.
         layout: ``plain``, or a server's: ``triton`` (ONNX) or ``tensorflow-serving`` (a SavedModel).
         raw_rows: put scaling and one-hot encoding into the file (ONNX), which then takes rows as in the table, such as
-            a server that serves it; columns of text or dates are not possible.
+            a server that serves it: numbers, or texts where a column has names, dates or amounts.
         runs: folder of the runs.
 
     Returns:
@@ -168,7 +168,7 @@ def _write(run: Run, technique: str, source: Path, folder: Path, layout: str, ra
         "name": spec.name,
         "task": preprocessing.task,
         "artefact": path,
-        "inputs": _describe_inputs(preprocessing),
+        "inputs": _describe_inputs(run.preprocessing if "str" in artifact.dtype else preprocessing),
         "outputs": _describe_outputs(run),
         "tensors": tensors,
     }
@@ -238,7 +238,8 @@ def _describe_inputs(preprocessing: Any) -> list[dict[str, Any]]:
             columns.append({"name": name, "type": "category", "known": preprocessing.categories[name]["known"]})
         else:
             fill = preprocessing.numbers.get(name, {}).get("fill")
-            columns.append({"name": name, "type": "number", "unit": unit(name), "instead_of_missing": fill})
+            kind = getattr(preprocessing, "formats", {}).get(name, {}).get("type", "number")
+            columns.append({"name": name, "type": kind, "unit": unit(name), "instead_of_missing": fill})
     return columns
 
 

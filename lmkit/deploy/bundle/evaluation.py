@@ -72,7 +72,7 @@ def evaluate_raw(
     Args:
         folder: the artifact's folder.
         artifact: its record.
-        preprocessing: passes numbers on as they are.
+        preprocessing: passes values on as they are.
         rows: the example rows as in the source; empty where the source is too large for them.
         expected: the evaluation of the artifact that takes prepared rows.
 
@@ -83,7 +83,7 @@ def evaluate_raw(
 
     if not rows:
         raise BundleError("raw_rows: a file that is read piece by piece has no example rows to hold the bundle to")
-    inputs = preprocessing.apply(rows).reshape(-1, *artifact.row)
+    inputs = preprocessing.apply(rows).astype(artifact.dtype).reshape(-1, *artifact.row)
     with tempfile.TemporaryDirectory() as scratch:
         path, outputs = Path(scratch) / "rows.npy", Path(scratch) / "outputs.npy"
         np.save(path, inputs)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lmkit.data.dataset import Dataset
     from lmkit.run.run import Run
 
-TRITON_TYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64"} | {
+TRITON_TYPES = {"str": "STRING", "float16": "FP16", "float32": "FP32", "float64": "FP64"} | {
     name: name.upper() for name in ("int8", "uint8", "int32", "int64")
 }
 """NumPy's name of a type → Triton's."""

@@ -20,7 +20,7 @@ LIBRARIES, PACKAGES = ("onnxruntime",), ("onnxruntime",)
 DATA_FORMATS = (".onnx",)
 
 
-NAMES = {"float": "float32", "double": "float64", "float16": "float16"}
+NAMES = {"float": "float32", "double": "float64", "float16": "float16", "string": "str"}
 """ONNX Runtime's name of a type → NumPy's."""
 
 
