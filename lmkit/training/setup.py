@@ -250,6 +250,12 @@ def check_start(components: Components) -> Progress:
         ConfigError: a custom metric cannot be computed.
     """
     _check_gradients(components)
+    warmup, steps = getattr(components.experiment.training.schedule, "warmup", 0), components.steps
+    if warmup >= steps:
+        components.remarks.append(
+            f"training.schedule.warmup: {warmup:,} steps, and training has {steps:,}: the learning rate ends at "
+            f"{steps / warmup:.0%} of its height; use schedule: {{warmup: {steps // 5}}}"
+        )
     if components.metrics:  # report a broken metric now, not after an epoch
         data, loss = components.data, components.loss
         score(components.trainer, "training", data, loss, 32, components.metrics, skip_loss=True)

@@ -93,10 +93,12 @@ class CNN(ModelSpec):
             )
         most = int(math.log2(min(shape[:-1])))
         if self.pooling != "none" and len(self.channels) > most:
+            first = len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] > 4
+            hint = "; if the channels come first, move them: X.transpose(0, 2, 3, 1)" if first else ""
             raise refuse(
                 "model.channels",
                 f"given {len(self.channels)} blocks that each halve {' × '.join(map(str, shape[:-1]))}, expected at "
-                f"most {most}; or write pooling: none",
+                f"most {most}; or write pooling: none{hint}",
             )
 
     def layers(self, signature: Signature) -> list[Layer]:

@@ -9,7 +9,7 @@ import pytest
 
 from lmkit import ConfigError, Experiment
 from lmkit.backends.capacity import check_capacity
-from lmkit.specs.models import MLP, Transformer
+from lmkit.specs.models import CNN, MLP, Transformer
 from lmkit.specs.signature import Signature
 
 
@@ -51,3 +51,8 @@ def test_a_model_larger_than_the_memory_is_refused_before_it_is_built(monkeypatc
 def test_the_shapes_of_weights_are_those_of_the_layers() -> None:
     shapes = MLP(hidden=(4,)).weight_shapes(Signature((3,), 2, "multiclass"))
     assert sorted(map(tuple, shapes.values())) == [(2,), (3, 4), (4,), (4, 2)]
+
+
+def test_images_whose_channels_come_first_are_recognized() -> None:
+    with pytest.raises(ConfigError, match=r"expected at most 1; .* if the channels come first, move them: X.transpose"):
+        CNN().check(Signature((3, 8, 8), 2, "binary"))
