@@ -12,13 +12,16 @@ it.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from typing import Any
 
 from lmkit.exceptions import LmkitError
 from lmkit.executors.forkserver import preload
 from lmkit.executors.launch import Launch, group_key, read_launch, to_environment
-from lmkit.executors.supervisor import read_rank_variable, train_rank, work
+from lmkit.executors.launcher import work
+from lmkit.executors.supervisor import OWNER_VARIABLE, read_rank_variable, train_rank
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.ranks import remove_ranks
 from lmkit.runfolder.silent import SilentFolder
@@ -38,20 +41,27 @@ def main(arguments: list[str] | None = None) -> int:
         group = read_rank_variable(os.getppid())
         if group is not None:
             return train_rank(folder.path, group, os.getppid())
+        owner = json.loads(os.environ.pop(OWNER_VARIABLE, "null"))
         launch = read_launch()
-        if launch is None:
+        if launch is None and owner is None:
             preload(folder.experiment.framework)
             work(folder)
         else:
-            return join(folder, launch)
+            return join(folder, launch, owner)
     except LmkitError as error:
         print(error, file=sys.stderr)
         return 1
     return 0 if folder.status().state != "failed" else 1
 
 
-def join(folder: RunFolder, launch: Launch) -> int:
-    """Train as one of the processes that another program launched; return the code to exit with."""
+def join(folder: RunFolder, launch: Launch | None, owner: dict[str, Any] | None = None) -> int:
+    """Train as one of the processes that another program launched; return the code to exit with.
+
+    Args:
+        folder: of the run.
+        launch: this process among the others; None: it is alone.
+        owner: the process that holds the run, as a status names it; None: the first process does.
+    """
     from lmkit.training.ranks import RankFailed, Ranks
     from lmkit.training.train import train
 
@@ -60,17 +70,20 @@ def join(folder: RunFolder, launch: Launch) -> int:
     if restarts and status.state == "failed":  # an error of the run itself is the same again
         print(f"{folder.name} failed: {status.reason}", file=sys.stderr)
         return 1
-    address, local = (launch.host, launch.port), (launch.local_rank, launch.local_world)
-    os.environ.update(to_environment(launch))
-    if launch.rank == 0:
-        remove_ranks(folder)  # those of an earlier launch
-    group = connect(launch.rank, launch.world, address, group_key(folder), local)
+    ranks = Ranks(launcher=os.getppid() if owner else 0, owner=owner)
+    if launch is not None:
+        address, local = (launch.host, launch.port), (launch.local_rank, launch.local_world)
+        os.environ.update(to_environment(launch))
+        if launch.rank == 0:
+            remove_ranks(folder)  # those of an earlier launch
+        group = connect(launch.rank, launch.world, address, group_key(folder), local)
+        ranks = Ranks(group, launcher=ranks.launcher, owner=owner)
     try:
-        train(folder if launch.rank == 0 else SilentFolder(folder.path), Ranks(group))
+        train(folder if ranks.is_first else SilentFolder(folder.path), ranks)
     except RankFailed:
         return 1
     finally:
-        group.close()
+        ranks.close()
     return 0 if folder.status().state != "failed" else 1
 
 

@@ -33,7 +33,7 @@ def count_processes(experiment: Experiment) -> int:
 
 def on_one_device(experiment: Experiment) -> Experiment:
     """Return an experiment on one device, for what is computed beside training."""
-    training = experiment.training.model_copy(update={"devices": 1, "strategy": "auto"})
+    training = experiment.training.model_copy(update={"devices": 1, "strategy": "auto", "launcher": "auto"})
     return experiment.model_copy(update={"training": training})
 
 
@@ -48,7 +48,11 @@ def check_placement(experiment: Experiment, world: int = 0) -> None:
         ConfigError: the strategy is another framework's, there are fewer devices, or the data cannot be divided.
     """
     training, data = experiment.training, experiment.data
-    check_device(training)
+    on_cluster = training.launcher != "auto" and not world
+    if on_cluster:
+        world = training.devices if training.devices > 1 else 0
+    else:
+        check_device(training)
     strategy, devices = training.strategy, world or training.devices
     names = STRATEGIES[experiment.framework]
     if strategy != "auto" and strategy not in names:

@@ -107,7 +107,7 @@ def preload(framework: str) -> None:
 
 def _work(job: dict[str, Any]) -> None:
     """Train one run in this process, or in several that it starts."""
-    from lmkit.executors.supervisor import work
+    from lmkit.executors.launcher import work
     from lmkit.runfolder.folder import RunFolder
 
     folder = RunFolder(job["folder"])

@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from lmkit.backends.placement import count_processes
 from lmkit.exceptions import LmkitError
 from lmkit.executors.worker import FORKS
 from lmkit.runfolder.events import Failed, Restarting
@@ -46,6 +45,9 @@ if TYPE_CHECKING:
 
 RANK_VARIABLE = "LMKIT_RANK"
 """The environment variable that tells a process which is not forked what it is: rank, world, launcher and sockets."""
+
+OWNER_VARIABLE = "LMKIT_OWNER"
+"""The environment variable that names the launcher on another machine, as a status does."""
 
 POLL_SECONDS, RECORD_SECONDS = 0.05, 1.0
 """Intervals at which processes, and their heartbeats, are looked at."""
@@ -237,17 +239,6 @@ class Supervisor:
         process = subprocess.Popen(command, env=environment, pass_fds=numbers)
         process.returncode = 0  # it is waited for by its id
         return process.pid
-
-
-def work(folder: RunFolder) -> None:
-    """Train a run to its end, in this process or in several that it starts."""
-    from lmkit.training.train import train
-
-    world = count_processes(folder.resumed_experiment)
-    if world > 1:
-        supervise(folder, world)
-    else:
-        train(folder)
 
 
 def supervise(folder: RunFolder, world: int) -> None:

@@ -12,7 +12,7 @@ from lmkit.backends.placement import check_placement, count_processes
 from lmkit.custom import arguments
 from lmkit.custom.trust import adopt, remember
 from lmkit.exceptions import ConfigError
-from lmkit.executors import InlineExecutor, WorkerExecutor
+from lmkit.executors import InlineExecutor, WorkerExecutor, check_launcher
 from lmkit.experiment.experiment import Experiment
 from lmkit.run.resolve import resolve_experiment
 from lmkit.run.run import Run
@@ -92,14 +92,18 @@ def train(
 
 
 def check_processes(experiment: Experiment, *, inline: bool) -> None:
-    """Check that an experiment which several processes train is not to be trained in this one.
+    """Check that an experiment which other processes train is not to be trained in this one, and can be launched.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it is, or the cluster that is to train it does not answer.
+        MissingPackage: the package of the cluster is not installed.
     """
+    instead = "which trains in this process; write wait=True instead"
+    if inline and (launcher := experiment.training.launcher) != "auto":
+        raise ConfigError([f"training.launcher: given {launcher} with inline=True, {instead}"])
+    check_launcher(experiment)
     if inline and count_processes(experiment) > 1:
         devices = experiment.training.devices
-        instead = "which trains in this process; write wait=True instead"
         raise ConfigError([f"training.devices: given {devices} with inline=True, {instead}"])
 
 

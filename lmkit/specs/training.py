@@ -44,6 +44,16 @@ Device = Annotated[str, AfterValidator(_check_device)]
 """A device in one spelling for all frameworks."""
 
 
+def _check_launcher(launcher: str) -> str:
+    if not re.fullmatch(r"auto|ray://(auto|[^/\s]+:\d{1,5})", launcher):
+        raise ValueError(f"given {shorten(launcher)}, expected auto, ray://HOST:PORT or ray://auto")
+    return launcher
+
+
+Launcher = Annotated[str, AfterValidator(_check_launcher)]
+"""Where the processes of a run are started."""
+
+
 class EarlyStopping(Spec):
     """End training once the validation loss no longer decreases, with the weights of the best epoch.
 
@@ -118,6 +128,8 @@ class TrainingSpec(Spec):
     """Devices that train together, each a part of every batch; on a CPU: processes."""
     strategy: Literal["auto", "single", "ddp", "fsdp", "mirrored", "multiworker"] = "auto"
     """How devices share a step; auto: ddp in PyTorch, multiworker in TensorFlow; fsdp also divides the weights."""
+    launcher: Launcher = "auto"
+    """Who starts the processes: auto: this machine; ray://HOST:PORT or ray://auto: a Ray cluster with the same disk."""
     checkpoint_seconds: float = Field(10.0, gt=0)
     """Seconds between checkpoints; one is also written at the end."""
     readings: Literal["auto", "off"] = "auto"

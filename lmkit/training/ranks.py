@@ -7,13 +7,15 @@ each decision is a collective on some strategy, so processes that disagree would
 from __future__ import annotations
 
 import json
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lmkit.exceptions import LmkitError
 from lmkit.system.process_group import PeerLost
+from lmkit.system.processes import process
 
 if TYPE_CHECKING:
     from lmkit.system.process_group import ProcessGroup
@@ -34,10 +36,17 @@ class Ranks:
         local_world: number of processes on this machine.
     """
 
-    def __init__(self, group: ProcessGroup | None = None, *, launcher: int = 0) -> None:
-        self.group, self.launcher = group, launcher
+    def __init__(
+        self, group: ProcessGroup | None = None, *, launcher: int = 0, owner: Mapping[str, Any] | None = None
+    ) -> None:
+        self.group, self.launcher, self._owner = group, launcher, owner
         self.rank, self.world = (group.rank, group.world) if group else (0, 1)
         self.local_world = group.local_world if group else 1
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """The process that holds the run, as a status names it: the launcher, or this one."""
+        return dict(self._owner or {"host": socket.gethostname(), **process(self.launcher)})
 
     @property
     def is_first(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.ranks import read_ranks
 from lmkit.runfolder.status import Status
 from lmkit.system.environment import peak_memory
-from lmkit.system.processes import process
 from lmkit.training.fit import Block, Callback, Fit, StopTraining
 from lmkit.training.ranks import ALONE, Ranks
 
@@ -45,7 +43,7 @@ class Recorder(Callback):
 
     def __init__(self, folder: RunFolder, experiment: Experiment, ranks: Ranks = ALONE) -> None:
         self.folder, self.experiment, self.ranks = folder, experiment, ranks
-        self.status = Status(state="running", host=socket.gethostname(), **process(ranks.launcher))
+        self.status = Status(state="running", **ranks.owner)
         self.progress: Progress | None = None
         self.total = 0
         self.device: DeviceUsage | None = None

@@ -8,45 +8,24 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lmkit.batch import warm_servers
-from lmkit.exceptions import SweepError, shorten
+from lmkit.exceptions import SweepError
 from lmkit.sweeping.engines import EngineLost
 from lmkit.sweeping.folder import TrialFolder
 from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import CANNOT_WRITE, Job, run_trial
-from lmkit.system.cores import available_cores
-from lmkit.system.environment import installed_versions
-from lmkit.system.optional import install_command
-
-TIMEOUT = 8.0
-"""Seconds that a cluster may take to answer."""
-
-VERSION = installed_versions(["lmkit"]).get("lmkit", "unknown")
 
 WORKER_DIED = "the worker that executed it died"
 
 
 class WorkerDied(SweepError):
     """The worker that executed a trial is gone."""
-
-
-class Machine(NamedTuple):
-    """Where a worker runs: the machine's name, the version of lmkit there, the cores that it may use."""
-
-    name: str
-    version: str
-    cores: int
-
-
-def describe_machine() -> Machine:
-    """Return the machine of the worker that executes this."""
-    return Machine(socket.gethostname(), VERSION, available_cores())
 
 
 def run_attempt(job: Job, earlier_attempts: int) -> TrialOutcome:
@@ -114,48 +93,3 @@ class ClusterFuture(Future[TrialOutcome]):
             self.set_exception(error if isinstance(error, Exception) else EngineLost(str(error) or repr(error)))
         else:
             self.set_result(outcome)
-
-
-# -- checks before anything starts ----------------------------------------------------------------
-
-
-def check_address(engine: str, address: str, hint: str, greeting_timeout: float | None = None) -> None:
-    """Raise a SweepError where nothing listens at ``[scheme://]HOST:PORT``.
-
-    Args:
-        engine: the engine's address as the user typed it.
-        address: where to connect to.
-        hint: how to start the cluster.
-        greeting_timeout: seconds within which the other side must send something first; None: it need not.
-    """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdigit():
-        raise SweepError(f"engine: given {shorten(engine)}, expected HOST:PORT after '://'; {hint}")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT / 2) as connection:
-            if greeting_timeout is not None:
-                connection.settimeout(greeting_timeout)
-                connection.recv(1)
-    except (OSError, OverflowError) as error:
-        raise no_answer(engine, getattr(error, "strerror", None) or error, hint) from None
-
-
-def no_answer(engine: str, reason: Any, hint: str) -> SweepError:
-    """Return the error of an engine that does not answer."""
-    return SweepError(f"engine: {engine!r} does not answer ({reason}); {hint}")
-
-
-def check_versions(engine: str, machines: Mapping[str, Machine | BaseException]) -> None:
-    """Raise a SweepError for a worker without lmkit, or with another version of it."""
-    install = install_command("batch", version=VERSION)
-    for worker, machine in machines.items():
-        if isinstance(machine, BaseException):
-            raise SweepError(
-                f"engine: the worker {worker} of {engine!r} cannot execute lmkit ({type(machine).__name__}: "
-                f"{machine}); install it there, and the framework: {install}"
-            )
-        if machine.version != VERSION:
-            raise SweepError(
-                f"engine: the worker {worker} of {engine!r} has lmkit {machine.version}, and this is "
-                f"{VERSION}; install the same version on both: {install}"
-            )

@@ -31,16 +31,9 @@ from contextlib import suppress
 from typing import Any
 
 from lmkit.exceptions import SweepError
+from lmkit.executors.clusters import TIMEOUT, check_address, check_versions, describe_machine, no_answer
 from lmkit.sweeping.engines import EngineLost
-from lmkit.sweeping.engines.cluster import (
-    TIMEOUT,
-    ClusterFuture,
-    check_address,
-    check_versions,
-    describe_machine,
-    no_answer,
-    run_attempt,
-)
+from lmkit.sweeping.engines.cluster import ClusterFuture, run_attempt
 from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import Job
 from lmkit.system.optional import require

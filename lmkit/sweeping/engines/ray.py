@@ -16,34 +16,17 @@ execute code. Keep it behind a firewall.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from lmkit.executors.clusters import ENGINE, VERSION, Machine, check_versions, describe_machine
+from lmkit.executors.ray_connection import check_cluster, connect_cluster
 from lmkit.sweeping.engines import EngineLost
-from lmkit.sweeping.engines.cluster import (
-    TIMEOUT,
-    VERSION,
-    WORKER_DIED,
-    ClusterFuture,
-    Machine,
-    WorkerDied,
-    check_address,
-    check_versions,
-    describe_machine,
-    no_answer,
-    run_attempt,
-)
+from lmkit.sweeping.engines.cluster import WORKER_DIED, ClusterFuture, WorkerDied, run_attempt
 from lmkit.sweeping.records import TrialOutcome
 from lmkit.sweeping.trial import Job
-from lmkit.system.optional import require
-
-HINT = "start one: ray start --head --node-ip-address 127.0.0.1, and use ray://127.0.0.1:10001 or ray://auto"
 
 START_TIMEOUT = 30.0
 """Seconds that the first worker may take to start."""
@@ -150,66 +133,14 @@ def connect(address: str, workers: int | None) -> Ray:
         SweepError: it does not answer, or its workers cannot execute this version of lmkit.
         MissingPackage: Ray is not installed.
     """
-    require("ray", extra="ray", purpose="engine: ray://")
     name = f"ray://{address}"
-    if address != "auto":
-        check_address(name, address, HINT)
-    elif cluster := os.environ.get("RAY_ADDRESS", "").removeprefix("ray://"):
-        check_address(name, cluster, HINT)
+    check_cluster(name, ENGINE)
     import ray
 
-    owns_connection = not ray.is_initialized()
-    if owns_connection:
-        if address != "auto":
-            _check_client_server(name, address)
-        _init(name, address)
+    owns_connection = connect_cluster(name, ENGINE)
     try:
         return Ray(name, workers, owns_connection)
     except BaseException:
         if owns_connection:
             ray.shutdown()
         raise
-
-
-def _init(name: str, address: str) -> None:
-    """Connect this process to Ray."""
-    import ray
-
-    for last in (False, True):
-        try:
-            with _restored_signals():
-                ray.init(name if address != "auto" else "auto", log_to_driver=False, logging_level=logging.ERROR)
-            return
-        except Exception as error:
-            with suppress(Exception):
-                ray.shutdown()
-            if last or not isinstance(error, ConnectionAbortedError):  # Ray's server for this client did not start
-                raise no_answer(name, str(error).partition("\n")[0] or type(error).__name__, HINT) from None
-
-
-def _check_client_server(name: str, address: str) -> None:
-    """Raise a SweepError for a port where something else listens: Ray itself would try for minutes."""
-    import grpc
-
-    logging.getLogger("ray.client_builder").setLevel(logging.WARNING)  # it logs every connection
-    channel = grpc.insecure_channel(address)
-    try:
-        grpc.channel_ready_future(channel).result(timeout=TIMEOUT)
-    except grpc.FutureTimeoutError:
-        raise no_answer(name, f"no Ray client server answered within {TIMEOUT:g} seconds", HINT) from None
-    finally:
-        channel.close()
-
-
-@contextmanager
-def _restored_signals() -> Iterator[None]:
-    """Restore the signal handlers that Ray replaces within the ``with`` block."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -19,9 +19,9 @@ from written_notebook import printed, write_notebook
 import lmkit as lk
 from lmkit.commands import cli
 from lmkit.commands.output import DONE, INTERRUPTED
+from lmkit.executors.clusters import VERSION, Machine, check_versions
 from lmkit.sweeping import trial
 from lmkit.sweeping.engines import ENGINES, connect
-from lmkit.sweeping.engines.cluster import VERSION, Machine, check_versions
 from lmkit.sweeping.engines.ray import gpus_per_trial, threads_per_trial
 from lmkit.sweeping.folder import SweepFolder, TrialFolder, sweeps_root
 from lmkit.sweeping.records import TrialOutcome
