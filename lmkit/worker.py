@@ -88,4 +88,7 @@ def join(folder: RunFolder, launch: Launch | None, owner: dict[str, Any] | None 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # threads of the frameworks may wait for processes that have ended

@@ -175,7 +175,9 @@ class Supervisor:
                 return find_failure(self.ends, read_ranks(self.folder)) if failed and any(self.ends.values()) else None
             if now - read > RECORD_SECONDS:
                 read = now
-                if (record := self._find_silent(now)) is not None:
+                if not self.folder.status().live:  # the outcome is written, and the processes are about to end
+                    until = until or now + END_SECONDS
+                elif (record := self._find_silent(now)) is not None:
                     return Failure(record.rank, describe_silence(record))
 
     def end(self) -> None:
