@@ -17,7 +17,7 @@ from lmkit.custom import trust
 from lmkit.data.fingerprint import check_unchanged, prepare_again
 from lmkit.data.kinds import get_kind, load_preprocessing
 from lmkit.exceptions import ConfigError, DamagedFile, RunFailed, RunStateError, shorten
-from lmkit.executors import WorkerExecutor, check_launcher
+from lmkit.executors import WorkerExecutor
 from lmkit.experiment.experiment import Experiment
 from lmkit.preprocessing.predict import compute_outputs
 from lmkit.runfolder.commands import AddNote, Command, Pause, Resume, SaveCheckpoint, SetLearningRate, Stop
@@ -358,7 +358,6 @@ class Run:
         require(self.experiment.framework)
         check_unchanged(self.folder, self.experiment)
         check_placement(apply_resume(self.experiment, command))
-        check_launcher(self.experiment)
         self.folder.claim()
         self.folder.send(command)  # earlier commands were for the earlier worker
         for name in ("model", "_trained"):

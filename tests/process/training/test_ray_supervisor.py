@@ -1,7 +1,4 @@
-"""The launcher of processes on a Ray cluster, with a stand-in for the cluster: actors are objects of this process.
-
-The processes that the actors start are real, so that all but Ray's own transport is what it is on a cluster.
-"""
+"""The launcher of processes on a Ray cluster, with a stand-in for the cluster: actors are objects of this process."""
 
 from __future__ import annotations
 
@@ -14,15 +11,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from waiting import until
 
 import lmkit as lk
 from lmkit.executors import ray_supervisor
-from lmkit.runfolder.commands import Resume
 from lmkit.runfolder.folder import RunFolder
-from lmkit.runfolder.ranks import read_ranks
 
 SETTINGS: dict[str, Any] = {
     "data": "wine",
@@ -127,40 +121,6 @@ def supervised(folder: RunFolder, act: Callable[[lk.Run], None]) -> lk.Run:
         thread.join()
     assert not errors, errors
     return run
-
-
-def test_it_restarts_a_killed_process_stops_after_a_signal_and_is_resumed(queue: list[int], tmp_path: Path) -> None:
-    queue += [1, 1, 1, 1]
-    experiment = lk.Experiment.from_dict(SETTINGS).override({"training.epochs": 1500})
-    folder = RunFolder.create(experiment, tmp_path)
-    reasons: list[str] = []
-
-    def kill(run: lk.Run) -> None:
-        until(lambda: run.status.reason)
-        reasons.append(f"{run.state}: {run.status.reason}")
-        until(lambda: run.state == "running" and run.status.step > 20)
-        assert run.status.pid == os.getpid()  # the launcher holds the run
-        os.kill(read_ranks(folder)[1].pid, signal.SIGKILL)
-        until(lambda: any(event.type == "restarting" for event in run.events))
-        step = run.status.step
-        until(lambda: run.state == "running" and run.status.step > step + 20)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    run = supervised(folder, kill)
-    assert reasons == ["pending: waiting for 2 CPUs of ray://127.0.0.1:10001"]
-    restarts = [event.data["reason"] for event in run.events if event.type == "restarting"]
-    assert len(restarts) == 1
-    assert restarts[0].startswith("process 1 was killed by SIGKILL")
-    assert (run.state, run.status.reason) == ("stopped", "SIGTERM")
-    assert run.status.step < 6000
-    folder.claim()
-    folder.send(Resume())
-    run = supervised(folder, lambda _: None)
-    assert run.state == "completed", run.status.reason
-    alone = lk.train(experiment.override({"training.launcher": "auto", "training.devices": 1}), inline=True)
-    assert run.steps["step"].tolist() == alone.steps["step"].tolist()
-    assert np.allclose(run.steps["loss"], alone.steps["loss"], rtol=1e-12, atol=0)
-    assert not any(Path(f"/proc/{record.pid}").exists() for record in read_ranks(folder))
 
 
 def test_a_run_in_the_queue_is_stopped_by_a_command(queue: list[int], tmp_path: Path) -> None:
