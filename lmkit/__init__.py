@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from lmkit.experiment.experiment import Experiment
     from lmkit.explanations.explain import explain
     from lmkit.explanations.explanation import Explanation
+    from lmkit.finders.learning_rate import find_learning_rate
+    from lmkit.finders.micro_batch import find_micro_batch
     from lmkit.permissions import trust
     from lmkit.planning.plan import Plan, plan
     from lmkit.reports import report
@@ -97,6 +99,8 @@ _MODULES = {
     "monitor": "lmkit.widgets.display",
     "descent": "lmkit.widgets.descent",
     "landscape": "lmkit.surfaces.landscape",
+    "find_learning_rate": "lmkit.finders.learning_rate",
+    "find_micro_batch": "lmkit.finders.micro_batch",
     "charts": "",
     "tables": "",
     "LmkitError": "lmkit.exceptions",
@@ -142,6 +146,8 @@ __all__ = [
     "errors",
     "explain",
     "explore",
+    "find_learning_rate",
+    "find_micro_batch",
     "generate",
     "landscape",
     "learning_curve",

@@ -13,5 +13,6 @@ from lmkit.commands import explanations as explanations
 from lmkit.commands import analysis as analysis
 from lmkit.commands import deployment as deployment
 from lmkit.commands import surfaces as surfaces
+from lmkit.commands import finders as finders
 from lmkit.commands.verb import VERBS as VERBS
 from lmkit.commands.verb import Verb as Verb
