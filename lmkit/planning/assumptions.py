@@ -9,6 +9,7 @@ from lmkit.planning import sharding
 from lmkit.planning.devices import Device
 from lmkit.planning.timing import Speed
 from lmkit.specs.signature import Signature
+from lmkit.system.processor import describe_slowness
 
 
 def list_assumptions(
@@ -43,6 +44,12 @@ def list_assumptions(
         "An operation is a multiplication or an addition; a step takes three times the operations of the forward pass "
         "(Kaplan et al., 2020)."
     )
+    if training.micro_batch:
+        yield f"Activations are those of micro-batches of {training.micro_batch} rows, whose gradients are added up."
+    if training.recompute == "blocks":
+        yield "Blocks are recomputed in the backward pass: one more forward pass, about a third of a step."
+    if device.kind == "cpu" and (slowness := describe_slowness(training.precision)):
+        yield f"{slowness}."
     if device.kind == "cpu":
         yield (
             "The framework's own memory was measured on this machine."

@@ -10,6 +10,7 @@ from lmkit.backends.facts import GRAPHS, WORKING_COPIES
 from lmkit.data.batches import evaluation_batch_size
 from lmkit.data.text.rows import IN_MEMORY
 from lmkit.planning.counting import SIZES, Cost, running_means
+from lmkit.planning.suggestions import recomputed_bytes
 from lmkit.specs.signature import Signature
 from lmkit.specs.tasks import get_task
 
@@ -52,7 +53,7 @@ def estimate_memory(
     size = SIZES[experiment.training.weight_dtype]
     weights = size * sum(cost.parameters for cost in layer_costs)
     optimizer = weights * running_means(experiment.training.optimizer)
-    step = sum(cost.saved_activations for cost in layer_costs) + max(cost.workspace for cost in layer_costs)
+    step = step_bytes(layer_costs, experiment)
     activations = max(step, evaluation_bytes(layer_costs, signature, experiment, sizes))
     copies = 0
     if on_host:
@@ -71,6 +72,17 @@ def estimate_memory(
         "framework": framework + len(layer_costs) * GRAPHS[experiment.framework] * (2 if signature.vocabulary else 1),
     }
     return {**kinds, "total": sum(kinds.values())}
+
+
+def step_bytes(layer_costs: Sequence[Cost], experiment: Any) -> int:
+    """Return the bytes of activations in a step: of one micro-batch, without what is recomputed, in its precision."""
+    training, rows = experiment.training, int(experiment.data.batch_size)
+    saved: float = sum(cost.saved_activations for cost in layer_costs)
+    if training.recompute == "blocks" and any(cost.block is not None for cost in layer_costs):
+        saved = recomputed_bytes(layer_costs, SIZES[training.weight_dtype])
+    share = min(training.micro_batch or rows, rows) / rows
+    half = 0.5 if training.precision in ("bfloat16", "float16") else 1.0
+    return int((saved * half + max(cost.workspace for cost in layer_costs)) * share)
 
 
 def data_bytes(signature: Signature, experiment: Any, sizes: dict[str, int]) -> int:

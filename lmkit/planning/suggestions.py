@@ -56,7 +56,8 @@ def suggest(
     if experiment.training.precision == "float64":
         halved = (total - kinds["framework"]) / 2
         add("single precision", halved, 0.5, "uses 32 bits per number instead of 64", "training.precision: float32")
-    if rows > 1 and _rows_are_independent(layer_costs):
+    training = experiment.training
+    if rows > 1 and not training.micro_batch and _rows_are_independent(layer_costs):
         need = total - available
         parts = next((k for k in _powers(rows) if activations * (1 - 1 / k) >= need), rows)
         parts = max(2, parts)
@@ -75,25 +76,28 @@ def suggest(
             1.0,
             f"computes a step of {rows} rows in {parts} parts and adds up their gradients: the same result; each layer "
             f"is called {parts} times as often",
+            f"training.micro_batch: {small}",
         )
     groups = _groups(layer_costs)
-    if groups > 1:
-        # Chen et al., 2016: the input of each group is saved, and one group at a time is recomputed
-        recomputed = saved_activations / groups + _input_bytes(layer_costs, SIZES[experiment.training.weight_dtype])
+    has_blocks = any(cost.block is not None for cost in layer_costs)
+    if groups > 1 and training.recompute == "none":
         add(
             "checkpointed activations",
-            saved_activations - recomputed,
+            saved_activations - recomputed_bytes(layer_costs, SIZES[training.weight_dtype]),
             4 / 3,
             f"saves only the input of each of {groups} groups of layers and recomputes the rest in the backward pass "
             "(Chen et al., 2016): one more forward pass, a third of a step",
+            "training.recompute: blocks" if has_blocks else "",
         )
-    if experiment.training.precision == "float32":
+    if training.precision == "float32":
         add(
             "16-bit numbers (mixed precision)",
             activations / 2,
             1.0,
             "activations in 16 bits; weights, gradients and Adam's means stay at 16 bytes per parameter, since the "
-            "update uses 32 bits (Micikevicius et al., 2018); faster only on devices with 16-bit arithmetic",
+            "update uses 32 bits (Micikevicius et al., 2018); faster only on devices with 16-bit arithmetic, and about "
+            "ten times slower on a processor without it",
+            "training.precision: bfloat16",
         )
     model = kinds["weights"] + kinds["gradients"] + kinds["optimizer"]
     for n in (n for n in devices if n > 1):
@@ -106,6 +110,15 @@ def suggest(
             f"{format_bytes(3 * kinds['weights'])} per device and step",
         )
     return suggestions
+
+
+def recomputed_bytes(layer_costs: Sequence[Cost], size: int) -> float:
+    """Return the bytes of activations where the inside of each block is computed again in the backward pass.
+
+    The input of each group of layers is saved, and one group at a time is recomputed (Chen et al., 2016).
+    """
+    saved = sum(cost.saved_activations for cost in layer_costs)
+    return min(float(saved), saved / _groups(layer_costs) + _input_bytes(layer_costs, size))
 
 
 def describe_verdict(suggestions: Sequence[Suggestion], total: int, available: int) -> str:

@@ -350,7 +350,10 @@ def test_what_does_not_fit_tells_what_would_take_less() -> None:
     assert set(ways) == {"batches", "gradient", "checkpointed", "16-bit", "sharded"}
     assert ways["batches"].does.startswith("data.batch_size: ")
     assert ways["batches"].fits
-    assert [ways[n].does for n in ("gradient", "checkpointed", "16-bit", "sharded")] == [""] * 4, "lmkit does not"
+    assert ways["gradient"].does.startswith("training.micro_batch: ")
+    assert ways["checkpointed"].does == "training.recompute: blocks"
+    assert ways["16-bit"].does == "training.precision: bfloat16"
+    assert ways["sharded"].does == ""
     assert ways["checkpointed"].time == pytest.approx(4 / 3)
     for way in plan.remedies:
         assert way.total + way.saves == kinds["total"]
@@ -358,6 +361,18 @@ def test_what_does_not_fit_tells_what_would_take_less() -> None:
     for said in ("Ways to reduce memory", "Not available in lmkit", "Chen et al., 2016"):
         assert said in plan.text
     assert "<script" not in plan.html
+
+
+def test_micro_batches_recomputation_and_16_bits_are_counted() -> None:
+    """Activations shrink as the suggestions said, and what is set is no longer suggested."""
+    settings: dict[str, Any] = {"data.batch_size": 256}
+    plain = plan_of("decoder", **settings)
+    for change in ({"training.micro_batch": 64}, {"training.recompute": "blocks"}, {"training.precision": "bfloat16"}):
+        smaller = plan_of("decoder", **settings, **change)
+        assert smaller.memory_bytes["activations"] < plain.memory_bytes["activations"]
+        assert len(smaller.remedies) < len(plain.remedies)
+    small = plan_of("decoder", **settings, **{"training.micro_batch": 64})
+    assert any("micro-batches of 64 rows" in text for text in small.assumed)
 
 
 def test_nothing_helps_where_the_framework_alone_is_too_large() -> None:
