@@ -90,9 +90,14 @@ class LearningRateTest(NamedTuple):
             self.text,
         )
 
+    @property
+    def change(self) -> dict[str, Any]:
+        """The path of the setting and its suggested value."""
+        return {"training.optimizer.lr": float(f"{self.suggestion:.2g}")}
+
     def apply(self) -> Experiment:
         """Return the experiment with the suggested learning rate."""
-        return self.experiment.override({"training.optimizer.lr": float(f"{self.suggestion:.2g}")})
+        return self.experiment.override(self.change)
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.chart._repr_mimebundle_(**options)

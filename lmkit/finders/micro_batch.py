@@ -87,10 +87,14 @@ class MicroBatchTest(NamedTuple):
         )
         return Chart(f"Micro-batches of {self.experiment.name}", panels, self.text)
 
+    @property
+    def change(self) -> dict[str, Any]:
+        """The path of the setting and its suggested value."""
+        return {"training.micro_batch": None if self.suggestion >= self.batch_size else self.suggestion}
+
     def apply(self) -> Experiment:
         """Return the experiment with the suggested micro-batch."""
-        rows = None if self.suggestion >= self.batch_size else self.suggestion
-        return self.experiment.override({"training.micro_batch": rows})
+        return self.experiment.override(self.change)
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.chart._repr_mimebundle_(**options)

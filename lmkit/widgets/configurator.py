@@ -34,6 +34,7 @@ from lmkit.widgets.actions import Actions
 from lmkit.widgets.advice import Advice
 from lmkit.widgets.debounce import Debounced, in_background
 from lmkit.widgets.fields import Constant, Field, Group
+from lmkit.widgets.finders import FinderButtons
 from lmkit.widgets.form import Form, in_fields, split_problem
 from lmkit.widgets.hints import HINTS
 from lmkit.widgets.obstacles import find_obstacles
@@ -104,6 +105,7 @@ class Configurator(W.VBox):
         self._preset = Preset(self.form)
         self._preview, self._picture = E.HTML(), E.HTML()
         self._plan = PlanView(self._draw_model)
+        self._finders = FinderButtons(self.current_experiment, self.show, runs)
         self._code = Code()
         self._advice = Advice(self._apply)
         self._actions = Actions(self)
@@ -126,7 +128,7 @@ class Configurator(W.VBox):
         side: dict[str, list[E.Element]] = {
             "data": [self._preview],
             "model": [self._picture, self._plan.widget],
-            "training": [self._code.widget],
+            "training": [self._finders.widget, self._code.widget],
         }
         top = {"model": [self._preset.row.widget]}
         intro = E.HTML(
