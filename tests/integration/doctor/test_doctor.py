@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,11 @@ def faults() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["doctor_faults"] = module
+    environment, path = dict(os.environ), list(sys.path)
     spec.loader.exec_module(module)
+    os.environ.clear()
+    os.environ.update(environment)  # a script of its own sets threads and devices
+    sys.path[:] = path
     return module
 
 
@@ -40,7 +45,7 @@ def faults() -> ModuleType:
 )
 def test_a_planted_fault_is_named_first(faults: ModuleType, framework: str, name: str, tmp_path: Path) -> None:
     item = next(item for item in faults.FAULTS if item.name == name)
-    findings, _ = faults.diagnose(item, framework, 0, str(tmp_path))
+    findings = faults.train(item, framework, 0, tmp_path).doctor().findings
     assert findings[0].check in item.right, findings
     assert findings[0].confidence in ("sure", "likely")
 
@@ -48,7 +53,7 @@ def test_a_planted_fault_is_named_first(faults: ModuleType, framework: str, name
 @pytest.mark.parametrize(("framework", "name"), [("torch", "digits, own"), ("torch", "wine"), ("tensorflow", "clouds")])
 def test_nothing_is_said_of_a_healthy_run(faults: ModuleType, framework: str, name: str, tmp_path: Path) -> None:
     item = next(item for item in faults.HEALTHY if item.name == name)
-    findings, _ = faults.diagnose(item, framework, 0, str(tmp_path))
+    findings = faults.train(item, framework, 0, tmp_path).doctor().findings
     assert [finding for finding in findings if finding.confidence != "hint"] == []
 
 
