@@ -43,8 +43,20 @@ class LmkitError(Exception):
 
         IPython calls it. ``LMKIT_DEBUG=1`` shows all frames.
         """
-        frames = None if os.environ.get("LMKIT_DEBUG") else _user_frames(self.__traceback__)
-        return _render(self, self.__traceback__ if frames is None else frames)
+        return _render_user_frames(self)
+
+
+class WaitInterrupted(KeyboardInterrupt):
+    """An interrupt while a run was waited for; the message says that the run itself continues."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows, as for ``LmkitError``."""
+        return _render_user_frames(self)
+
+
+def _render_user_frames(error: BaseException) -> list[str]:
+    frames = None if os.environ.get("LMKIT_DEBUG") else _user_frames(error.__traceback__)
+    return _render(error, error.__traceback__ if frames is None else frames)
 
 
 def _user_frames(frames: TracebackType | None) -> TracebackType | None:

@@ -16,7 +16,7 @@ from lmkit.backends.placement import check_placement
 from lmkit.custom import trust
 from lmkit.data.fingerprint import check_unchanged, prepare_again
 from lmkit.data.kinds import get_kind, load_preprocessing
-from lmkit.exceptions import ConfigError, DamagedFile, RunFailed, RunStateError, shorten
+from lmkit.exceptions import ConfigError, DamagedFile, RunFailed, RunStateError, WaitInterrupted, shorten
 from lmkit.executors import WorkerExecutor
 from lmkit.experiment.experiment import Experiment
 from lmkit.preprocessing.predict import compute_outputs
@@ -174,7 +174,7 @@ class Run:
         try:
             yield
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(
+            raise WaitInterrupted(
                 f"waiting was interrupted; {self.name} continues in its own process: run.stop() ends it"
             ) from None
 

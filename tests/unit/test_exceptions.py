@@ -7,6 +7,7 @@ import pickle
 import re
 
 import pytest
+from written_run import written_run
 
 import lmkit as lk
 from lmkit.backends import get_backend, require
@@ -154,3 +155,18 @@ def test_a_cell_shows_the_users_own_frames_and_the_message(monkeypatch, shell):
 
 def test_an_error_without_frames_is_its_message():
     assert lk.DataError("no rows")._render_traceback_() == ["DataError: no rows"]
+
+
+def test_an_interrupted_wait_is_shown_alike(monkeypatch, tmp_path):
+    run = written_run(tmp_path, state="running")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="continues in its own process") as caught:
+        run.wait()
+    text = "\n".join(caught.value._render_traceback_())
+    assert "test_exceptions.py" in text
+    assert "lmkit/run" not in text
+    assert text.endswith(str(caught.value))
