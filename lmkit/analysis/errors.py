@@ -15,6 +15,7 @@ from lmkit.display.figure import BLUE, GREY, VERMILLION, Chart, Plot, Series
 from lmkit.display.panels import Bars
 from lmkit.display.pictures import Pictures
 from lmkit.display.table import Table
+from lmkit.display.units import format_number
 from lmkit.exceptions import ConfigError, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.specs.values import plain_value
@@ -146,7 +147,7 @@ class Errors:
             start = f"mean loss {e.losses.mean():.3g} per token in {total:,} rows of {where}"
             return f"{start}; read the worst rows: a text has no columns to slice by and no labels to doubt"
         if self._numeric:
-            start = f"mean absolute error {e.losses.mean():.4g} in {total:,} rows of {where}"
+            start = f"mean absolute error {format_number(e.losses.mean())} in {total:,} rows of {where}"
             if worst:
                 start += f", unusual where {worst.name}: {worst.rate:.4g} in {worst.rows:,} rows, " + (
                     f"predicted {abs(worst.residual or 0):.4g} too {'high' if (worst.residual or 0) > 0 else 'low'} on "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.charts.legend import legend_names
 from lmkit.charts.values import LOG_FACTOR, round_values, shorten
 from lmkit.display.figure import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Chart, Mark, Matrix, Plot, Series
+from lmkit.display.units import format_number
 from lmkit.exceptions import DataError, join_names
 from lmkit.runfolder.progress import epoch_text, sentence
 from lmkit.specs.tasks import get_task, metric_info
@@ -185,8 +186,8 @@ def residuals(run: Run) -> Chart:
     largest = int(np.abs(errors).argmax())
     text = (
         f"Residuals of the test split, in the unit of the target. {len(errors)} rows; mean absolute error "
-        f"{np.abs(errors).mean():.4g}; mean of predicted minus true value {errors.mean():.4g}; the largest error is "
-        f"{errors[largest]:.4g}, at a true value of {targets[largest]:.4g}."
+        f"{format_number(np.abs(errors).mean())}; mean of predicted minus true value {format_number(errors.mean())}; "
+        f"the largest error is {format_number(errors[largest])}, at a true value of {format_number(targets[largest])}."
     )
     indices = _select_rows(errors, SCATTER_POINTS)
     truth, guess, residual = (round_values(v[indices]) for v in (targets, predictions, errors))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lmkit.display.units import format_number
+
 NONE = "nothing to show"
 
 ONE_LINE, MAX_TEXT, MAX_LAST_TEXT = 60, 160, 400
@@ -146,4 +148,4 @@ def format_cell(value: Any) -> str:
         return "–"
     if isinstance(value, FormattedNumber):
         return value.text
-    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).splitlines())
+    return format_number(value) if isinstance(value, float) else " ".join(str(value).splitlines())

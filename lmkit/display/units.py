@@ -24,6 +24,16 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
+def format_number(value: float, digits: int = 4, *, sign: bool = False) -> str:
+    """Format a number with significant digits, and thousands separated below a billion rather than with an exponent.
+
+    >>> format_number(526712), format_number(1 / 3), format_number(-3790.4, 3, sign=True), format_number(1.2e-7)
+    ('526,700', '0.3333', '-3,790', '1.2e-07')
+    """
+    text = f"{value:{'+' * sign}.{digits}g}"
+    return f"{float(text):{'+' * sign},.0f}" if "e+" in text and abs(value) < 1e9 else text
+
+
 def format_latency(seconds: float) -> str:
     """Format the duration of a step or a call, with three digits; as ``format_duration`` from a minute on.
 

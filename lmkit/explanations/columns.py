@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lmkit.display.units import format_number
 from lmkit.exceptions import DataError, nearest
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Column(NamedTuple):
         if len(self.features) == 1:
             return [float(v) for v in numbers[:, 0]]
         parts = [name.removeprefix(f"{self.name}.") for name in self.names]
-        return [", ".join(f"{part} {v:.4g}" for part, v in zip(parts, row, strict=True)) for row in numbers]
+        return [", ".join(f"{part} {format_number(v)}" for part, v in zip(parts, row, strict=True)) for row in numbers]
 
 
 def restore_numbers(values: np.ndarray, shift: float, scale: float) -> np.ndarray:

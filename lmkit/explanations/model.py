@@ -10,6 +10,7 @@ from lmkit.backends import get_backend
 from lmkit.data.batches import EVALUATION_NUMBERS
 from lmkit.data.kinds import DataKind, row_kind
 from lmkit.display.pictures import channels_last
+from lmkit.display.units import format_number
 from lmkit.exceptions import ConfigError, DataError, nearest
 from lmkit.explanations.columns import Column, list_columns
 from lmkit.explanations.integrated_gradients import Slopes
@@ -303,7 +304,7 @@ class ExplainedModel:
     def describe_answers(self, answers: np.ndarray) -> list[str]:
         """Return each of the ``answers`` of the model in words."""
         if self.task.numeric:
-            return [f"{value:.4g}" for value in answers[:, 0]]
+            return [f"{format_number(value)}" for value in answers[:, 0]]
         return [f"{self.labels[row.argmax()]} ({row.max():.0%})" for row in answers]
 
 

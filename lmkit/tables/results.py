@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lmkit.display.units import format_number
 from lmkit.specs.tasks import metric_info
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ class Result(NamedTuple):
     interval: tuple[float, float] | None = None
 
     def __str__(self) -> str:
-        text = f"test {self.metric} {self.value:.4g}"
+        text = f"test {self.metric} {format_number(self.value)}"
         if self.interval:
-            text += f", 95 % interval {self.interval[0]:.4g} to {self.interval[1]:.4g}"
+            text += f", 95 % interval {format_number(self.interval[0])} to {format_number(self.interval[1])}"
         return f"{text}, {self.rows:,} rows" if self.rows else text
 
 

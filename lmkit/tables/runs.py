@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lmkit.display.table import Table
-from lmkit.display.units import format_bytes, format_duration
+from lmkit.display.units import format_bytes, format_duration, format_number
 from lmkit.run.runs import labels
 from lmkit.runfolder.progress import epoch_text, sentence
 from lmkit.specs.tasks import metric_info
@@ -31,7 +31,7 @@ def summary(run: Run) -> Table:
     progress = (
         f"{status.step} steps, {_epochs(run)} of {experiment.training.epochs} epochs, {format_duration(status.seconds)}"
     )
-    test = ", ".join(f"{name} {value:.4g}" for name, value in (status.metrics or {}).items())
+    test = ", ".join(f"{name} {format_number(value)}" for name, value in (status.metrics or {}).items())
     answer = result(run)
     rows = [
         ("result", str(answer) if answer else None),

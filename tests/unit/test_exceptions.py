@@ -7,11 +7,12 @@ import pickle
 import re
 
 import pytest
+from narrowing import require_type
 from written_run import written_run
 
 import lmkit as lk
 from lmkit.backends import get_backend, require
-from lmkit.exceptions import ConfigError, LmkitError, MissingPackage, nearest
+from lmkit.exceptions import ConfigError, LmkitError, MissingPackage, WaitInterrupted, nearest
 
 errors = importlib.import_module("lmkit.exceptions")  # lk.errors is a function, too
 CLASSES = {n: c for n, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, Exception)}
@@ -166,7 +167,7 @@ def test_an_interrupted_wait_is_shown_alike(monkeypatch, tmp_path):
     monkeypatch.setattr("time.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt, match="continues in its own process") as caught:
         run.wait()
-    text = "\n".join(caught.value._render_traceback_())
+    text = "\n".join(require_type(caught.value, WaitInterrupted)._render_traceback_())
     assert "test_exceptions.py" in text
     assert "lmkit/run" not in text
     assert text.endswith(str(caught.value))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table, format_cell
+from lmkit.display.units import format_number
 from lmkit.exceptions import LmkitError
 from lmkit.explanations.columns import Column, sum_features
 from lmkit.explanations.integrated_gradients import describe_remainder, integrated_gradients
@@ -114,11 +115,13 @@ class Attributions:
         top = ", ".join(self.columns[i] for i in self.ranking[:5])
         row = self.values[0]
         strongest = sorted(range(len(row)), key=lambda i: -abs(row[i]))[:3]
-        parts = ", ".join(f"{self.columns[i]} = {format_cell(self.originals[i][0])}: {row[i]:+.3g}" for i in strongest)
+        sizes = {i: format_number(row[i], 3, sign=True) for i in strongest}
+        parts = ", ".join(f"{self.columns[i]} = {format_cell(self.originals[i][0])}: {sizes[i]}" for i in strongest)
         average = f" Largest on average over {len(self.rows)} rows: {top}." if len(self.rows) > 1 else ""
         return (
             f"Attributions to the {self.score} by integrated gradients.{average} {self.rows[0]}, "
-            f"{self.predictions[0]}: {self.baseline[0]:.4g} at the baseline, {self.scores[0]:.4g} here; {parts}. "
+            f"{self.predictions[0]}: {format_number(self.baseline[0])} at the baseline, "
+            f"{format_number(self.scores[0])} here; {parts}. "
             f"{describe_remainder(self.remainders, self.points)}"
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import BLUE, GREY, SKY, Chart, Plot, Series
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
+from lmkit.display.units import format_number
 from lmkit.exceptions import DataError, join_names
 from lmkit.explanations.columns import Column, restore_numbers, select_columns
 from lmkit.explanations.methods.attributions import rank_columns
@@ -111,10 +112,13 @@ class Dependence:
             mean = curve.mean
             if curve.categories:
                 best, worst = (curve.categories[int(i)] for i in (mean.argmax(), mean.argmin()))
-                parts.append(f"{curve.name}: {mean.max():.4g} for {best}, {mean.min():.4g} for {worst}")
+                parts.append(
+                    f"{curve.name}: {format_number(mean.max())} for {best}, {format_number(mean.min())} for {worst}"
+                )
             else:
                 parts.append(
-                    f"{curve.name}: {mean[0]:.4g} at {curve.points[0]:.4g}, {mean[-1]:.4g} at {curve.points[-1]:.4g}"
+                    f"{curve.name}: {format_number(mean[0])} at {curve.points[0]:.4g}, "
+                    f"{format_number(mean[-1])} at {curve.points[-1]:.4g}"
                 )
         return f"Partial dependence of the {self.answer}, over {self.rows} training rows. " + "; ".join(parts) + "."
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import Chart
 from lmkit.display.panels import SignedBars
 from lmkit.display.table import Table
+from lmkit.display.units import format_number
 from lmkit.exceptions import ConfigError, DataError
 from lmkit.explanations.columns import Column, select_columns
 from lmkit.explanations.intervals import mean_interval
@@ -47,6 +48,11 @@ class Importance:
     columns: tuple[str, ...]
     loss: tuple[float, float, float]
     score: tuple[float, float, float]
+
+    @property
+    def change(self) -> str:
+        """The mean increase of the loss as a text with its sign."""
+        return format_number(self.loss[0], 3, sign=True)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Permutation:
     def text(self) -> str:
         """The most important columns, those that do not matter, and the groups."""
         top = [
-            f"{i.name} {i.loss[0]:+.3g} [{i.loss[1]:.3g}, {i.loss[2]:.3g}]"
+            f"{i.name} {i.change} [{format_number(i.loss[1], 3)}, {format_number(i.loss[2], 3)}]"
             for i in self.importances[:5]
             if i.loss[0] > 0
         ]
@@ -108,7 +114,7 @@ class Permutation:
         if unclear:
             words.append(f"{unclear} of {len(self.importances)} columns cannot be told from 0.")
         if self.groups:
-            listed = "; ".join(f"{g.name} ({len(g.columns)} columns) {g.loss[0]:+.3g}" for g in self.groups[:3])
+            listed = "; ".join(f"{g.name} ({len(g.columns)} columns) {g.change}" for g in self.groups[:3])
             words.append(f"Columns that stand in for each other, shuffled together: {listed}.")
         return " ".join(words)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lmkit.display.figure import Chart
 from lmkit.display.pictures import Picture
 from lmkit.display.table import Table
+from lmkit.display.units import format_number
 from lmkit.explanations.integrated_gradients import describe_remainder, integrated_gradients
 from lmkit.explanations.methods.base import METHODS, Request
 from lmkit.explanations.model import ExplainedModel
@@ -101,8 +102,9 @@ class Saliency:
         what = "pixels" if self.inputs.ndim == 4 else "numbers"
         return (
             f"Attributions to the {self.score} by integrated gradients. {self.rows[0]}, {self.predictions[0]}: "
-            f"{count} of {len(sizes):,} {what} hold half of all |attributions|; {self.baseline[0]:.4g} at the "
-            f"baseline, {self.scores[0]:.4g} here. {describe_remainder(self.remainders, self.points)}"
+            f"{count} of {len(sizes):,} {what} hold half of all |attributions|; "
+            f"{format_number(self.baseline[0])} at the baseline, {format_number(self.scores[0])} here. "
+            f"{describe_remainder(self.remainders, self.points)}"
         )
 
 
