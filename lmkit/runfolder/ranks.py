@@ -139,11 +139,9 @@ def describe_failure(record: RankRecord) -> str:
 
 def remove_ranks(folder: RunFolder, first: int = 0) -> None:
     """Delete the files of the processes from ``first`` on, which an earlier launch left."""
-    for rank in range(first, MAX_RANKS):
-        path = rank_path(folder, rank)
-        if not path.exists():
-            break
-        path.unlink(missing_ok=True)
+    for path in rank_path(folder, 0).parent.glob("*.json"):  # one may be missing between others
+        if path.stem.isdecimal() and int(path.stem) >= first:
+            path.unlink(missing_ok=True)
 
 
 def rank_path(folder: RunFolder, rank: int) -> Path:

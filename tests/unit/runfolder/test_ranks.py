@@ -41,6 +41,14 @@ def test_each_process_has_a_record(folder: RunFolder) -> None:
     assert read_ranks(folder) == records[:1]
 
 
+def test_records_after_a_missing_one_are_removed_too(folder: RunFolder) -> None:
+    for rank in (0, 2):
+        write_rank(folder, RankRecord(rank=rank, error="of an earlier launch"))
+    remove_ranks(folder)
+    assert not list((folder.path / "ranks").iterdir())
+    remove_ranks(RunFolder(folder.path / "nothing"))
+
+
 def test_a_damaged_record_ends_the_list(folder: RunFolder) -> None:
     write_rank(folder, RankRecord(rank=0))
     (folder.path / "ranks" / "1.json").write_text('{"rank": -1}', encoding="utf-8")
