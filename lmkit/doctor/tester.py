@@ -108,6 +108,8 @@ class Tester:
             return
         with Process("lmkit.doctor.tester", self.folder.path, who="the tests'", patience=self.seconds) as process:
             self._process = process
+            if self._cancelled.is_set():  # before there was a process to end
+                process.kill()
             try:
                 yield process
             finally:

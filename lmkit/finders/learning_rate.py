@@ -151,6 +151,9 @@ def find_learning_rate(
         with open_trial(spec, runs_root(runs), stop) as trial:
             trial.ask("load", experiment=spec.to_dict())
             for begin in range(0, steps, CALL_STEPS):
+                if stop.is_set:
+                    note = "cancelled"
+                    break
                 some = rates[begin : begin + CALL_STEPS].tolist()
                 values = trial.ask("advance", rates=some)["losses"]
                 losses += values

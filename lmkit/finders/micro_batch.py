@@ -146,6 +146,9 @@ def find_micro_batch(
             answer = trial.ask("load", experiment=spec.to_dict())
             batch_size, device = int(answer["batch_size"]), str(answer["device"])
             for rows in list_sizes(batch_size):
+                if stop.is_set:
+                    note = "cancelled"
+                    break
                 trials.append(Trial(**trial.ask("measure", rows=rows, steps=STEPS)))
                 (progress or line.show)(f"micro-batch of {rows} rows: {len(trials)} of {len(list_sizes(batch_size))}")
                 if not trials[-1].fits:

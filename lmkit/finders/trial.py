@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import psutil
@@ -20,6 +20,9 @@ from lmkit.runfolder.folder import RunFolder
 from lmkit.specs.references import HELD
 from lmkit.system.rpc import MeasurementFailed, Process, describe_error, serve
 from lmkit.training.setup import build_components
+
+if TYPE_CHECKING:
+    from lmkit.backends.devices import DeviceBackend
 
 PATIENCE = 1800.0
 """Seconds until an answer times out: the first steps may be compiled."""
@@ -98,7 +101,7 @@ class Server:
             begin = time.perf_counter()
             self.advance([0.0] * steps)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self.components.backend):
                 raise
             return {"rows": rows, "seconds": math.nan, "bytes": 0, "fits": False}
         seconds = (time.perf_counter() - begin) / steps
@@ -107,11 +110,12 @@ class Server:
         return {"rows": rows, "seconds": seconds, "bytes": int(usage[1] or peak_bytes()), "fits": fits}
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException, backend: DeviceBackend) -> bool:
     """Return whether an error, or one that caused it, says that memory ran out."""
-    names = ("OutOfMemoryError", "ResourceExhaustedError", "MemoryError")
-    chain = [error, error.__cause__, error.__context__]
-    return any(type(e).__name__ in names or "out of memory" in str(e).lower() for e in chain if e is not None)
+    chain = [e for e in (error, error.__cause__, error.__context__) if e is not None]
+    return any(
+        isinstance(e, MemoryError) or backend.is_out_of_memory(e) or "out of memory" in str(e).lower() for e in chain
+    )
 
 
 def reset_peak() -> None:
@@ -142,6 +146,8 @@ def open_trial(experiment: Experiment, root: Path, cancel: Cancel) -> Iterator[S
         return
     with Process("lmkit.finders.trial", root, who="the finder's", patience=PATIENCE) as process:
         cancel.process = process
+        if cancel.is_set:  # before there was a process to end
+            process.kill()
         try:
             yield process
         finally:

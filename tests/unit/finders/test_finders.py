@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import lmkit as lk
 from lmkit.exceptions import ConfigError, DataError
+from lmkit.finders import trial
 from lmkit.finders.learning_rate import find_learning_rate, read_curve, smooth
 from lmkit.finders.micro_batch import Trial, find_micro_batch, list_sizes, read_trials
 from lmkit.finders.trial import is_out_of_memory
@@ -76,6 +81,19 @@ def test_sizes_are_the_batch_and_its_halves() -> None:
 
 
 def test_errors_of_memory_are_recognized() -> None:
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(RuntimeError("CUDA out of memory"))
-    assert not is_out_of_memory(ValueError("shape"))
+    backend: Any = SimpleNamespace(is_out_of_memory=lambda error: isinstance(error, BufferError))
+    assert is_out_of_memory(MemoryError(), backend)
+    assert is_out_of_memory(RuntimeError("CUDA out of memory"), backend)
+    assert is_out_of_memory(BufferError("the framework's own"), backend)
+    assert not is_out_of_memory(ValueError("shape"), backend)
+
+
+def test_a_finder_that_is_cancelled_before_its_process_starts_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[str] = []
+    process = SimpleNamespace(kill=lambda: killed.append("now"))
+    monkeypatch.setattr(trial, "Process", lambda *_, **__: contextlib.nullcontext(process))
+    cancel = trial.Cancel()
+    cancel()
+    with trial.open_trial(lk.Experiment(), Path(), cancel):
+        assert killed == ["now"]
+    assert cancel.process is None
