@@ -21,7 +21,7 @@ from lmkit.data.kinds import get_kind, read_preprocessing
 from lmkit.data.tables import hub
 from lmkit.data.tables.memory import stored_path
 from lmkit.display.units import format_bytes
-from lmkit.exceptions import DamagedFile, DataError, LmkitError
+from lmkit.exceptions import DamagedFile, DataError, LmkitError, join_names
 from lmkit.specs.data import HUB, STORED
 from lmkit.specs.references import HELD, KEPT
 from lmkit.system.privacy import expand_home, shorten_home
@@ -111,6 +111,14 @@ def check_preprocessing(folder: RunFolder, preprocessing: TablePreprocessing) ->
         return
     recorded = read_preprocessing(values)
     if recorded != adapt(preprocessing, recorded.task, recorded.output_kind):
+        columns = getattr(preprocessing, "columns", ())
+        absent = [name for name in getattr(recorded, "columns", ()) if name not in columns]
+        if absent and folder.experiment.data.ids is None:  # earlier versions left fewer of them out
+            raise DataError(
+                f"data.ids: {folder.name} was trained with {join_names(map(repr, absent))}, and columns that identify "
+                f"the rows are left out now; train a new run that keeps them, with data: {{ids: []}}: "
+                f"lmkit train {folder.name} -p data.ids '[]'"
+            )
         raise DataError(
             f"data.source: the data are not what {folder.name} was trained on: their preprocessing differs; restore "
             f"them, or train a new run on what is there now: lmkit train {folder.name}"

@@ -104,6 +104,21 @@ def test_a_run_of_an_older_version_is_compared_by_its_preprocessing(stopped: Any
     assert "their preprocessing differs" in go_on(run).status.reason
 
 
+def test_a_run_that_learned_from_identifiers_says_how_to_keep_them(tmp_path: Path) -> None:
+    FRAME.assign(patient_id=draw.permutation(80)).to_csv(tmp_path / "t.csv", index=False)
+    data = {"source": str(tmp_path / "t.csv"), "target": "y", "ids": []}
+    run = lk.train(data=data, model="mlp:small", epochs=1, runs=tmp_path / "runs", inline=True)
+    path = run.path / "experiment.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "ids:" not in line), encoding="utf-8")
+    older = lk.attach(run.path)
+    assert older.experiment.data.ids is None
+    with pytest.raises(
+        lk.DataError, match=r"data.ids: .* was trained with 'patient_id'.*left out now.* -p data.ids '\[\]'"
+    ):
+        older.prepare_data()
+
+
 @pytest.mark.parametrize("record", ["[1]", "{", '{"sources": 3, "folder": []}', '{"sources": {"data.source": 1}}'])
 def test_a_damaged_record_is_named(stopped: Any, record: str) -> None:
     run, _ = stopped
