@@ -19,7 +19,7 @@ from typing import Any
 
 from lmkit.exceptions import LmkitError
 from lmkit.executors.forkserver import preload
-from lmkit.executors.launch import Launch, group_key, read_launch, to_environment
+from lmkit.executors.launch import Launch, group_key, read_launch, remove_key, to_environment
 from lmkit.executors.launcher import work
 from lmkit.executors.supervisor import OWNER_VARIABLE, read_rank_variable, train_rank
 from lmkit.runfolder.folder import RunFolder
@@ -84,6 +84,8 @@ def join(folder: RunFolder, launch: Launch | None, owner: dict[str, Any] | None 
         return 1
     finally:
         ranks.close()
+        if launch is not None and launch.rank == 0:
+            remove_key(folder)
     return 0 if folder.status().state != "failed" else 1
 
 

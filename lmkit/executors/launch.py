@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lmkit.exceptions import ConfigError, shorten
+from lmkit.exceptions import ConfigError, DamagedFile, shorten
 from lmkit.system.files import make_directory
 from lmkit.system.reading import read_bytes
 
@@ -127,7 +127,16 @@ def group_key(folder: RunFolder) -> bytes:
             pass
         finally:
             temporary_path.unlink()
-    return read_bytes(path, KEY_BYTES)
+    key = read_bytes(path, KEY_BYTES)
+    if len(key) < KEY_BYTES:
+        raise DamagedFile(path, f"it has {len(key)} bytes, expected {KEY_BYTES}; delete it")
+    return key
+
+
+def remove_key(folder: RunFolder) -> None:
+    """Delete the secret of a run that has ended, so that no copy of its folder holds it."""
+    if not folder.status().live:
+        folder.inside("ranks", "key").unlink(missing_ok=True)
 
 
 def to_environment(launch: Launch) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.exceptions import LmkitError, RunStateError
 from lmkit.executors.clusters import LAUNCHER, VERSION, Machine, check_versions
+from lmkit.executors.launch import remove_key
 from lmkit.executors.ray_connection import check_cluster, connect_cluster
-from lmkit.executors.supervisor import OWNER_VARIABLE, Supervisor
+from lmkit.executors.supervisor import OWNER_VARIABLE, Supervisor, end_stopped
 from lmkit.runfolder.commands import Stop, commands_since_resume, parse_command
 from lmkit.runfolder.events import Failed, Finished
 from lmkit.runfolder.folder import RunFolder
@@ -35,8 +36,6 @@ from lmkit.training.control import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from lmkit.runfolder.status import Cause
 
 POLL_SECONDS = 0.5
 """Interval at which the processes are asked for, as that goes over the network."""
@@ -276,18 +275,14 @@ def supervise_on_ray(folder: RunFolder, world: int) -> None:
         try:
             _run(folder, world, signals)
         except StopWaiting as stop:
-            cause: Cause = "signal" if signals.name else "requested"
-            status = replace(folder.status(), state="stopped", reason=str(stop), cause=cause, heartbeat=time.time())
-            folder.write_status(status)
-            folder.events.record(
-                Finished(state="stopped", reason=str(stop), step=status.step, epoch=status.epoch, metrics={})
-            )
+            end_stopped(folder, str(stop), "signal" if signals.name else "requested")
         except Exception as error:
             launcher = folder.resumed_experiment.training.launcher
             problem = str(error).partition("\n")[0] or type(error).__name__
             reason = str(error) if isinstance(error, LmkitError) else f"{launcher}: {problem}; then `lmkit resume`"
             folder.write_status(replace(folder.status(), state="failed", reason=reason, cause="error"))
             folder.events.record(Failed(reason=reason, step=folder.status().step))
+        remove_key(folder)
     signals.follow()
 
 
@@ -313,5 +308,8 @@ def _wait_for_former(folder: RunFolder) -> None:
     events = folder.events.read()[0]
     if not events or events[-1].type in (Finished.type, Failed.type):
         return
-    while time.time() - max((record.heartbeat for record in read_ranks(folder)), default=0.0) < LEASE_SECONDS:
+    until = time.monotonic() + 2 * LEASE_SECONDS  # by this clock, as that of another machine may be ahead
+    while time.monotonic() < until:
+        if time.time() - max((record.heartbeat for record in read_ranks(folder)), default=0.0) >= LEASE_SECONDS:
+            return
         time.sleep(POLL_SECONDS)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from lmkit.exceptions import LmkitError
 from lmkit.executors.worker import FORKS
-from lmkit.runfolder.events import Failed, Restarting
+from lmkit.runfolder.events import Failed, Finished, Restarting
 from lmkit.runfolder.ranks import (
     RankRecord,
     SilenceWatch,
@@ -122,12 +122,15 @@ class Supervisor:
     def run(self) -> None:
         """Start the processes, until the run has ended."""
         while True:
-            self.start()
             try:
+                self.start()
                 failure = self.watch()
             finally:
                 self.end()
             if failure is None:
+                return
+            if failure.restart and self.signals.name:
+                end_stopped(self.folder, self.signals.name, "signal")
                 return
             step = max((record.step for record in read_ranks(self.folder)), default=0)
             self.vain = 0 if step > self.furthest else self.vain + 1
@@ -166,7 +169,7 @@ class Supervisor:
             now = time.monotonic()
             self._pass_signal()
             self._reap()
-            if self.ends and not until:
+            if not until and (any(self.ends.values()) or 0 in self.ends):  # the first process ends last: it writes
                 until = now + (GRACE_SECONDS if any(self.ends.values()) else END_SECONDS)
             if any(self.ends.values()) and not self.folder.status().live:
                 return None
@@ -241,6 +244,13 @@ class Supervisor:
         process = subprocess.Popen(command, env=environment, pass_fds=numbers)
         process.returncode = 0  # it is waited for by its id
         return process.pid
+
+
+def end_stopped(folder: RunFolder, reason: str, cause: Cause) -> None:
+    """Write that a run was stopped while no process trained it; it is resumed from its last checkpoint."""
+    status = replace(folder.status(), state="stopped", reason=reason, cause=cause, heartbeat=time.time())
+    folder.write_status(replace(status, seconds_left=None))
+    folder.events.record(Finished(state="stopped", reason=reason, step=status.step, epoch=status.epoch, metrics={}))
 
 
 def supervise(folder: RunFolder, world: int) -> None:

@@ -11,9 +11,11 @@ runs/<UTC time>-<name>-<short id>/
   events.jsonl        events
   control.jsonl       commands to the worker
   readings.jsonl      statistics of layers, weights and outputs at some steps, for the doctor
-  ranks/              one file and one log a process, where several train the run
+  ranks/              one file and one log a process, where several train the run; on several machines the key, too
+  snapshots/          weights along the path of training, where ``training.snapshots`` asks for them
   profile.json        what the data are like, and what simple models reach on them
   autopsy.json        why a run diverged, once the doctor has repeated it
+  tests.json          what the doctor's tests found, once they were run
   checkpoints/        last/ and best/, each in files as ``lmkit.runfolder.shards`` describes
   log.txt             the worker's output
   lock                held by the worker for its life

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 
 import pytest
 
 import lmkit as lk
-from lmkit.exceptions import ConfigError
-from lmkit.executors.launch import Launch, group_key, read_launch, to_environment
+from lmkit.exceptions import ConfigError, DamagedFile
+from lmkit.executors.launch import Launch, group_key, read_launch, remove_key, to_environment
 from lmkit.runfolder.folder import RunFolder
+from lmkit.runfolder.status import Status
+from lmkit.system.processes import process
 
 WORKERS = {"cluster": {"worker": ["a:4000", "b:4001", "a:4002"]}, "task": {"type": "worker", "index": 2}}
 
@@ -77,3 +80,18 @@ def test_the_key_is_one_for_all_and_only_this_users() -> None:
     assert len(key) == 32
     assert group_key(folder) == key
     assert stat.S_IMODE((folder.path / "ranks" / "key").stat().st_mode) == 0o600
+
+
+def test_the_key_of_a_run_that_has_ended_is_deleted_and_a_short_one_refused() -> None:
+    folder = RunFolder.create(lk.Experiment())
+    path = folder.path / "ranks" / "key"
+    group_key(folder)
+    folder.write_status(Status(state="running", host=socket.gethostname(), **process()))
+    remove_key(folder)
+    assert path.exists()  # the processes are restarted, and need it
+    folder.write_status(Status(state="completed"))
+    remove_key(folder)
+    assert not path.exists()
+    path.write_bytes(b"")
+    with pytest.raises(DamagedFile, match="it has 0 bytes, expected 32"):
+        group_key(folder)

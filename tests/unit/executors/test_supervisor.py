@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 import lmkit as lk
-from lmkit.executors.supervisor import Failure, find_failure, supervise
+from lmkit.executors.supervisor import Failure, Supervisor, find_failure, supervise
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.ranks import RankRecord
+from lmkit.training.control import Signals
 
 SYMPTOM = RankRecord(rank=0, error="process 1 of the run is gone", failed_at=10.2, neighbour=True)
 KILLED = "process 1 was killed by SIGKILL: by a person, or by the system for want of memory"
@@ -33,3 +34,39 @@ def test_a_run_that_is_trained_is_not_launched_again() -> None:
     folder = RunFolder.create(lk.Experiment())
     with folder.lock.hold(), pytest.raises(lk.RunStateError, match="is already being trained by another process"):
         supervise(RunFolder(folder.path), 2)
+
+
+class Scripted(Supervisor):
+    """A supervisor whose processes fail as its script says, and of which none exists."""
+
+    def __init__(self, folder: RunFolder, script: list[Failure | OSError], signals: Signals) -> None:
+        super().__init__(folder, 2, signals)
+        self.script, self.ended = script, 0
+
+    def start(self) -> None:
+        if isinstance(self.script[0], OSError):
+            raise self.script[0]
+
+    def watch(self) -> Failure | None:
+        failure = self.script.pop(0)
+        assert isinstance(failure, Failure)
+        return failure
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+def test_a_signal_ends_a_run_instead_of_a_restart() -> None:
+    folder, signals = RunFolder.create(lk.Experiment()), Signals()
+    signals.name = "SIGTERM"
+    Scripted(folder, [Failure(1, KILLED)], signals).run()
+    status = folder.status()
+    assert (status.state, status.reason, status.cause) == ("stopped", "SIGTERM", "signal")
+    assert folder.events.read()[0][-1].type == "finished"
+
+
+def test_processes_are_ended_where_not_all_of_them_start() -> None:
+    supervisor = Scripted(RunFolder.create(lk.Experiment()), [OSError("no more processes")], Signals())
+    with pytest.raises(OSError, match="no more processes"):
+        supervisor.run()
+    assert supervisor.ended == 1
