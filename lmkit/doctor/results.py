@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import MaxLen
 
 from lmkit.system.records import Count, Seconds, Statistic, read_record
 
@@ -21,6 +23,13 @@ MARKS: Mapping[Outcome, str] = {"passed": "✓", "failed": "✗", "skipped": "�
 MAX_POINTS = 200
 """Points of a curve that are drawn, at most."""
 
+MAX_ENTRIES, MAX_LETTERS = 1000, 10_000
+"""Entries of a list, and letters of a text, that are read of a file, at most."""
+
+Text = Annotated[str, MaxLen(MAX_LETTERS)]
+
+Points = Annotated[tuple[Statistic, ...], MaxLen(MAX_ENTRIES)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
@@ -35,10 +44,10 @@ class TestResult:
 
     __test__ = False  # it is no test of pytest
 
-    name: str
+    name: Text
     outcome: Outcome
-    answer: str
-    evidence: dict[str, float | str] = field(default_factory=dict)
+    answer: Text
+    evidence: Annotated[dict[str, float | Text], MaxLen(MAX_ENTRIES)] = field(default_factory=dict)
 
     @property
     def question(self) -> str:
@@ -70,9 +79,9 @@ class Curve:
         epochs, values: the points; None where a value was not finite.
     """
 
-    label: str
-    epochs: tuple[Statistic, ...] = ()
-    values: tuple[Statistic, ...] = ()
+    label: Text
+    epochs: Points = ()
+    values: Points = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +103,12 @@ class TestRecord:
 
     step: Count = 0
     seconds: Seconds = 0.0
-    results: tuple[TestResult, ...] = ()
-    check: str = ""
-    change: str = ""
-    metric: str = ""
-    curves: tuple[Curve, ...] = ()
-    remark: str = ""
+    results: Annotated[tuple[TestResult, ...], MaxLen(MAX_ENTRIES)] = ()
+    check: Text = ""
+    change: Text = ""
+    metric: Text = ""
+    curves: Annotated[tuple[Curve, ...], MaxLen(MAX_ENTRIES)] = ()
+    remark: Text = ""
 
     def result(self, name: str) -> TestResult | None:
         """Return the result of a test; None where it has none."""

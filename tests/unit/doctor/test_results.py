@@ -105,6 +105,10 @@ def test_results_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
     (folder.path / FILE).write_text(json.dumps(record))
     with pytest.raises(DamagedFile, match="step"):
         read_tests(folder)
+    for huge in ({"results": RECORD.to_record()["results"] * 1001}, {"remark": "x" * 10_001}):
+        (folder.path / FILE).write_text(json.dumps({**RECORD.to_record(), **huge}))
+        with pytest.raises(DamagedFile, match=next(iter(huge))):
+            read_tests(folder)
 
 
 def test_tests_need_seconds_and_data(tmp_path: Path) -> None:

@@ -121,3 +121,15 @@ def test_what_cannot_be_tested_is_said(tmp_path: Path) -> None:
     view.test.click()
     assert view.test.description == testing.TEST
     assert view._message.value
+
+
+def test_tests_that_cannot_start_leave_the_button_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: InstantTester) -> TestRecord:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(testing, "Tester", InstantTester)
+    monkeypatch.setattr(InstantTester, "run", refuse)
+    view = DiagnosisView(replace(diagnosis(lr=0.1), path=tmp_path))
+    view.test.click()
+    assert view.test.description == testing.TEST
+    assert "no more processes" in view._message.value
