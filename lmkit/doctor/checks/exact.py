@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lmkit.doctor.checks import check
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Confidence, Finding, Series
+from lmkit.exceptions import join_names
 from lmkit.runfolder.readings import WeightReading
 
 MIXED = 1e-2
@@ -19,6 +20,9 @@ DEALT = 1e-5
 """The relative change of the loss with dealt targets (planted 1e-7, others .03 or more)."""
 
 BROKEN = ("constant-output", "underfit", "at-chance", "rate-low", "rate-high", "no-signal", "unfinished", "vanishing")
+
+MAX_NAMES = 4
+"""Weights that a finding names."""
 
 
 @check("rows-mixed", title="rows mixed in the model", strength=100, explains=(*BROKEN, "saturated"))
@@ -109,7 +113,7 @@ def no_gradient(evidence: Evidence) -> Finding | None:
     cut = [w for w in _without_gradient(evidence) if w.is_used]
     if not cut:
         return None
-    names = _join([w.name for w in cut])
+    names = join_names((w.name for w in cut), MAX_NAMES)
     total = sum(w.size for w in first)
     return Finding(
         check="no-gradient",
@@ -130,9 +134,10 @@ def unused_weights(evidence: Evidence) -> Finding | None:
     unused = [w for w in _without_gradient(evidence) if not w.is_used]
     if not unused:
         return None
+    names = join_names((w.name for w in unused), MAX_NAMES)
     return Finding(
         check="unused-weights",
-        what=f"{_join([w.name for w in unused])} are never used: the outputs stay the same, whatever they are",
+        what=f"{names} are never used: the outputs stay the same, whatever they are",
         evidence={
             "weights that are not used": f"{len(unused)} of {len(first)}",
             "share of all numbers": sum(w.size for w in unused) / max(1, sum(w.size for w in first)),
@@ -158,16 +163,12 @@ def frozen_weights(evidence: Evidence) -> Finding | None:
     confidence: Confidence = "hint" if not evidence.is_weak else "sure" if share >= 0.5 else "likely"
     return Finding(
         check="frozen-weights",
-        what=f"{_join(list(first.frozen))} are frozen, {share:.0%} of all numbers"
+        what=f"{join_names(first.frozen, MAX_NAMES)} are frozen, {share:.0%} of all numbers"
         + (", and the rest learns too little" if evidence.is_weak else ""),
         evidence={"share of all numbers": share},
         confidence=confidence,
         advice="let them be trained (requires_grad, trainable), unless they come from a model that fits these data",
     )
-
-
-def _join(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f", … ({len(names)} in total)" if len(names) > 4 else "")
 
 
 def _without_gradient(evidence: Evidence) -> list[WeightReading]:

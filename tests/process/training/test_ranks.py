@@ -272,3 +272,4 @@ def test_torchrun_trains_the_run_in_a_folder(root: Path, alone: Callable[..., lk
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert_equal(lk.Run(folder), alone())
+    assert not (folder.path / "ranks" / "key").exists()  # a copy of the folder holds no secret
