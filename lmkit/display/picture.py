@@ -10,7 +10,7 @@ from lmkit.display.axes import style_axes
 from lmkit.display.labels import SIDES, place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS, SHADE, matrix_size, row_shares, tick_positions
 from lmkit.display.palette import BLACK, BLUE, COLOURS, GREY, INK, SYMBOLS
-from lmkit.display.plot import Matrix, Panel, Plot, Series, map_texts
+from lmkit.display.plot import FEW_DECADES, Matrix, Panel, Plot, Series, map_texts
 
 PALETTE, MATRIX_PALETTE = 32, 128
 """Colours of a picture; a matrix, or points that overlap, need more shades."""
@@ -163,10 +163,11 @@ def _format_axes(ax: Any, panel: Plot) -> None:
         ax.set_yscale("log")
     if panel.log_x:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.margins(0.12, 0.2)
+        low, high = ax.get_xlim()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < FEW_DECADES * low else (1,)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.margins(0.12, 0.2)
     if panel.y_range:
         ax.set_ylim(*panel.y_range)
     if not panel.log_x and all(

@@ -8,6 +8,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 WIDTH, HEIGHT = 720, 340
 """Size of a picture in CSS pixels."""
 
+FEW_DECADES = 1000
+"""The range, as a factor, up to which the labels of a logarithmic axis at 1, 2 and 5 of each decade have room."""
+
 
 class Series(NamedTuple):
     """One line or cloud of points.

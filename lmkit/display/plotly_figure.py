@@ -10,7 +10,7 @@ from typing import Any, cast
 from lmkit.display.labels import place_labels
 from lmkit.display.matrix import MATRIX_NUMBERS, SHADE, row_shares, tick_positions
 from lmkit.display.palette import BLUE, FONT, GREY, INK, RULE
-from lmkit.display.plot import Matrix, Panel, Plot, Series, map_texts
+from lmkit.display.plot import FEW_DECADES, Matrix, Panel, Plot, Series, map_texts
 
 
 def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> Any:
@@ -47,7 +47,7 @@ def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> A
         figure.update_xaxes(
             title_text=panel.x_title,
             type="log" if panel.log_x else None,
-            dtick="D2" if panel.log_x else None,
+            dtick=_tick_step(panel) if panel.log_x else None,
             row=1,
             col=column,
         )
@@ -79,6 +79,12 @@ def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> A
         plot_bgcolor="white",
     )
     return figure
+
+
+def _tick_step(panel: Plot) -> str | int:
+    """Return where a logarithmic x axis has ticks: at 1, 2 and 5 of each power of ten, or at these where many are."""
+    values = [x for series in panel.series for x in series.x if x > 0]
+    return "D2" if not values or max(values) < FEW_DECADES * min(values) else 1
 
 
 def _escape_markup(text: str) -> str:
