@@ -84,9 +84,12 @@ class LearningRateTest(NamedTuple):
             Series("smoothed", rates, self.smoothed.tolist(), COLOURS[0]),
         )
         marks = (Mark(self.suggestion, f"{self.suggestion:.2g}"),)
+        first, lowest = (float(self.smoothed[0]), float(self.losses.min())) if len(losses) else (0.0, 0.0)
+        fall = first - lowest  # the losses of rates that are too high lie above the chart
+        y_range = (lowest - 0.1 * fall, first + 0.5 * fall) if fall > 0 else None
         return Chart(
-            f"Learning-rate range test of {self.experiment.name}",
-            (Plot("learning rate", "loss", series, marks=marks, log_x=True),),
+            f"Learning rate {self.suggestion:.2g}: range test of {self.experiment.name}",
+            (Plot("learning rate", "loss", series, marks=marks, log_x=True, y_range=y_range),),
             self.text,
         )
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from lmkit.display.figure import COLOURS, Chart, Plot, Series
+from lmkit.display.figure import COLOURS, Chart, Mark, Plot, Series
 from lmkit.display.progress_line import ProgressLine
 from lmkit.display.units import format_bytes, format_latency
 from lmkit.exceptions import ConfigError, DataError, shorten
@@ -81,11 +81,13 @@ class MicroBatchTest(NamedTuple):
         rows = [float(trial.rows) for trial in fitting]
         times = Series("time", rows, [1000 * trial.seconds for trial in fitting], COLOURS[0])
         memory = Series("memory", rows, [trial.bytes / 1e6 for trial in fitting], COLOURS[1])
+        marks = (Mark(float(self.suggestion), f"{self.suggestion} rows"),)
         panels = (
-            Plot("rows of a micro-batch", "ms per step", (times,), log_x=True),
-            Plot("rows of a micro-batch", "memory, MB", (memory,), log_x=True),
+            Plot("rows of a micro-batch", "ms per step", (times,), marks=marks, log_x=True),
+            Plot("rows of a micro-batch", "memory, MB", (memory,), marks=marks, log_x=True),
         )
-        return Chart(f"Micro-batches of {self.experiment.name}", panels, self.text)
+        title = f"Micro-batch {self.suggestion} of a batch of {self.batch_size}: {self.experiment.name}"
+        return Chart(title, panels, self.text)
 
     @property
     def change(self) -> dict[str, Any]:
