@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmkit.display.units import format_number
+
 if TYPE_CHECKING:
     from lmkit.experiment.experiment import Experiment
 
@@ -88,4 +90,4 @@ class Finding:
 
 
 def _format(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return format_number(value, 3) if isinstance(value, float) else str(value)

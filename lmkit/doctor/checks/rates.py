@@ -6,6 +6,7 @@ import math
 from statistics import median_high
 from typing import Any
 
+from lmkit.display.units import format_number
 from lmkit.doctor.checks import check
 from lmkit.doctor.evidence import Evidence
 from lmkit.doctor.finding import Finding, Series
@@ -57,7 +58,7 @@ def rate_high(evidence: Evidence) -> Finding | None:
         ends = evidence.above_chance
         if largest <= LARGE_UPDATE or growth <= RISEN or ends is None or ends < NOT_LEARNED:
             return None
-        after = f"the loss rose to {growth:.3g} times its start"
+        after = f"the loss rose to {format_number(growth, 3)} times its start"
     else:
         finite = [v for v in evidence.losses[:-1].tolist() if math.isfinite(v)][-200:]
         growth = max([growth, *(v / start for v in finite)])
