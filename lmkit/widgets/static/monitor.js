@@ -200,7 +200,7 @@ class View extends PageView {
     if (!(value > 0)) return this.showMessage("A learning rate is greater than 0.", true)
     if (current && value > FACTOR * current && this.confirmed !== value) {
       this.confirmed = value
-      return this.showMessage(`${value} is ${number(value / current, 2)} times the current rate; click Set again to apply it.`, true)
+      return this.showMessage(`${value} is ${rate(value / current)} times the current rate; click Set again to apply it.`, true)
     }
     this.command("set_learning_rate", this.selected, value)
     this.rate.value = ""
@@ -446,7 +446,8 @@ class View extends PageView {
         rangemode: name === "lr" || name === "norm" ? "tozero" : "normal", ...(name === "loss" && this.isLog() ? this.decades(traces) : {})},
       shapes: [], annotations: [],
     }
-    const marks = this.runs.flatMap((run, i) => run.marks.map((mark) => ({...mark, at: this.axis(run).position(mark.step), colour: this.runs.length > 1 ? run.colour : this.colours.mark})))
+    const hasPoints = traces.some((trace) => trace.x.length) // a mark alone has no scale to lie on
+    const marks = !hasPoints ? [] : this.runs.flatMap((run) => run.marks.map((mark) => ({...mark, at: this.axis(run).position(mark.step), colour: this.runs.length > 1 ? run.colour : this.colours.mark})))
     for (const mark of marks)
       layout.shapes.push({type: "line", x0: mark.at, x1: mark.at, yref: "paper", y0: 0, y1: 1, line: {color: mark.colour, width: 1, dash: "dot"}})
     if (name === "loss" && marks.length) {
@@ -454,7 +455,7 @@ class View extends PageView {
       traces.push({x: marks.map((m) => m.at), y: marks.map(() => 0.97), yaxis: "y2", mode: "markers", type: "scatter", name: "",
         marker: {symbol: "triangle-down", size: 10, color: marks.map((m) => m.colour)}, text: marks.map((m) => withoutMarkup(m.text)), hovertemplate: "%{text}<extra></extra>"})
     }
-    if (!traces.some((trace) => trace.x.length)) {
+    if (!hasPoints) {
       layout.xaxis.visible = layout.yaxis.visible = false
       const text = this.runs.some((r) => r.status.state === "pending") ? "Starting the worker…" : "Waiting for the first step…"
       if (name === "loss") layout.annotations.push({text, showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5, font: {size: 13}})
