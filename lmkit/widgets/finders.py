@@ -50,6 +50,7 @@ class FinderButtons:
         self.cancel.on_click(self._cancelled)
         self.use.on_click(self._used)
         self.widget = E.Box([E.Row([self.rate, self.micro, self.cancel]), self.output, self.use])
+        self.widget.add_class("lkc-finders")
 
     def _start(self, find: Callable[..., Result], _: Any) -> None:
         from lmkit.finders.trial import Cancel  # not before a click: its imports would delay the form
