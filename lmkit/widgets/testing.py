@@ -54,4 +54,5 @@ class TestButton:
     def _end(self, record: TestRecord) -> None:
         self._tester = None
         self.show(record.remark, False)
-        self.finish(record)
+        if record.results:  # those of an earlier time stay where the tests were cancelled before the first
+            self.finish(record)

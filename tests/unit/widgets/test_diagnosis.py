@@ -102,11 +102,11 @@ def test_a_click_tests_the_run_and_shows_the_results(tmp_path: Path, monkeypatch
     ]
 
 
-def test_a_second_click_cancels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_click_cancels_and_leaves_earlier_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "Tester", InstantTester)
     waiting: list[Any] = []
     monkeypatch.setattr(testing, "in_background", lambda work, then: waiting.append(then))
-    view = DiagnosisView(replace(diagnosis(lr=0.1), path=tmp_path))
+    view = DiagnosisView(replace(diagnosis(lr=0.1), path=tmp_path, tests=InstantTester.record))
     view.test.click()
     assert view.test.description == testing.CANCEL
     view.test.click()
@@ -114,6 +114,7 @@ def test_a_second_click_cancels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     waiting[0](TestRecord(remark="0 of 5 tests were finished: cancelled"))
     assert view.test.description == testing.TEST
     assert "cancelled" in view._message.value
+    assert view.diagnosis.tests == InstantTester.record
 
 
 def test_what_cannot_be_tested_is_said(tmp_path: Path) -> None:
