@@ -179,3 +179,9 @@ def test_no_label_covers_another_or_a_point() -> None:
     assert place_labels(Plot("x", "y", (alone,)), 720, 340) == [("top center",)]
     untold = alone._replace(labelled=(False,))
     assert place_labels(Plot("x", "y", (untold,)), 720, 340) == [("",)]
+
+
+def test_a_logarithmic_axis_of_many_decades_is_labelled_at_powers_of_ten() -> None:
+    for top, step in ((100.0, "D2"), (1e6, 1)):
+        panel = Plot("rate", "loss", (Series("a", [1.0, top], [1.0, 2.0], BLUE),), log_x=True)
+        assert Chart("ticks", (panel,), "").figure.layout.xaxis.dtick == step

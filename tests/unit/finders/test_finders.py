@@ -29,6 +29,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
     assert result.apply().training.optimizer.lr == pytest.approx(result.suggestion, rel=0.05)
     assert f"training.optimizer.lr: {result.suggestion:.2g}" in result.text
     assert result.chart.panels[0].log_x  # type: ignore[union-attr]
+    assert f"{result.suggestion:.2g}" in result.chart.title
     assert result.chart.png()[:4] == b"\x89PNG"
 
 
