@@ -114,10 +114,10 @@ def step_curves(runs: Run | Sequence[Run]) -> Chart:
         if series:
             lowest, highest = min(min(s.y) for s in series), max(max(s.y) for s in series)
             log = lowest > 0 and highest / lowest > LOG_FACTOR
-            panels.append(Plot(_x_title(drawn), y_title + " (log scale)" * log, tuple(series), log))
+            panels.append(Plot(_x_title(drawn), y_title, tuple(series), log))  # the ticks show that a scale is a log
     if not panels:
         raise DataError("no learning rate that changes, and no gradient norm, to draw")
-    title = " and ".join(p.y_title.removesuffix(" (log scale)") for p in panels).capitalize()
+    title = " and ".join(p.y_title for p in panels).capitalize()
     return Chart(title, tuple(panels), "\n".join([f"{title}.", *sentences]), height=STEP_HEIGHT)
 
 

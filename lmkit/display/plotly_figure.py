@@ -34,13 +34,18 @@ def draw_plotly(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> A
             figure.add_trace(_trace(series, label_positions, first=series.name not in legend_names), row=1, col=column)
             legend_names.add(series.name)
         for mark in panel.marks:
-            figure.add_vline(
-                mark.x,
-                line={"color": GREY, "width": 1, "dash": "dot"},
+            figure.add_vline(mark.x, line={"color": GREY, "width": 1, "dash": "dot"}, row=1, col=column)
+            figure.add_annotation(  # unlike a line, it lies at the logarithm on a logarithmic axis
+                x=math.log10(mark.x) if panel.log_x else mark.x,
+                y=1,
+                yref="y domain",
+                yanchor="bottom",
+                text="▾",
+                hovertext=mark.text,
+                font={"color": GREY},
+                showarrow=False,
                 row=1,
                 col=column,
-                annotation={"text": "▾", "hovertext": mark.text, "font": {"color": GREY}, "yanchor": "bottom"},
-                annotation_position="top",
             )
         # a plotly range on a log axis is in powers of ten
         y_range = [math.log10(v) for v in panel.y_range] if panel.log and panel.y_range else panel.y_range

@@ -152,7 +152,7 @@ def test_rates_that_change_and_gradient_norms_are_drawn_per_step(tmp_path: Path)
         lk.charts.step_curves(written_run(tmp_path, name="constant", losses=falling(24), epochs=EPOCHS))
     run.folder.metrics.append({"step": 25, "loss": [1.0, 1.0], "lr": [0.5, 1e-4], "gradient_norm": [2.0, 1.0]})
     rate, norm = lk.charts.step_curves(run).panels
-    assert (plot(rate).x_title, plot(rate).y_title, plot(rate).log) == ("epoch", "learning rate (log scale)", True)
+    assert (plot(rate).x_title, plot(rate).y_title, plot(rate).log) == ("epoch", "learning rate", True)
     assert plot(rate).series[0].y[-2:] == [0.5, 1e-4]
     assert (plot(norm).y_title, plot(norm).series[0].x[-2:]) == ("gradient norm", [12.5, 13.0])
     assert plot(norm).series[0].y[-2:] == [2.0, 1.0]

@@ -185,3 +185,11 @@ def test_a_logarithmic_axis_of_many_decades_is_labelled_at_powers_of_ten() -> No
     for top, step in ((100.0, "D2"), (1e6, 1)):
         panel = Plot("rate", "loss", (Series("a", [1.0, top], [1.0, 2.0], BLUE),), log_x=True)
         assert Chart("ticks", (panel,), "").figure.layout.xaxis.dtick == step
+
+
+def test_a_mark_lies_at_its_value_on_a_logarithmic_axis() -> None:
+    series = (Series("s", [0.001, 1.0], [1.0, 2.0], "#000000"),)
+    chart = Chart("t", (Plot("x", "y", series, marks=(Mark(0.01, "here"),), log_x=True),), "")
+    layout = chart.figure.layout
+    assert layout.shapes[0].x0 == 0.01  # plotly's lines are in values
+    assert layout.annotations[-1].x == pytest.approx(-2)  # and its annotations in logarithms
