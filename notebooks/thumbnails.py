@@ -21,6 +21,7 @@ CHOSEN = {
     "06-own-model": -1,
     "11-explanation": 5,
     "12-weak-results": -1,
+    "13-scaling": 2,
 }
 """Which figure of a notebook, where it is not the first one."""
 SIZE = (360, 220)
