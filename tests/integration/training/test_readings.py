@@ -184,7 +184,7 @@ def test_the_profile_says_what_the_data_are_like(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     lines = [",".join([*columns, "y"]), *(",".join(map(str, row)) for row in zip(*columns.values(), y, strict=True))]
     table.write_text("\n".join(lines))
-    data = {"source": str(table), "target": "y", "scale": "none"}
+    data = {"source": str(table), "target": "y", "scale": "none", "ids": []}
     run = train("torch", data=data, model={"hidden": [4]}, epochs=1)
     profile = read_record(Profile, run.path / "profile.json")
     assert profile is not None
