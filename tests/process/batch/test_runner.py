@@ -186,7 +186,7 @@ def test_what_a_notebook_records_is_told(tmp_path: Path) -> None:
         ({"overrides": {"training.optimiser.lr": 0.1}}, "did you mean 'optimizer'"),
         ({"framework": "torhc"}, "did you mean 'torch'"),
         # papermill's own command line reads `-y 'lr: 1e-3'` as a text: refused, not trained with
-        ({"overrides": {"training.optimizer.lr": "1e-3"}}, "training.optimizer.lr: given '1e-3', expected a valid num"),
+        ({"overrides": {"training.optimizer.lr": "1e-3"}}, "training.optimizer.lr: given '1e-3', expected a number"),
     ],
 )
 def test_plain_papermill_is_held_to_the_same_experiment(tmp_path: Path, given: dict[str, object], said: str) -> None:

@@ -43,8 +43,8 @@ class Executed(NamedTuple):
 
     @property
     def pictures(self) -> int:
-        """Two charts, and of images some of them."""
-        return 3 if self.run.experiment.data.source == "digits" else 2
+        """Three charts, and of images some of them."""
+        return 4 if self.run.experiment.data.source == "digits" else 3
 
     @property
     def page(self) -> str:
@@ -98,7 +98,7 @@ def test_the_notebook_is_small_and_shows_anywhere(executed: Executed) -> None:
     assert Path(executed.told["notebook"]).stat().st_size < 300_000
     assert not [o for o in executed.outputs if o.output_type == "error"]
     charts = [o.data for o in executed.outputs if "image/png" in o.get("data", {})]
-    assert len(charts) == 2, "learning curves, and a confusion matrix or residuals"
+    assert len(charts) == 3, "learning curves, gradient norms, and a confusion matrix or residuals"
     for data in charts:
         assert {PLOTLY, "image/png", "text/plain"} <= set(data)
         assert "text/html" not in data, "it would hide the picture"
