@@ -197,7 +197,7 @@ def test_a_batch_of_one_row_is_changed_too() -> None:
         ({"source": "digits", "augment": {"rotat": 9}}, "did you mean 'rotate'?"),
         (
             {"source": "digits", "augment": {"noise": -1}},
-            "data.augment.noise: given -1, expected a number greater than",
+            "data.augment.noise: given -1, expected a number of at least 0",
         ),
     ],
 )

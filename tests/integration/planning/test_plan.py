@@ -435,7 +435,7 @@ def test_it_is_a_magic(monkeypatch: pytest.MonkeyPatch) -> None:
         ("nothing", {}, RunNotFound, "no file, run, data source or model 'nothing'"),
         ({"data": "wine", "model": "cnn"}, {}, ConfigError, "needs images or sequences"),
         ({"data": "nowhere.csv"}, {}, DataError, "nowhere.csv"),
-        ({}, {"device": "tpu"}, ConfigError, "device: given 'tpu', expected cpu or cuda"),
+        ({}, {"device": "tpu"}, ConfigError, "device: given 'tpu', expected cpu, cuda, cuda:N or mps"),
         ({}, {"memory": "much"}, ConfigError, "memory: given 'much', expected an amount such as 80 GB"),
         ({}, {"memory": -1}, ConfigError, "memory: given -1"),
         ({}, {"devices": 0}, ConfigError, "devices: given 0, expected counts"),
