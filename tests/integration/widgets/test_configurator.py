@@ -207,7 +207,8 @@ def test_a_file_is_chosen_and_its_columns_are_offered(prices: Path) -> None:
     assert not target.row.visible
     source.menu.value = FILE
     assert source.path.options == ("prices.csv",)
-    endings = ".csv, .parquet, .npz, .tsv, .feather, .json, .xlsx (.csv and .tsv also compressed), .txt, .jsonl"
+    tables = ".csv, .parquet, .npz, .tsv, .feather, .json, .ndjson, .xlsx, .arff (text also compressed)"
+    endings = f"{tables}, .txt, .jsonl"
     assert form.problems == (f"data.source: enter the path of a file that ends in {endings}",)
     source.path.value = "prices.csv"
     assert target.row.visible
