@@ -33,7 +33,7 @@ def type_in(form: Configurator, path: str, value: Any) -> None:
 @pytest.fixture
 def prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    rows = [(i, "AB"[i % 2], i * 2.5 + 0.25) for i in range(60)]
+    rows = [(i * i, "AB"[i % 2], i * 2.5 + 0.25) for i in range(60)]
     pd.DataFrame(rows, columns=["area", "town", "price"]).to_csv("prices.csv", index=False)
     return tmp_path / "prices.csv"
 
