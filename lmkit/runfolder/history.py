@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,21 @@ def steps(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 class StepHistory:
-    """The steps of a run as a table; each ``read`` parses only what was written since the one before."""
+    """The steps of a run as a table; each ``read`` parses only what was written since the one before.
+
+    Any number of threads may read: a cell of a notebook does while the monitor redraws the same run.
+    """
 
     def __init__(self, lines: JsonLines) -> None:
         self.lines = lines
+        self._lock = threading.Lock()
         self._offset, self._file = 0, 0
         self._frames: list[pd.DataFrame] = []
         self._first_steps: dict[str, int] = {}  # column → the first step that has it
+
+    def __reduce__(self) -> tuple[type[StepHistory], tuple[JsonLines]]:
+        """Pickle the log's path: the copy reads the log anew."""
+        return StepHistory, (self.lines,)
 
     def read(self) -> pd.DataFrame:
         """Return one row per step, as ``steps`` does of the whole log.
@@ -54,6 +63,10 @@ class StepHistory:
         Raises:
             DamagedFile: the log is no regular file.
         """
+        with self._lock:
+            return self._read()
+
+    def _read(self) -> pd.DataFrame:
         import pandas as pd
 
         self._restart_if_replaced()

@@ -2,7 +2,10 @@
 
 import json
 import math
+import pickle
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pandas as pd
 import pytest
 
 from lmkit import Experiment
+from lmkit.runfolder import history as history_module
 from lmkit.runfolder.events import Epoch, Event, EventLog, Finished, Resumed, Started
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.history import StepHistory, history, steps
@@ -296,3 +300,32 @@ def test_steps_are_parsed_once_and_continued(tmp_path, monkeypatch):
     lines.path.unlink()
     lines.append(records[0])
     pd.testing.assert_frame_equal(reader.read(), steps(records[:1]))
+
+
+def test_a_cell_and_the_monitor_read_the_steps_at_once(tmp_path, monkeypatch):
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    lines.append({"step": 1, "loss": [3.0, 2.0], "lr": 0.1})
+    reader = StepHistory(lines)
+    parsing, other_has_read = threading.Event(), threading.Event()
+
+    def parse_slowly(record):
+        parsing.set()
+        other_has_read.wait(0.2)
+        return parse_block(record)
+
+    parse_block = history_module.parse_block
+    monkeypatch.setattr(history_module, "parse_block", parse_slowly)
+    with ThreadPoolExecutor(1) as monitor:
+        drawn = monitor.submit(reader.read)
+        assert parsing.wait(10)
+        assert reader.read()["loss"].tolist() == [3.0, 2.0]
+        other_has_read.set()
+        assert drawn.result()["loss"].tolist() == [3.0, 2.0]
+
+
+def test_a_reader_of_steps_can_be_pickled(tmp_path):
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    lines.append({"step": 1, "loss": [3.0]})
+    reader = StepHistory(lines)
+    reader.read()
+    assert pickle.loads(pickle.dumps(reader)).read()["step"].tolist() == [1]
