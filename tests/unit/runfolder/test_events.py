@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from lmkit import Experiment
-from lmkit.runfolder import history as history_module
 from lmkit.runfolder.events import Epoch, Event, EventLog, Finished, Resumed, Started
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.history import StepHistory, history, steps
+from lmkit.runfolder.tail import parse_block
 from lmkit.system.files import JsonLines, TornLine
 
 LOGS = ["metrics.jsonl", "events.jsonl", "control.jsonl"]
@@ -313,8 +313,7 @@ def test_a_cell_and_the_monitor_read_the_steps_at_once(tmp_path, monkeypatch):
         other_has_read.wait(0.2)
         return parse_block(record)
 
-    parse_block = history_module.parse_block
-    monkeypatch.setattr(history_module, "parse_block", parse_slowly)
+    monkeypatch.setattr("lmkit.runfolder.history.parse_block", parse_slowly)
     with ThreadPoolExecutor(1) as monitor:
         drawn = monitor.submit(reader.read)
         assert parsing.wait(10)
