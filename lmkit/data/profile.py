@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmkit.data import quality
+from lmkit.data import overlap, quality
 from lmkit.specs.losses import loss_value
 from lmkit.specs.references import is_reference
 from lmkit.specs.tasks import get_task
@@ -141,7 +141,7 @@ def profile_data(data: Dataset, loss: LossName) -> Profile:
         X = training.X.reshape(len(training.X), -1).astype(np.float64)
         names = feature_names(data, X.shape[1])
         values |= {"features": X.shape[1]} | _columns(X, names, is_table=len(preprocessing.shape) == 1)
-        _, hashes = quality.hash_rows(training)
+        _, hashes = overlap.hash_rows(training)
         values["duplicates"] = 1 - len(np.unique(hashes)) / len(hashes)
         values["shared"] = _shared(data)
         values["revealing"] = tuple(quality.revealing_columns(training, preprocessing)[0][:MAX_LISTED])
@@ -265,15 +265,21 @@ def _unseen_share(X: np.ndarray, names: list[str], categories: dict[str, dict[st
 
 
 def _shared(data: Dataset) -> dict[str, float]:
-    """Return the share of rows of each other part, by features and target, that is also in the training part."""
+    """Return the share of rows of each other part, by features and target, that is also in the training part.
+
+    Parts that share no more rows than are equal by chance are left out.
+    """
     parts = {name: getattr(data, name) for name in ("training", "validation", "test")}
     numbers = sum(math.prod(part.X.shape) for part in parts.values())
     if numbers > quality.CHEAP_NUMBERS or not all(isinstance(part.X, np.ndarray) for part in parts.values()):
         return {}
-    hashes = {name: quality.hash_rows(part)[1] for name, part in parts.items() if len(part.X)}
-    return {
-        name: float(np.isin(rows, hashes["training"]).mean()) for name, rows in hashes.items() if name != "training"
-    }
+    hashes = {name: overlap.hash_rows(part)[1] for name, part in parts.items() if len(part.X)}
+    training = hashes.pop("training")
+    shares = {name: float(np.isin(rows, training).mean()) for name, rows in hashes.items()}
+    if not any(shares.values()):
+        return shares
+    chance = overlap.chance_share(data.training.X, len(training), quality.column_widths(data.preprocessing))
+    return {name: share for name, share in shares.items() if not overlap.is_by_chance(share, chance)}
 
 
 def _shift(X: np.ndarray, other: np.ndarray, names: list[str]) -> dict[str, Any]:

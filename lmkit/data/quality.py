@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from lmkit.data.overlap import leaks, row_hashes
 from lmkit.specs.tasks import get_task
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ MIN_REVEALING_ROWS, REVEALING_ROWS, MAX_REVEALING_COLUMNS = 50, 20_000, 200
 
 FIRST_ROWS = 128
 """Rows by which most columns are seen not to be the target."""
-
-MAX_HASHED = 4096
-"""Numbers of a row that ``hash_rows`` compares, at most, so that those of an image cost no more than a step."""
-
-BLOCK_NUMBERS = 2**18
-"""Numbers that are hashed at once: they fit the cache of a processor."""
 
 
 def warnings(data: Dataset, max_numbers: int | None = None) -> tuple[str, ...]:
@@ -56,7 +51,9 @@ def warnings(data: Dataset, max_numbers: int | None = None) -> tuple[str, ...]:
     if (max_numbers is None or numbers <= max_numbers) and preprocessing.signature.graph is None:
         hashes = {name: row_hashes(part.X) for name, part in parts.items()}
         targets = {name: row_hashes(part.y) for name, part in parts.items()}
-        texts += leaks(hashes, targets, whole=data.batches is None or not getattr(data.batches, "uneven", False))
+        whole = data.batches is None or not getattr(data.batches, "uneven", False)
+        widths = column_widths(preprocessing)
+        texts += leaks(hashes, targets, whole=whole, features=parts["training"].X, widths=widths)
         if not task.per_position and not preprocessing.signature.vocabulary:
             texts += revealing(parts["training"], preprocessing)
         if not task.per_position:
@@ -67,130 +64,12 @@ def warnings(data: Dataset, max_numbers: int | None = None) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def leaks(hashes: dict[str, np.ndarray], targets: dict[str, np.ndarray], *, whole: bool = True) -> list[str]:
-    """Return a warning for each of validation and test that shares rows with training.
-
-    Rows with the same features and the same target are leakage. Where the targets of rows with the same features differ
-    as well, they are more likely different rows that look alike, as people of one age and sex do.
-
-    Args:
-        hashes: part → (rows,), hashes of the features of each row.
-        targets: part → (rows,), hashes of the target of each row.
-        whole: whether the training part is all of it.
-
-    >>> import numpy as np
-    >>> parts = {"training": np.array([1, 2, 3]), "validation": np.array([3, 3, 4]), "test": np.array([5])}
-    >>> leaks(parts, {name: part * 0 for name, part in parts.items()})
-    ['leakage: 2 of 3 rows of the validation part are also in the training part; its scores are too good']
-    """
-    import numpy as np
-
-    texts = []
-    training = "the training part" if whole else f"the first {len(hashes['training']):,} rows of the training part"
-    both = {name: _combine(hashes[name], targets[name]) for name in hashes}
-    for name in ("validation", "test"):
-        alike = int(np.isin(hashes[name], hashes["training"]).sum())
-        shared = int(np.isin(both[name], both["training"]).sum())
-        texts += _describe_leak(name, len(hashes[name]), alike, shared, training)
-    return texts
-
-
-def _combine(hashes: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return hashes (rows,) of features and target."""
-    combined: np.ndarray = hashes ^ (targets.astype(hashes.dtype) << 1)
-    return combined
-
-
-def _describe_leak(name: str, rows: int, alike: int, shared: int, training: str) -> list[str]:
-    """Return a warning about a part; none where it shares no rows with the training part.
-
-    Args:
-        name: the name of the part.
-        rows: its rows.
-        alike: those with the features of a row of the training part.
-        shared: those of them with the same target as well.
-        training: what the training part is called.
-    """
-    if shared and shared == alike:
-        return [
-            f"leakage: {shared:,} of {rows:,} rows of the {name} part are also in {training}; its scores are too good"
-        ]
-    if shared:
-        return [
-            f"equal rows: {alike:,} of {rows:,} rows of the {name} part have the features of a row in {training}, "
-            f"{alike - shared:,} of them only with another target; leakage if they are the same rows, and none if "
-            "different ones look alike"
-        ]
-    return []
-
-
-class StreamOverlap:
-    """Counts the rows of the other parts that a stream of training batches holds as well, over its first epoch.
-
-    Of rows with more than ``MAX_HASHED`` numbers some are compared, the same of each row: equal rows are always found,
-    and of different ones those that are equal in all of these numbers.
-
-    Args:
-        parts: validation and test, prepared.
-    """
-
-    def __init__(self, parts: Mapping[str, Part]) -> None:
-        self.batches = 0
-        self._parts = {name: self._hash(part) for name, part in parts.items() if len(part.X)}
-        self._rows = {name: len(part.X) for name, part in parts.items()}
-
-    def _hash(self, part: Part) -> list[_Matches]:
-        features, both = hash_rows(part)
-        return [_Matches(features), _Matches(both)]
-
-    def add(self, index: int, batch: Part) -> None:
-        """Compare the rows of a batch of the first epoch; batches come in order, from the first on."""
-        if index != self.batches:
-            return  # of an epoch that was begun by another process
-        self.batches += 1
-        if self._parts:
-            hashes = hash_rows(batch)
-            for matches in self._parts.values():
-                for each, values in zip(matches, hashes, strict=True):
-                    each.add(values)
-
-    def warnings(self) -> list[str]:
-        """Return a warning for each of validation and test that shares rows with the batches so far."""
-        texts = []
-        for name, (features, both) in self._parts.items():
-            texts += _describe_leak(name, self._rows[name], features.count, both.count, "the training part")
-        return texts
-
-
-class _Matches:
-    """Which of some hashes (rows,) are among others."""
-
-    def __init__(self, hashes: np.ndarray) -> None:
-        import numpy as np
-
-        self.values, self.counts = np.unique(hashes, return_counts=True)
-        self.found = np.zeros(len(self.values), dtype=bool)
-
-    def add(self, hashes: np.ndarray) -> None:
-        import numpy as np
-
-        places = np.minimum(np.searchsorted(self.values, hashes), len(self.values) - 1)
-        self.found[places[self.values[places] == hashes]] = True
-
-    @property
-    def count(self) -> int:
-        return int(self.counts[self.found].sum())
-
-
-def hash_rows(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Return hashes (rows,) of the features, and of features and target; of long rows some numbers are compared."""
-    import numpy as np
-
-    X = np.asarray(part.X).reshape(len(part.X), math.prod(np.shape(part.X)[1:]))
-    if X.shape[1] > MAX_HASHED:
-        X = X[:, np.sort(np.random.default_rng(0).choice(X.shape[1], MAX_HASHED, replace=False))]
-    features = row_hashes(X)
-    return features, _combine(features, row_hashes(np.asarray(part.y)))
+def column_widths(preprocessing: TablePreprocessing) -> list[int]:
+    """Return the number of features of each column of a table: one, or one a category or part of a date; else empty."""
+    numbers, categories = (getattr(preprocessing, name, None) or {} for name in ("numbers", "categories"))
+    columns = [name if name in preprocessing.columns else name.rpartition(".")[0] for name in numbers]
+    widths = [len(list(parts)) for _, parts in groupby(columns)]
+    return widths + [len(fit["known"]) for fit in categories.values()]
 
 
 def revealing(training: Part, preprocessing: TablePreprocessing) -> list[str]:
@@ -322,26 +201,3 @@ def constant_columns(X: np.ndarray, names: list[str]) -> list[str]:
         return []
     first = ", ".join(names[i] for i in constant[:3]) + (", …" if len(constant) > 3 else "")
     return [f"{len(constant)} of {X.shape[1]} features are constant in the training part ({first})"]
-
-
-def row_hashes(X: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash (rows,) of each row of X (rows, …), equal where the rows are.
-
-    Each number, with its position, is mixed by SplitMix64 (Steele et al., 2014), and those of a row are added up.
-    """
-    import numpy as np
-
-    X = np.asarray(X).reshape(len(X), math.prod(X.shape[1:]))
-    positions = np.random.SeedSequence(X.shape[1]).generate_state(X.shape[1], np.uint64)
-    hashes = np.empty(len(X), dtype=np.uint64)
-    step = max(1, BLOCK_NUMBERS // max(1, X.shape[1]))
-    for start in range(0, len(X), step):
-        rows = X[start : start + step]
-        # + 0.0 makes 0 and −0 equal
-        values = rows.astype(np.int64) if X.dtype.kind in "iub" else rows.astype(np.float64) + 0.0
-        mixed = values.view(np.uint64) + positions
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-            mixed ^= mixed >> np.uint64(shift)
-            mixed *= np.uint64(factor)
-        hashes[start : start + step] = mixed.sum(axis=1)
-    return hashes

@@ -11,7 +11,7 @@ from lmkit.data.batches import Part
 from lmkit.data.dataset import Dataset
 from lmkit.data.loaders.loaders import PARTS, call_factory, check_parts, has_rows, read
 from lmkit.data.loaders.streams import PartsFactory, Stream
-from lmkit.data.quality import StreamOverlap
+from lmkit.data.overlap import StreamOverlap
 from lmkit.data.tables.fit import split as split_rows
 from lmkit.data.tables.sources import check_sizes
 from lmkit.data.tables.table import Table

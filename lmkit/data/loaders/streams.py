@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lmkit.custom import objects
 from lmkit.data.batches import Part
 from lmkit.data.loaders.loaders import call_factory, check_batch
-from lmkit.data.quality import StreamOverlap
+from lmkit.data.overlap import StreamOverlap
 from lmkit.exceptions import DataError
 from lmkit.preprocessing.loader import is_tokens
 from lmkit.specs.frameworks import global_generators, seed_functions

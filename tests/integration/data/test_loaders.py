@@ -19,7 +19,7 @@ from lmkit.data.batches import Part
 from lmkit.data.loaders import loaders
 from lmkit.data.loaders.kind import prepare
 from lmkit.data.loaders.streams import IsolatedGenerators
-from lmkit.data.quality import StreamOverlap
+from lmkit.data.overlap import StreamOverlap
 from lmkit.exceptions import ConfigError, DataError
 from lmkit.runfolder.commands import Resume, Stop
 from lmkit.specs.data import DataSpec

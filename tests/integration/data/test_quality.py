@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import lmkit as lk
-from lmkit.data import quality
+from lmkit.data import overlap, quality
 from lmkit.data.preparation import prepare
 from lmkit.specs.data import DataSpec
 
@@ -26,21 +26,21 @@ def table(tmp_path: Path, X: Any, y: Any, **fields: Any) -> DataSpec:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_hashes_are_equal_where_rows_are(precision: str) -> None:
     X = draw.integers(0, 2, (20_000, 12)).astype(precision) * 0.5
-    hashes = quality.row_hashes(X)
+    hashes = overlap.row_hashes(X)
     _, rows = np.unique(X, axis=0, return_inverse=True)
     _, hashed = np.unique(hashes, return_inverse=True)
     assert len(set(zip(rows.tolist(), hashed.tolist(), strict=True))) == rows.max() + 1 == hashed.max() + 1
-    assert len(np.unique(quality.row_hashes(X[:, ::-1]))) == rows.max() + 1
-    assert not np.array_equal(np.sort(quality.row_hashes(X[:100])), np.sort(quality.row_hashes(X[:100, ::-1])))
+    assert len(np.unique(overlap.row_hashes(X[:, ::-1]))) == rows.max() + 1
+    assert not np.array_equal(np.sort(overlap.row_hashes(X[:100])), np.sort(overlap.row_hashes(X[:100, ::-1])))
 
 
 def test_zero_has_no_sign_and_whole_numbers_hash_too() -> None:
-    assert len(np.unique(quality.row_hashes(np.array([[0.0, 1.0], [-0.0, 1.0]])))) == 1
+    assert len(np.unique(overlap.row_hashes(np.array([[0.0, 1.0], [-0.0, 1.0]])))) == 1
     tokens = draw.integers(0, 9, (500, 3))
-    assert len(np.unique(quality.row_hashes(tokens))) == len(np.unique(tokens, axis=0))
+    assert len(np.unique(overlap.row_hashes(tokens))) == len(np.unique(tokens, axis=0))
     images = draw.normal(size=(5, 4, 4, 2))
-    np.testing.assert_array_equal(quality.row_hashes(images), quality.row_hashes(images.reshape(5, 32)))
-    assert quality.row_hashes(np.empty((0, 3))).shape == (0,)
+    np.testing.assert_array_equal(overlap.row_hashes(images), overlap.row_hashes(images.reshape(5, 32)))
+    assert overlap.row_hashes(np.empty((0, 3))).shape == (0,)
 
 
 def test_rows_in_two_parts_are_counted(tmp_path: Path) -> None:
@@ -60,11 +60,35 @@ def test_rows_in_two_parts_are_counted(tmp_path: Path) -> None:
 def test_equal_rows_with_other_targets_are_no_leak() -> None:
     rows = {"training": np.array([1, 2, 3, 4]), "validation": np.array([1, 2, 5, 3]), "test": np.array([4, 9])}
     other = {"training": np.zeros(4), "validation": np.ones(4), "test": np.ones(2)}
-    assert quality.leaks(rows, {name: quality.row_hashes(y) for name, y in other.items()}) == []
+    assert overlap.leaks(rows, {name: overlap.row_hashes(y) for name, y in other.items()}) == []
     other["validation"] = np.array([0.0, 1, 0, 0])
-    (said,) = quality.leaks(rows, {name: quality.row_hashes(y) for name, y in other.items()})
+    (said,) = overlap.leaks(rows, {name: overlap.row_hashes(y) for name, y in other.items()})
     assert said.startswith("equal rows: 3 of 4 rows of the validation part have the features of a row in the training")
     assert "1 of them only with another target" in said
+
+
+def test_equal_rows_of_few_values_are_expected_by_chance() -> None:
+    draw = np.random.default_rng(5)
+    people = np.column_stack([draw.integers(0, 3, 900), draw.integers(0, 2, (900, 2))]).astype(float)
+    parts = {"training": people[:600], "validation": people[600:600], "test": people[600:]}
+    hashes = {name: overlap.row_hashes(part) for name, part in parts.items()}
+    targets = {name: part * 0 for name, part in hashes.items()}
+    (said,) = overlap.leaks(hashes, targets, features=parts["training"])
+    assert said.startswith("equal rows: 300 of 300 rows of the test part have the features of a row in the training")
+    assert "300 of them its target as well; with so few different values about 300 are equal by chance" in said
+    assert overlap.leaks(hashes, targets)[0].startswith("leakage: 300 of 300")
+    # independent values, against the share that is counted
+    for levels, columns in ((3, 4), (6, 4), (10, 3)):
+        X = draw.integers(0, levels, (4000, columns)).astype(float)
+        counted = np.isin(overlap.row_hashes(X[2000:]), overlap.row_hashes(X[:2000])).mean()
+        assert abs(overlap.chance_share(X[:2000], 2000) - counted) < 0.03
+        one_hot = (X[:, :, None] == np.arange(levels)).reshape(4000, -1)
+        assert abs(overlap.chance_share(one_hot[:2000], 2000, [levels] * columns) - counted) < 0.03
+    days = draw.integers(0, 50, 2000)
+    dates = np.column_stack([days, days // 7, days % 7, draw.integers(0, 2, 2000)]).astype(float)
+    assert overlap.chance_share(dates, 10, [3, 1]) == pytest.approx(1 - 0.99**10, abs=0.01)
+    assert overlap.chance_share(np.tile(draw.normal(size=(100, 3)), (9, 1)), 900) < 1e-3  # copies
+    assert overlap.chance_share(draw.normal(size=(2000, 30)), 10**6) == 0
 
 
 def test_a_feature_that_is_the_target_is_named(tmp_path: Path) -> None:
