@@ -24,7 +24,6 @@ from lmkit.executors.launcher import work
 from lmkit.executors.supervisor import OWNER_VARIABLE, read_rank_variable, train_rank
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.ranks import remove_ranks
-from lmkit.runfolder.silent import SilentFolder
 from lmkit.system.process_group import connect
 
 USAGE = "usage: python -m lmkit.worker FOLDER"
@@ -79,7 +78,7 @@ def join(folder: RunFolder, launch: Launch | None, owner: dict[str, Any] | None 
         group = connect(launch.rank, launch.world, address, group_key(folder), local)
         ranks = Ranks(group, launcher=ranks.launcher, owner=owner)
     try:
-        train(folder if ranks.is_first else SilentFolder(folder.path), ranks)
+        train(RunFolder(folder.path, writes=ranks.is_first), ranks)
     except RankFailed:
         return 1
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,60 @@ Additivity = Literal["mean", "sum", ""]
 
 TRIAL_ROWS = 7
 """Rows on which the losses of parts are compared with that of the batch."""
+
+
+Batch = TypeVar("Batch")
+"""Rows and targets, as the framework holds them."""
+
+
+class DividedStep(ABC, Generic[Batch]):
+    """The part of a training step that says how a batch is divided into micro-batches and over devices.
+
+    Attributes:
+        batch_size: rows of a batch.
+        micro_batch: rows of a micro-batch.
+        world: devices that share a batch.
+        has_graph: whether the rows are nodes of a graph, which cannot be divided.
+        loss_name: of a custom loss; empty for another one.
+        additivity: of the losses of micro-batches.
+    """
+
+    batch_size: int
+    micro_batch: int
+    world: int
+    has_graph: bool
+    loss_name: str
+    additivity: Additivity
+
+    def divide(self, rows: int, sample: Callable[[int], Batch]) -> None:
+        """Take micro-batches of ``rows`` rows from the next step on.
+
+        Args:
+            rows: of a micro-batch; those of the batch or more: no division.
+            sample: returns a number of rows and targets, on which a custom loss is tried.
+
+        Raises:
+            ConfigError: the model or the loss cannot be divided.
+        """
+        if rows < self.batch_size or self.world > 1:
+            self.additivity = self._find_additivity(sample)
+            check_divisible(
+                rows=rows,
+                batch_norm=self._batch_norm(),
+                has_graph=self.has_graph,
+                additivity=self.additivity,
+                loss=self.loss_name,
+                devices=self.world,
+            )
+        self.micro_batch = min(rows, self.batch_size)
+
+    @abstractmethod
+    def _find_additivity(self, sample: Callable[[int], Batch]) -> Additivity:
+        """Return how the losses of micro-batches add up."""
+
+    @abstractmethod
+    def _batch_norm(self) -> str:
+        """Return the name of a layer that normalizes over the rows of a batch; empty if there is none."""
 
 
 def micro_batch_size(experiment: Experiment) -> int:

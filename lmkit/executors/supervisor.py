@@ -33,7 +33,6 @@ from lmkit.runfolder.ranks import (
     read_ranks,
     remove_ranks,
 )
-from lmkit.runfolder.silent import SilentFolder
 from lmkit.system.files import make_directory, open_log
 from lmkit.system.process_group import ProcessGroup, connect_pairs
 from lmkit.system.processes import end_with_parent
@@ -275,9 +274,8 @@ def train_rank(path: str | os.PathLike[str], group: ProcessGroup, launcher: int)
     from lmkit.training.ranks import RankFailed, Ranks
     from lmkit.training.train import train
 
-    first = group.rank == 0
-    folder = (RunFolder if first else SilentFolder)(os.fspath(path))
-    if not first:
+    folder = RunFolder(os.fspath(path), writes=group.rank == 0)
+    if not folder.writes:
         log = open_log(rank_log(folder, group.rank))
         for stream in (1, 2):
             os.dup2(log, stream)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import numpy as np
 
 from lmkit.display.figure import COLOURS, Chart, Mark, Plot, Series
-from lmkit.display.progress_line import ProgressLine
 from lmkit.exceptions import ConfigError, DataError, shorten
-from lmkit.finders.trial import Cancel, Progress, open_trial
+from lmkit.finders.trial import run_trial
 from lmkit.run.resolve import resolve_experiment
-from lmkit.runfolder.folder import runs_root
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lmkit.experiment.experiment import Experiment
+    from lmkit.finders.trial import Cancel, Progress, Steps
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 120
 """The range of rates, and the steps over which the rate rises through it in equal factors."""
@@ -149,29 +150,18 @@ def find_learning_rate(
     spec = resolve_experiment(experiment, changes, runs=runs)
     rates = np.geomspace(low, high, steps)
     losses: list[float] = []
-    line, note, stop = ProgressLine(log), "", cancel or Cancel()
-    try:
-        with open_trial(spec, runs_root(runs), stop) as trial:
-            trial.ask("load", experiment=spec.to_dict())
-            for begin in range(0, steps, CALL_STEPS):
-                if stop.is_set:
-                    note = "cancelled"
-                    break
-                some = rates[begin : begin + CALL_STEPS].tolist()
-                values = trial.ask("advance", rates=some)["losses"]
-                losses += values
-                text = f"learning rate {some[-1]:.2g}: step {len(losses)} of {steps}"
-                (progress or line.show)(text)
-                if len(values) < len(some) or _has_diverged(losses):
-                    break
-    except KeyboardInterrupt:
-        note = "cancelled"
-    except Exception:
-        if not stop.is_set:
-            raise
-        note = "cancelled"
-    finally:
-        line.clear()
+
+    def raise_rate(trial: Steps) -> Iterator[str]:
+        trial.ask("load", experiment=spec.to_dict())
+        for begin in range(0, steps, CALL_STEPS):
+            some = rates[begin : begin + CALL_STEPS].tolist()
+            values = trial.ask("advance", rates=some)["losses"]
+            losses.extend(values)
+            yield f"learning rate {some[-1]:.2g}: step {len(losses)} of {steps}"
+            if len(values) < len(some) or _has_diverged(losses):
+                return
+
+    note = run_trial(spec, raise_rate, runs=runs, progress=progress, cancel=cancel, log=log)
     return read_curve(spec, rates[: len(losses)], np.array(losses), note)
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from lmkit.display.figure import COLOURS, Chart, Mark, Plot, Series
-from lmkit.display.progress_line import ProgressLine
 from lmkit.display.units import format_bytes, format_latency
 from lmkit.exceptions import ConfigError, DataError, shorten
-from lmkit.finders.trial import Cancel, Progress, open_trial
+from lmkit.finders.trial import run_trial
 from lmkit.run.resolve import resolve_experiment
-from lmkit.runfolder.folder import runs_root
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lmkit.experiment.experiment import Experiment
+    from lmkit.finders.trial import Cancel, Progress, Steps
 
 SIZES = 5
 """Sizes that are tried: the batch, and its halves."""
@@ -140,29 +141,21 @@ def find_micro_batch(
             [f"micro_batch: given {shorten(changes['micro_batch'])}, which is what is to be found; leave it out"]
         )
     spec = resolve_experiment(experiment, changes, runs=runs).override({"training.micro_batch": None})
-    line, note, stop = ProgressLine(log), "", cancel or Cancel()
     trials: list[Trial] = []
     batch_size, device = spec.data.batch_size, ""
-    try:
-        with open_trial(spec, runs_root(runs), stop) as trial:
-            answer = trial.ask("load", experiment=spec.to_dict())
-            batch_size, device = int(answer["batch_size"]), str(answer["device"])
-            for rows in list_sizes(batch_size):
-                if stop.is_set:
-                    note = "cancelled"
-                    break
-                trials.append(Trial(**trial.ask("measure", rows=rows, steps=STEPS)))
-                (progress or line.show)(f"micro-batch of {rows} rows: {len(trials)} of {len(list_sizes(batch_size))}")
-                if not trials[-1].fits:
-                    break
-    except KeyboardInterrupt:
-        note = "cancelled"
-    except Exception:
-        if not stop.is_set:
-            raise
-        note = "cancelled"
-    finally:
-        line.clear()
+
+    def measure(trial: Steps) -> Iterator[str]:
+        nonlocal batch_size, device
+        answer = trial.ask("load", experiment=spec.to_dict())
+        batch_size, device = int(answer["batch_size"]), str(answer["device"])
+        sizes = list_sizes(batch_size)
+        for rows in sizes:
+            trials.append(Trial(**trial.ask("measure", rows=rows, steps=STEPS)))
+            yield f"micro-batch of {rows} rows: {len(trials)} of {len(sizes)}"
+            if not trials[-1].fits:
+                return
+
+    note = run_trial(spec, measure, runs=runs, progress=progress, cancel=cancel, log=log)
     return read_trials(spec, batch_size, device, trials, note)
 
 

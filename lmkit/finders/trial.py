@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import numpy as np
 import psutil
 
 from lmkit.custom import objects, trust
+from lmkit.display.progress_line import ProgressLine
 from lmkit.exceptions import LmkitError
 from lmkit.experiment.experiment import Experiment
-from lmkit.runfolder.folder import RunFolder
+from lmkit.runfolder.folder import RunFolder, runs_root
 from lmkit.specs.references import HELD
 from lmkit.system.rpc import MeasurementFailed, Process, describe_error, serve
 from lmkit.training.setup import build_components
@@ -50,6 +51,49 @@ class Cancel:
         self.is_set = True
         if self.process is not None:
             self.process.kill()
+
+
+CANCELLED = "cancelled"
+"""The note of a finder's result that was cancelled."""
+
+
+def run_trial(
+    experiment: Experiment,
+    take: Callable[[Steps], Iterator[str]],
+    *,
+    runs: str | Path | None,
+    progress: Progress | None,
+    cancel: Cancel | None,
+    log: TextIO | None,
+) -> str:
+    """Take steps of an experiment until there are no more, or the finder is cancelled.
+
+    Args:
+        experiment: what to try.
+        take: takes some steps at a time, and yields its progress in words.
+        runs: the folder of the runs.
+        progress: shows it; none: a line in ``log``, the notebook or the terminal, once it takes longer.
+        cancel: ends it.
+        log: where the line is written.
+
+    Returns:
+        ``CANCELLED`` where it was, else nothing; an interrupt from the keyboard cancels, too.
+    """
+    line, stop = ProgressLine(log), cancel or Cancel()
+    try:
+        with open_trial(experiment, runs_root(runs), stop) as trial:
+            for text in take(trial):
+                (progress or line.show)(text)
+                if stop.is_set:
+                    break
+    except KeyboardInterrupt:
+        return CANCELLED
+    except Exception:
+        if not stop.is_set:
+            raise
+    finally:
+        line.clear()
+    return CANCELLED if stop.is_set else ""
 
 
 class Server:

@@ -298,10 +298,10 @@ def is_time(value: Any) -> bool:
 
 
 class EventLog:
-    """The events of a run, in the order in which they were written."""
+    """The events of a run, in the order in which they were written; see ``JsonLines``."""
 
-    def __init__(self, path: Path) -> None:
-        self.lines = JsonLines(path)
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.lines = JsonLines(path, writes=writes)
 
     def append(self, event_type: str, /, **data: Any) -> None:
         """Record that something happened, now."""

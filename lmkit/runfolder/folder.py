@@ -81,14 +81,20 @@ VANISHED = "its worker ended without a final status"
 
 
 class RunFolder:
-    """The folder of a run, for its worker and its watchers."""
+    """The folder of a run, for its worker and its watchers.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
-        self.metrics = JsonLines(self.path / "metrics.jsonl")
-        self.events = EventLog(self.path / "events.jsonl")
+    Args:
+        path: of the folder.
+        writes: whether this process writes what happens; of several that train a run, the first does, and what the
+            others would write goes nowhere.
+    """
+
+    def __init__(self, path: str | Path, *, writes: bool = True) -> None:
+        self.path, self.writes = Path(path).absolute(), writes
+        self.metrics = JsonLines(self.path / "metrics.jsonl", writes=writes)
+        self.events = EventLog(self.path / "events.jsonl", writes=writes)
         self.control = JsonLines(self.path / "control.jsonl")
-        self.readings = JsonLines(self.path / "readings.jsonl")
+        self.readings = JsonLines(self.path / "readings.jsonl", writes=writes)
         self.log = self.path / "log.txt"
         self.lock = ProcessLock(self.path / "lock")
         self.checkpoints = self.path / "checkpoints"
@@ -144,11 +150,13 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a file of the folder, completely or not at all."""
-        write_json(self.path / name, value, indent=2, default=str)
+        if self.writes:
+            write_json(self.path / name, value, indent=2, default=str)
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the folder, completely or not at all."""
-        write_text(self.inside(name), text)
+        if self.writes:
+            write_text(self.inside(name), text)
 
     def read_json(self, name: str) -> Any:
         """Return the content of a JSON file; None if it does not exist.
@@ -264,6 +272,8 @@ class RunFolder:
             state: the progress.
             epoch_arrays: what the metrics of an epoch that is not over need.
         """
+        if not self.writes:
+            return
         make_directory(self.path, "checkpoints", parents=False)
         with replace_directory(self.inside("checkpoints", kind), sync=True) as folder:
             shards.save_arrays(weights, folder, "weights")

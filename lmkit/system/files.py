@@ -267,14 +267,20 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 class JsonLines:
-    """An append-only file with one JSON object per line."""
+    """An append-only file with one JSON object per line.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: the file.
+        writes: whether anything is appended; else what is to be appended goes nowhere.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one object, in a single write; NaN and infinities become null."""
-        append_line(self.path, to_json(record, separators=(",", ":")).encode())
+        if self.writes:
+            append_line(self.path, to_json(record, separators=(",", ":")).encode())
 
     def read(
         self, offset: int = 0, *, quiet: bool = False, limit: int | None = None

@@ -1,4 +1,4 @@
-"""The heartbeat of one of several processes of a run: ``ranks/<n>.json``, written from a thread of its own."""
+"""The heartbeat of a run: the time in its status, and ``ranks/<n>.json`` of one of several processes."""
 
 from __future__ import annotations
 
@@ -18,33 +18,30 @@ from lmkit.runfolder.ranks import RankRecord, SilenceWatch, describe_silence, re
 from lmkit.system.processes import process
 
 if TYPE_CHECKING:
-    from lmkit.runfolder.folder import RunFolder
     from lmkit.runfolder.status import Cause
-    from lmkit.training.ranks import Ranks
     from lmkit.training.recorder import Recorder
 
 HEARTBEAT_SECONDS = 2.0
+"""Interval at which a process says that it lives: a step, or a compilation, may take long."""
 
 
 class Heartbeat:
-    """Writes the record of this process while it trains; of a process alone there is none.
+    """Renews the status of a run, and the record of this process, while it trains; a process alone has no record.
 
     Args:
-        folder: of the run.
-        ranks: the processes of the run.
+        recorder: of the run.
     """
 
-    def __init__(self, folder: RunFolder, ranks: Ranks) -> None:
-        self.folder, self.ranks = folder, ranks
-        self.record = RankRecord(rank=ranks.rank, host=socket.gethostname(), **process())
-        self.recorder: Recorder | None = None
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder, self.folder, self.ranks = recorder, recorder.folder, recorder.ranks
+        self.record = RankRecord(rank=self.ranks.rank, host=socket.gethostname(), **process())
         self.begin = time.time()
 
     def write(self) -> None:
         """Write the record, with the time and the step of now."""
         if self.ranks.world == 1:
             return
-        progress = self.recorder.progress if self.recorder else None
+        progress = self.recorder.progress
         self.record = replace(
             self.record,
             heartbeat=time.time(),
@@ -60,12 +57,8 @@ class Heartbeat:
         self.write()
 
     @contextlib.contextmanager
-    def beating(self, recorder: Recorder) -> Iterator[None]:
-        """Write the record every two seconds meanwhile, and end this process once its launcher is gone."""
-        self.recorder = recorder
-        if self.ranks.world == 1:
-            yield
-            return
+    def beating(self) -> Iterator[None]:
+        """Renew status and record from a thread meanwhile, and end this process once its launcher is gone."""
         self.write()
         stop = threading.Event()
         thread = threading.Thread(target=self._beat, args=(stop,), daemon=True)
@@ -82,15 +75,16 @@ class Heartbeat:
         while not stop.wait(HEARTBEAT_SECONDS):
             if self.ranks.launcher and os.getppid() != self.ranks.launcher:
                 os._exit(1)  # nobody would restart it, and it may wait for others for ever
+            self.recorder.renew_heartbeat()
             self.write()
-            if self.ranks.is_first and not self.ranks.launcher:
+            if self.ranks.world > 1 and self.ranks.is_first and not self.ranks.launcher:
                 self._end_if_silent(silence)
 
     def _end_if_silent(self, silence: SilenceWatch) -> None:
         """End this process where another one hangs, so that who launched them restarts all."""
         records = [record for record in read_ranks(self.folder)[: self.ranks.world] if record.rank]
         silent = silence.find((record for record in records if record.heartbeat > self.begin), time.monotonic())
-        if silent is not None and self.recorder is not None:
+        if silent is not None:
             reason = describe_silence(silent)
             self.fail(reason, "", neighbour=True)
             with contextlib.suppress(OSError):

@@ -1,11 +1,10 @@
-"""The recorder of a run: its steps in blocks, its status, and a heartbeat. One process writes."""
+"""The recorder of a run: its steps in blocks, and its status. One process writes."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ FLUSH_SECONDS = 0.2
 """Interval between two writes of steps, at least."""
 
 STATUS_SECONDS = 0.5
-HEARTBEAT_SECONDS = 2.0
 
 
 class Recorder(Callback):
@@ -123,24 +121,12 @@ class Recorder(Callback):
             return 0
         return sum(record.memory for record in read_ranks(self.folder)[1 : self.ranks.world])
 
-    @contextlib.contextmanager
-    def heartbeat(self) -> Iterator[None]:
-        """Renew the heartbeat of the status meanwhile, for a step, or a compilation, may take long."""
-        stop = threading.Event()
-        thread = threading.Thread(target=self._renew_heartbeat, args=(stop,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-    def _renew_heartbeat(self, stop: threading.Event) -> None:
-        while not stop.wait(HEARTBEAT_SECONDS):
-            if self.device:
-                self.device.refresh()
-            with self.lock, contextlib.suppress(OSError):  # training meets the same error and reports it
-                self.folder.write_status(replace(self.status, heartbeat=time.time()))
+    def renew_heartbeat(self) -> None:
+        """Replace the status by itself with the time of now; called from another thread than the other methods."""
+        if self.device:
+            self.device.refresh()
+        with self.lock, contextlib.suppress(OSError):  # training meets the same error and reports it
+            self.folder.write_status(replace(self.status, heartbeat=time.time()))
 
     def _device_status(self) -> dict[str, Any]:
         return self.device.status() if self.device else {}

@@ -64,7 +64,7 @@ def train(folder: RunFolder, ranks: Ranks = ALONE) -> None:
     with a checkpoint, and then have the effect that they have without training: the program ends.
 
     Args:
-        folder: of the run; of several processes those after the first have a ``SilentFolder``.
+        folder: of the run; of several processes those after the first have one that they do not write.
         ranks: the processes that train the run.
 
     Raises:
@@ -74,7 +74,7 @@ def train(folder: RunFolder, ranks: Ranks = ALONE) -> None:
     signals = Signals()
     with contextlib.nullcontext() if ranks.launcher or not ranks.is_first else folder.train_lock():
         recorder = Recorder(folder, folder.resumed_experiment, ranks)
-        heartbeat = Heartbeat(folder, ranks)
+        heartbeat = Heartbeat(recorder)
         reserve = folder.path / ".reserve"
         try:
             if ranks.world == 1:
@@ -156,7 +156,7 @@ def _run(recorder: Recorder, heartbeat: Heartbeat, signals: Signals) -> None:
     folder, ranks = recorder.folder, recorder.ranks
     recorder.write_status()
     backend_of = select_backend(recorder.experiment, ranks)
-    with recorder.heartbeat(), heartbeat.beating(recorder), backend_of as backend:
+    with heartbeat.beating(), backend_of as backend:
         with ExitStack() as cleanup:
             cleanup.enter_context(signals.noted())
             components = build_components(folder, recorder.experiment, cleanup, backend, ranks=ranks)

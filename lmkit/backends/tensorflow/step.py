@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lmkit.backends.micro_batches import TRIAL_ROWS, Additivity, check_divisible, find_additivity, micro_batch_size
+from lmkit.backends.micro_batches import TRIAL_ROWS, Additivity, DividedStep, find_additivity, micro_batch_size
 from lmkit.backends.tensorflow import inspection
 from lmkit.backends.tensorflow.dropout import batch_dropout, counters
 from lmkit.backends.tensorflow.forward import ForwardPass
@@ -30,7 +30,7 @@ Gradients = tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]
 """The loss of a batch, its gradients, and the outputs of its rows."""
 
 
-class Step:
+class Step(DividedStep[Batch]):
     """A step: ``accumulate`` computes the gradients of a batch, ``update`` applies them.
 
     Args:
@@ -68,7 +68,8 @@ class Step:
         self.loss_scale = LossScale() if experiment.training.precision == "float16" else None
         self.custom_loss = loss if isinstance(loss, CustomLoss) else None
         self.is_sum = self.custom_loss is not None and self.custom_loss.is_sum
-        self.batch_size = experiment.data.batch_size
+        self.loss_name = self.custom_loss.name if self.custom_loss else ""
+        self.world, self.batch_size = strategy.world, experiment.data.batch_size
         self.clip_norm = experiment.training.clip_norm
         self.log_norm = experiment.training.gradient_norm is not None or self.clip_norm is not None
         self.has_graph, self.unpadded, self.even, self.masked = has_graph, unpadded, even, masked
@@ -77,27 +78,8 @@ class Step:
         self.additivity: Additivity = "mean"
         self.micro_batch = micro_batch_size(experiment)
 
-    def divide(self, rows: int, sample: Callable[[int], Batch]) -> None:
-        """Take micro-batches of ``rows`` rows from the next trace of ``take_steps`` on.
-
-        Args:
-            rows: of a micro-batch; those of the batch or more: no division.
-            sample: returns a number of rows and targets, on which a custom loss is tried.
-
-        Raises:
-            ConfigError: the model or the loss cannot be divided.
-        """
-        if rows < self.batch_size or self.strategy.world > 1:
-            self.additivity = self._find_additivity(sample)
-            check_divisible(
-                rows=rows,
-                batch_norm=inspection.batch_norm(self.model),
-                has_graph=self.has_graph,
-                additivity=self.additivity,
-                loss=self.custom_loss.name if self.custom_loss else "",
-                devices=self.strategy.world,
-            )
-        self.micro_batch = min(rows, self.batch_size)
+    def _batch_norm(self) -> str:
+        return inspection.batch_norm(self.model)
 
     def _find_additivity(self, sample: Callable[[int], Batch]) -> Additivity:
         """Return how the losses of micro-batches add up."""
@@ -150,7 +132,7 @@ class Step:
             size: rows of the batch.
             X, Y: the rows and targets that they index.
         """
-        if self.micro_batch < self.batch_size or self.strategy.world > 1:
+        if self.micro_batch < self.batch_size or self.world > 1:
             return self._accumulate_parts(rows, size, X, Y)
         x, y = tf.gather(X, rows), tf.gather(Y, rows)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -173,7 +155,7 @@ class Step:
     def _accumulate_parts(self, rows: tf.Tensor, size: tf.Tensor, X: tf.Tensor, Y: tf.Tensor) -> Gradients:
         micro, width = self.micro_batch, tf.shape(rows)[0] if self.unpadded else self.batch_size
         size = width if self.unpadded else size
-        local_width = -(-micro // self.strategy.world)
+        local_width = -(-micro // self.world)
         index = rows if self.unpadded else tf.pad(rows, [[0, micro + local_width]])
         normalizer = (
             self._normalizer(tf.gather(Y, rows), size) if self.masked else tf.cast(size, self.variables[0].dtype)

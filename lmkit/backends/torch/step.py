@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lmkit.backends.micro_batches import TRIAL_ROWS, Additivity, check_divisible, find_additivity, micro_batch_size
+from lmkit.backends.micro_batches import TRIAL_ROWS, Additivity, DividedStep, find_additivity, micro_batch_size
 from lmkit.backends.torch import inspection
 from lmkit.backends.torch.dropout import BatchDropout, random_states, set_random_states
 from lmkit.backends.torch.forward import ForwardPass
@@ -27,7 +27,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """Rows and targets."""
 
 
-class Step:
+class Step(DividedStep[Batch]):
     """A step: ``accumulate`` adds the gradients of a batch, ``update`` applies them.
 
     Args:
@@ -60,7 +60,8 @@ class Step:
         self.forward = self.forward_pass.compute
         self.loss_scale = LossScale() if experiment.training.precision == "float16" else None
         self.custom_loss = loss if isinstance(loss, CustomLoss) else None
-        self.batch_size = experiment.data.batch_size
+        self.loss_name = self.custom_loss.name if self.custom_loss else ""
+        self.world, self.batch_size = strategy.world, experiment.data.batch_size
         self.clip_norm = experiment.training.clip_norm
         self.log_norm = experiment.training.gradient_norm is not None or self.clip_norm is not None
         self.has_graph, self.masked = has_graph, masked
@@ -74,27 +75,8 @@ class Step:
         self.micro_batch = micro_batch_size(experiment)
         self.collects = True
 
-    def divide(self, rows: int, sample: Callable[[int], Batch]) -> None:
-        """Take micro-batches of ``rows`` rows from the next step on.
-
-        Args:
-            rows: of a micro-batch; those of the batch or more: no division.
-            sample: returns a number of rows and targets, on which a custom loss is tried.
-
-        Raises:
-            ConfigError: the model or the loss cannot be divided.
-        """
-        if rows < self.batch_size or self.strategy.world > 1:
-            self.additivity = self._find_additivity(sample)
-            check_divisible(
-                rows=rows,
-                batch_norm=inspection.batch_norm(self.model),
-                has_graph=self.has_graph,
-                additivity=self.additivity,
-                loss=self.custom_loss.name if self.custom_loss else "",
-                devices=self.strategy.world,
-            )
-        self.micro_batch = min(rows, self.batch_size)
+    def _batch_norm(self) -> str:
+        return inspection.batch_norm(self.model)
 
     @torch.no_grad()
     def _find_additivity(self, sample: Callable[[int], Batch]) -> Additivity:
@@ -110,7 +92,7 @@ class Step:
 
     def accumulate(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a batch; return this process's part of its loss, and of its outputs (rows, …)."""
-        if len(x) <= self.micro_batch and self.strategy.world == 1:
+        if len(x) <= self.micro_batch and self.world == 1:
             z = self.forward(x)
             loss = self.loss(z, y)
             self._backward(loss)
@@ -156,7 +138,7 @@ class Step:
         """Add the gradients of a micro-batch, whose loss has a ``share`` in that of the batch; return both."""
         z = self.forward(x)
         loss = self.loss(z, y) * share
-        self._backward(loss * self.strategy.world if self.strategy.averages else loss)
+        self._backward(loss * self.world if self.strategy.averages else loss)
         return loss.detach(), z.detach()
 
     def _backward(self, loss: torch.Tensor) -> None:

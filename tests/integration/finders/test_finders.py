@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lmkit as lk
-from lmkit.finders import learning_rate, micro_batch, trial
+from lmkit.finders import trial
 
 EXPERIMENT: dict[str, Any] = {
     "data": {"source": "breast_cancer", "batch_size": 32},
@@ -28,8 +28,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         with ExitStack() as cleanup:
             yield trial._ThisProcess(root, cleanup)
 
-    for module in (learning_rate, micro_batch):
-        monkeypatch.setattr(module, "open_trial", open_trial)
+    monkeypatch.setattr(trial, "open_trial", open_trial)
 
 
 @pytest.mark.usefixtures("in_this_process")

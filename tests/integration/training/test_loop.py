@@ -26,7 +26,7 @@ from lmkit.backends.torch import models
 from lmkit.backends.torch.trainer import TorchTrainer
 from lmkit.runfolder.folder import RunFolder
 from lmkit.system.files import TornLine
-from lmkit.training import fit, recorder
+from lmkit.training import fit, heartbeat, recorder
 from lmkit.training.setup import Components
 from lmkit.training.train import train
 
@@ -506,7 +506,7 @@ def test_the_status_tells_where_it_stands(each_step: Any, monkeypatch: pytest.Mo
 
 
 def test_a_heartbeat_comes_while_the_test_part_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.01)
     score, heartbeats = Components.score, []
 
     def score_slowly(components: Components, part: str) -> dict[str, float]:
@@ -523,7 +523,7 @@ def test_a_heartbeat_comes_while_the_test_part_is_measured(monkeypatch: pytest.M
 
 
 def test_a_heartbeat_comes_while_a_step_lasts(each_step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.01)
 
     def wait_for_a_beat(step: int) -> None:
         before, until = lk.attach().status.heartbeat, time.monotonic() + 20

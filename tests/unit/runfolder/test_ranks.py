@@ -21,7 +21,6 @@ from lmkit.runfolder.ranks import (
     remove_ranks,
     write_rank,
 )
-from lmkit.runfolder.silent import SilentFolder
 
 
 @pytest.fixture
@@ -67,9 +66,9 @@ def test_the_first_failure_is_the_earliest_of_a_processs_own() -> None:
     assert first_failure(records[:1]) is None
 
 
-def test_a_silent_folder_is_read_and_never_written(folder: RunFolder) -> None:
+def test_a_process_that_does_not_write_reads_the_folder(folder: RunFolder) -> None:
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    silent = SilentFolder(folder.path)
+    silent = RunFolder(folder.path, writes=False)
     silent.write_json("status.json", {})
     silent.write_text("own.py", "x")
     silent.events.record(Note(text="x"))
