@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from lmkit.backends.base import RowLosses, Steps, scale_columns
+from lmkit.backends.evaluation import evaluate_rows
 from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.tensorflow import checkpoints, devices
@@ -319,28 +320,36 @@ class TensorFlowTrainer:
     @devices.computed_on_device
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""
-        return np.concatenate([self._forward(x).numpy() for x, _ in self._slices(part, rows)])
+        return self._evaluate(part, rows, lambda x, _: (self._forward(x).numpy(),))[0]
 
     @devices.computed_on_device
     def losses(self, part: str, rows: int | None = None) -> RowLosses:
         """Return the loss of each row of one part, or of its first rows, dropout off."""
-        if self.custom_loss:
-            size = self.batch_size
-            pieces = [self.custom_loss.row_losses(y, self._forward(x), size) for x, y in self._slices(part, rows)]
-            return RowLosses.join(pieces)
-        losses = [self._losses(x, y).numpy() for x, y in self._slices(part, rows)]
-        if self.masked:
-            shares = [masked_normalizers(y, tf.float64).numpy() for _, y in self._slices(part, rows)]
-            return RowLosses.join([RowLosses(*pair) for pair in zip(losses, shares, strict=True)])
-        return RowLosses.of(np.concatenate(losses).astype(np.float64))
+        return RowLosses(*self._evaluate(part, rows, self._row_losses, divisible=self.custom_loss is None))
 
-    def _slices(self, part: str, rows: int | None) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Yield a part, some rows at a time."""
+    def _row_losses(self, x: tf.Tensor, y: tf.Tensor) -> RowLosses:
+        if self.custom_loss:
+            return self.custom_loss.row_losses(y, self._forward(x), self.batch_size)
+        losses = self._losses(x, y).numpy().astype(np.float64)
+        return RowLosses(losses, masked_normalizers(y, tf.float64).numpy()) if self.masked else RowLosses.of(losses)
+
+    def _evaluate(
+        self,
+        part: str,
+        rows: int | None,
+        compute: Callable[[tf.Tensor, tf.Tensor], tuple[np.ndarray, ...]],
+        *,
+        divisible: bool = True,
+    ) -> tuple[np.ndarray, ...]:
+        """Return what ``compute`` returns of rows and targets of a part, some rows at a time."""
         X, Y = self.splits[part]
-        end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
-        for i in range(0, end, size):
-            x, y = (tf.convert_to_tensor(a[i : min(i + size, end)]) for a in (X, Y))
-            yield x, y
+
+        def compute_slice(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            x, y = (tf.convert_to_tensor(a[begin:end]) for a in (X, Y))
+            return compute(x, y)
+
+        count = len(X) if rows is None else min(rows, len(X))
+        return evaluate_rows(count, self.rows_at_once, compute_slice, self.strategy, divisible=divisible)
 
     def state(self) -> Weights:
         """Return the optimizer's state and the random states."""

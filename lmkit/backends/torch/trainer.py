@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lmkit.backends.base import RowLosses, Steps, scale_columns
+from lmkit.backends.evaluation import evaluate_rows
 from lmkit.backends.out_of_memory import halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.torch import checkpoints
@@ -265,32 +266,41 @@ class TorchTrainer:
 
     def outputs(self, part: str, rows: int | None = None) -> np.ndarray:
         """Return outputs (rows, outputs) of one part, or of its first rows, dropout off."""
-        return np.concatenate([z.cpu().numpy() for z, _ in self._evaluate(part, rows)])
+        return self._evaluate(part, rows, lambda z, _: (z.cpu().numpy(),))[0]
 
     def losses(self, part: str, rows: int | None = None) -> RowLosses:
         """Return the loss of each row of one part, or of its first rows, dropout off."""
+        return RowLosses(*self._evaluate(part, rows, self._row_losses, divisible=self.custom_loss is None))
+
+    def _row_losses(self, z: torch.Tensor, y: torch.Tensor) -> RowLosses:
         if self.custom_loss:
-            return RowLosses.join(
-                [self.custom_loss.row_losses(z, y, self.batch_size) for z, y in self._evaluate(part, rows)]
-            )
+            return self.custom_loss.row_losses(z, y, self.batch_size)
+        losses = self.loss(z, y, reduction="none")
         if self.masked:
-            pairs = [(self.loss(z, y, reduction="none"), masked_normalizers(y)) for z, y in self._evaluate(part, rows)]
-            arrays = [(v.double().mean(1).cpu().numpy(), n.cpu().numpy()) for v, n in pairs]
-            return RowLosses.join([RowLosses(*pair) for pair in arrays])
-        losses = [self.loss(z, y, reduction="none") for z, y in self._evaluate(part, rows)]
-        values = torch.cat([v.flatten(1).mean(1) if v.ndim > 1 else v for v in losses])
+            return RowLosses(losses.double().mean(1).cpu().numpy(), masked_normalizers(y).cpu().numpy())
+        values = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
         return RowLosses.of(values.cpu().numpy().astype(np.float64))
 
-    def _evaluate(self, part: str, rows: int | None) -> Iterator[Batch]:
-        """Yield outputs and targets of a part, some rows at a time."""
+    def _evaluate(
+        self,
+        part: str,
+        rows: int | None,
+        compute: Callable[[torch.Tensor, torch.Tensor], tuple[np.ndarray, ...]],
+        *,
+        divisible: bool = True,
+    ) -> tuple[np.ndarray, ...]:
+        """Return what ``compute`` returns of outputs and targets of a part, of which a few rows are in memory."""
         X, Y = self.splits[part]
-        end, size = len(X) if rows is None else min(rows, len(X)), self.rows_at_once
+
+        def compute_slice(begin: int, end: int) -> tuple[np.ndarray, ...]:
+            x, y = (to_device(a[begin:end], self.torch_device) for a in (X, Y))
+            return compute(self.model(x), y)
+
         self.model.eval()
         try:
             with self.strategy.evaluation():
-                for i in range(0, end, size):
-                    x, y = (to_device(a[i : min(i + size, end)], self.torch_device) for a in (X, Y))
-                    yield self.model(x), y
+                count = len(X) if rows is None else min(rows, len(X))
+                return evaluate_rows(count, self.rows_at_once, compute_slice, self.strategy, divisible=divisible)
         finally:
             self.model.train()
 

@@ -107,8 +107,8 @@ def assert_equal(run: lk.Run, reference: lk.Run) -> None:
     for name, array in expected.items():
         np.testing.assert_allclose(weights[name], array, rtol=0, atol=1e-11, err_msg=name)
     for column in ("loss", "accuracy", "val_loss"):
-        np.testing.assert_allclose(run.history[column], reference.history[column], rtol=1e-10)
-    np.testing.assert_allclose(run.metrics["loss"], reference.metrics["loss"], rtol=1e-10)
+        np.testing.assert_allclose(run.history[column], reference.history[column], rtol=1e-12)
+    np.testing.assert_allclose(run.metrics["loss"], reference.metrics["loss"], rtol=1e-12)
     until(lambda: not any(psutil.pid_exists(record.pid) for record in read_ranks(run.folder)))
 
 

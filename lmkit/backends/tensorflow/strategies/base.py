@@ -24,12 +24,15 @@ class Strategy(Protocol):
     Every process draws the masks of dropout for all rows of the batch, and so keeps the same random states.
 
     Attributes:
-        world: processes, or devices of one process, that share a step.
+        world: devices that share a step.
+        rank, processes: number of this process, from 0, and of processes.
         max_steps: steps that one call may take; None for no limit.
         compiles: whether a step can be compiled by XLA.
     """
 
     world: int
+    rank: int
+    processes: int
     compiles: bool
     max_steps: int | None
 

@@ -34,7 +34,8 @@ class MultiWorker(SingleDevice):
     def __init__(self, device: str, group: ProcessGroup, _count: int = 0) -> None:
         super().__init__(device)
         select_device(device)
-        self.group, self.world = group, group.world
+        self.group, self.rank = group, group.rank
+        self.world = self.processes = group.world
 
     def local_rows(self, begin: tf.Tensor, end: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the rows of this process: an equal share of consecutive ones."""

@@ -20,7 +20,8 @@ class SingleDevice:
         device: its name; empty for the first GPU, where there is one.
     """
 
-    world = 1
+    world = processes = 1
+    rank = 0
     compiles = True
     max_steps: int | None = None
 

@@ -21,11 +21,14 @@ class Strategy(Protocol):
     Every process draws the masks of dropout for all rows of the batch, and so keeps the same random states.
 
     Attributes:
-        world: processes that share a step.
+        world: devices that share a step.
+        rank, processes: number of this process, from 0, and of processes.
         averages: whether the gradients that processes reduce are averaged instead of summed.
     """
 
     world: int
+    rank: int
+    processes: int
     averages: bool
 
     @property

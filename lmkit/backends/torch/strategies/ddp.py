@@ -44,7 +44,8 @@ class DistributedDevices(SingleDevice):
 
     def __init__(self, device: str, group: ProcessGroup, _count: int = 0) -> None:
         super().__init__(device)
-        self.group, self.world = group, group.world
+        self.group, self.rank = group, group.rank
+        self.world = self.processes = group.world
         self._files = contextlib.ExitStack()
         cuda = self.device.type == "cuda"
         if cuda:
