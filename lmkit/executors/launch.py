@@ -6,7 +6,9 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmkit.exceptions import ConfigError, DamagedFile, shorten
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
 
 KEY_BYTES = 32
+
+KEY_TIMEOUT = 5.0
+"""Seconds in which the process that creates the key has written it."""
 
 SLURM_PORTS = range(20_000, 40_000)
 """Ports of which a job of Slurm takes one, by its number."""
@@ -116,20 +121,15 @@ def group_key(folder: RunFolder) -> bytes:
     """Return the secret by which the processes of a run know each other: a file that only this user may read."""
     make_directory(folder.path, "ranks")
     path = folder.inside("ranks", "key")
-    temporary_path = path.with_name(f".key.{os.getpid()}.{secrets.token_hex(4)}")
-    if not path.exists():
-        descriptor = os.open(temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with suppress(FileExistsError):  # another process was faster
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-        try:
-            os.link(temporary_path, path)
-        except FileExistsError:
-            pass
-        finally:
-            temporary_path.unlink()
-    key = read_bytes(path, KEY_BYTES)
-    if len(key) < KEY_BYTES:
-        raise DamagedFile(path, f"it has {len(key)} bytes, expected {KEY_BYTES}; delete it")
+    until = time.monotonic() + KEY_TIMEOUT
+    while len(key := read_bytes(path, KEY_BYTES)) < KEY_BYTES:
+        if time.monotonic() > until:
+            raise DamagedFile(path, f"it has {len(key)} bytes, expected {KEY_BYTES}; delete it")
+        time.sleep(KEY_TIMEOUT / 50)
     return key
 
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.exceptions import LmkitError, RunStateError
-from lmkit.executors.clusters import LAUNCHER, VERSION, Machine, check_versions
+from lmkit.executors.clusters import LAUNCHER, VERSION, Machine, check_versions, no_answer
 from lmkit.executors.launch import remove_key
-from lmkit.executors.ray_connection import check_cluster, connect_cluster
+from lmkit.executors.ray_connection import HINT, check_cluster, connect_cluster
 from lmkit.executors.supervisor import OWNER_VARIABLE, Supervisor, end_stopped
 from lmkit.runfolder.commands import Stop, commands_since_resume, parse_command
 from lmkit.runfolder.events import Failed, Finished
@@ -45,6 +45,9 @@ LEASE_SECONDS = 12.0
 
 ANSWER_SECONDS = 60.0
 """Seconds that an actor may take to answer; a machine may be busy."""
+
+CONNECT_SECONDS = 120.0
+"""Seconds that the connection to a cluster may take."""
 
 START_SECONDS = 300.0
 """Seconds that an actor may take to start, once its place is reserved."""
@@ -187,14 +190,8 @@ class RaySupervisor(Supervisor):
             StopWaiting: a signal or a command ends the run.
         """
         count = f"{self.world * bundle['CPU']:g} CPUs" + (f" and {self.world} GPUs" if "GPU" in bundle else "")
-        status, reason = self.folder.status(), f"waiting for {count} of {self.training.launcher}"
         state = "restarting" if self.furthest else "pending"
-        self.folder.write_status(replace(status, state=state, reason=reason, heartbeat=time.time(), **_owner()))
-        if self.signals.name:
-            raise StopWaiting(self.signals.name)
-        commands = commands_since_resume(self.folder.control.read(quiet=True)[0])
-        if any(isinstance(parse_command(record), Stop) for record in commands):
-            raise StopWaiting("on request")
+        write_waiting(self.folder, self.signals, f"waiting for {count} of {self.training.launcher}", state)
 
     def _describe(self, rank: int) -> Machine | BaseException:
         import ray
@@ -257,6 +254,20 @@ class RaySupervisor(Supervisor):
                 self.ends[rank] = ended
 
 
+def write_waiting(folder: RunFolder, signals: Signals, reason: str, state: str = "pending") -> None:
+    """Write what a run waits for.
+
+    Raises:
+        StopWaiting: a signal or a command ends the run.
+    """
+    folder.write_status(replace(folder.status(), state=state, reason=reason, heartbeat=time.time(), **_owner()))
+    if signals.name:
+        raise StopWaiting(signals.name)
+    commands = commands_since_resume(folder.control.read(quiet=True)[0])
+    if any(isinstance(parse_command(record), Stop) for record in commands):
+        raise StopWaiting("on request")
+
+
 def _owner() -> dict[str, Any]:
     """Return this process as a status names it."""
     return {"host": socket.gethostname(), **process()}
@@ -288,9 +299,8 @@ def supervise_on_ray(folder: RunFolder, world: int) -> None:
 
 def _run(folder: RunFolder, world: int, signals: Signals) -> None:
     name = folder.resumed_experiment.training.launcher
-    check_cluster(name, LAUNCHER)
-    _wait_for_former(folder)
-    owns_connection = connect_cluster(name, LAUNCHER)
+    _wait_for_former(folder, signals)
+    owns_connection = _connect(folder, name, signals)
     supervisor = RaySupervisor(folder, world, signals)
     try:
         supervisor.run()
@@ -303,7 +313,39 @@ def _run(folder: RunFolder, world: int, signals: Signals) -> None:
                 ray.shutdown()
 
 
-def _wait_for_former(folder: RunFolder) -> None:
+def _connect(folder: RunFolder, name: str, signals: Signals) -> bool:
+    """Connect to a cluster; return whether ``ray.shutdown`` is due in the end.
+
+    A thread connects, for Ray itself tries for minutes, and is not interrupted by a signal.
+
+    Raises:
+        StopWaiting: a signal or a command ends the run.
+        LmkitError: the cluster does not answer.
+    """
+    outcome: list[bool | BaseException] = []
+
+    def connect() -> None:
+        try:
+            check_cluster(name, LAUNCHER)
+            outcome.append(connect_cluster(name, LAUNCHER))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=connect, name="lmkit-ray", daemon=True)
+    thread.start()
+    until = time.monotonic() + CONNECT_SECONDS
+    thread.join(POLL_SECONDS)
+    while not outcome:
+        if time.monotonic() > until:
+            raise no_answer(name, f"no connection within {CONNECT_SECONDS:g} seconds", HINT, LAUNCHER)
+        write_waiting(folder, signals, f"connecting to {name}")
+        thread.join(POLL_SECONDS)
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _wait_for_former(folder: RunFolder, signals: Signals) -> None:
     """Wait until the processes of a launcher that was killed have noticed it, and ended."""
     events = folder.events.read()[0]
     if not events or events[-1].type in (Finished.type, Failed.type):
@@ -312,4 +354,5 @@ def _wait_for_former(folder: RunFolder) -> None:
     while time.monotonic() < until:
         if time.time() - max((record.heartbeat for record in read_ranks(folder)), default=0.0) >= LEASE_SECONDS:
             return
+        write_waiting(folder, signals, "waiting for the processes of an earlier launch to end")
         time.sleep(POLL_SECONDS)

@@ -43,6 +43,11 @@ def drop_snapshots(folder: RunFolder, after: int) -> None:
             path.unlink(missing_ok=True)
 
 
+def snapshot_steps(folder: RunFolder) -> list[int]:
+    """Return the steps after which there are copies, without reading them."""
+    return [step for step, _ in _files(folder)]
+
+
 def load_snapshots(folder: RunFolder, size: int) -> tuple[list[int], list[np.ndarray]]:
     """Return the steps, and the weights (size,) after each, in float64; empty where there are none.
 

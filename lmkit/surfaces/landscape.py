@@ -19,7 +19,7 @@ from lmkit.display.figure import COLOURS, Chart, Plot, Series
 from lmkit.display.progress_line import ProgressLine
 from lmkit.exceptions import ConfigError, RunStateError, nearest, shorten
 from lmkit.run.resolve import resolve_run
-from lmkit.runfolder.snapshots import load_snapshots
+from lmkit.runfolder.snapshots import load_snapshots, snapshot_steps
 from lmkit.surfaces.base import Interval, SurfaceInfo
 from lmkit.surfaces.grid import GridSurface
 from lmkit.training.fit import Callback, Fit, StopTraining
@@ -240,12 +240,12 @@ class _Slicer:
     def along_path(self, run: Run, total: int, size: int) -> Landscape:
         """Return the slice in the plane of the path's two principal components."""
         count = len(self.vector(self.end))
-        steps, copies = load_snapshots(run.folder, count)
-        snapshots = len(steps) or min(SNAPSHOTS, total)
+        snapshots = len(snapshot_steps(run.folder)) or min(SNAPSHOTS, total)
         if 8 * count * (snapshots + 1) > MAX_MEMORY:
             raise ConfigError(
                 [f"directions: {snapshots} copies of {count:,} weights do not fit; use directions='random'"]
             )
+        steps, copies = load_snapshots(run.folder, count)
         if not steps:
             steps, copies = self.train_again(run, total, snapshots)
         offsets = np.stack(copies) - self.vector(self.end)

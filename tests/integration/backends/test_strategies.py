@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lmkit.backends import Backend, Trainer, get_backend
 from lmkit.data.batches import Part
 from lmkit.data.dataset import Dataset
 from lmkit.specs.signature import Signature
-from lmkit.system.process_group import ProcessGroup
+from lmkit.system.process_group import ProcessGroup, connect_pairs
 
 ROWS, INPUTS, BATCH, STEPS = 48, 6, 16, 3
 
@@ -32,13 +33,13 @@ class CountedGroup(ProcessGroup):
         return super().sum(values)
 
 
-def train(backend: Backend, framework: str, rows: int) -> tuple[Trainer, np.ndarray]:
-    """Train an epoch in micro-batches of ``rows`` rows; return the trainer and the losses."""
+def build(backend: Backend, framework: str, rows: int, **training: Any) -> Trainer:
+    """Return a trainer that takes micro-batches of ``rows`` rows."""
     experiment = lk.Experiment(
         framework=framework,
         data={"source": "breast_cancer", "batch_size": BATCH},
         model={"family": "mlp", "hidden": [7]},
-        training={"precision": "float64", "compile": "off", "micro_batch": rows},
+        training={"precision": "float64", "compile": "off", "micro_batch": rows, **training},
     )
     signature = Signature((INPUTS,), 3)
     draw = np.random.default_rng(4)
@@ -48,9 +49,13 @@ def train(backend: Backend, framework: str, rows: int) -> tuple[Trainer, np.ndar
     assert weights is not None
     backend.set_weights(model, weights)
     data = Dataset(part, part, part, None)  # type: ignore[arg-type]  # the trainer reads arrays alone
-    trainer = backend.trainer(model, experiment, data, "categorical_crossentropy")
+    return backend.trainer(model, experiment, data, "categorical_crossentropy")
+
+
+def train(trainer: Trainer) -> np.ndarray:
+    """Train an epoch; return the losses."""
     trainer.epoch(np.arange(ROWS))
-    return trainer, trainer.advance(0, np.full(STEPS, 0.05)).loss
+    return trainer.advance(0, np.full(STEPS, 0.05)).loss
 
 
 @pytest.fixture
@@ -68,9 +73,23 @@ def backend(request: pytest.FixtureRequest, group: CountedGroup) -> Iterator[Bac
 
 @pytest.mark.parametrize("backend", [("tensorflow", "multiworker")], indirect=True, ids=["multiworker"])
 def test_tensorflow_adds_up_the_gradients_once_a_step(backend: Backend, group: CountedGroup) -> None:
-    _, losses = train(backend, "tensorflow", 3)
+    losses = train(build(backend, "tensorflow", 3))
     assert group.sums == STEPS
-    np.testing.assert_allclose(losses, train(get_backend("tensorflow"), "tensorflow", BATCH)[1], rtol=1e-12)
+    np.testing.assert_allclose(losses, train(build(get_backend("tensorflow"), "tensorflow", BATCH)), rtol=1e-12)
+
+
+def test_two_processes_of_tensorflow_train_and_evaluate_their_rows() -> None:
+    groups = [ProcessGroup(rank, 2, sockets, timeout=60) for rank, sockets in enumerate(connect_pairs(2))]
+    backends = [get_backend("tensorflow").connect("multiworker", "cpu", group, 1) for group in groups]
+    trainers = [build(backend, "tensorflow", 3) for backend in backends]
+    alone = build(get_backend("tensorflow"), "tensorflow", BATCH)
+    losses = train(alone)
+    with ThreadPoolExecutor(2) as pool:  # a strategy of this framework holds nothing that is the process's own
+        np.testing.assert_allclose(list(pool.map(train, trainers)), [losses] * 2, rtol=1e-12)
+        for outputs in pool.map(lambda trainer: trainer.outputs("validation", 47), trainers):
+            np.testing.assert_allclose(outputs, alone.outputs("validation", 47), rtol=1e-12)
+        for total in pool.map(lambda trainer: trainer.losses("validation").total, trainers):
+            np.testing.assert_allclose(total.mean, alone.losses("validation").total.mean, rtol=1e-12)
 
 
 @pytest.mark.parametrize("backend", [("torch", "ddp"), ("torch", "fsdp")], indirect=True, ids=["ddp", "fsdp"])
@@ -94,6 +113,6 @@ def test_pytorch_adds_up_the_gradients_once_a_step(backend: Backend, monkeypatch
 
     monkeypatch.setattr(strategy, "no_sync", watched)
     monkeypatch.setattr(strategy, "backward", counted)
-    _, losses = train(backend, "torch", 3)
+    losses = train(build(backend, "torch", 3))
     assert passes == [*[False] * 5, True] * STEPS
-    np.testing.assert_allclose(losses, train(get_backend("torch"), "torch", BATCH)[1], rtol=1e-12)
+    np.testing.assert_allclose(losses, train(build(get_backend("torch"), "torch", BATCH)), rtol=1e-12)

@@ -14,7 +14,7 @@ import torch
 from drawing_models import Drawing, never_same
 
 import lmkit as lk
-from lmkit.exceptions import DamagedFile
+from lmkit.exceptions import ConfigError, DamagedFile
 from lmkit.runfolder.snapshots import drop_snapshots, load_snapshots
 from lmkit.surfaces import landscape as module
 
@@ -197,7 +197,7 @@ def test_snapshots_are_the_path_and_nothing_is_trained_again(framework: str, mon
     np.testing.assert_allclose(computed.losses[:-1], run.steps["loss"][[0, 3, 6, 9]], rtol=1e-10)
 
 
-def test_a_damaged_snapshot_is_named(framework: str) -> None:
+def test_a_damaged_snapshot_is_named(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run = linear_run(framework, **{"training.snapshots": 2})
     assert sorted(path.name for path in (run.path / "snapshots").iterdir()) == [
         f"{step:012d}.safetensors" for step in (0, 6, 12)
@@ -208,4 +208,7 @@ def test_a_damaged_snapshot_is_named(framework: str) -> None:
         load_snapshots(run.folder, 2)
     (run.path / "snapshots" / "000000000006.safetensors").write_bytes(b"0" * 99)
     with pytest.raises(DamagedFile):
+        lk.landscape(run, size=6)
+    monkeypatch.setattr(module, "MAX_MEMORY", 1)
+    with pytest.raises(ConfigError, match="2 copies of 11 weights do not fit"):  # before any is read
         lk.landscape(run, size=6)

@@ -133,3 +133,25 @@ def test_a_run_in_the_queue_is_stopped_by_a_command(queue: list[int], tmp_path: 
 
     run = supervised(folder, stop)
     assert (run.state, run.status.reason, run.status.cause) == ("stopped", "on request", "requested")
+
+
+def test_a_run_that_cannot_connect_says_so_and_is_stopped_by_a_command(
+    queue: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(ray_supervisor, "connect_cluster", lambda *_: is_over.wait())
+    monkeypatch.setattr(ray_supervisor, "POLL_SECONDS", 0.05)
+    folder = RunFolder.create(lk.Experiment.from_dict(SETTINGS), tmp_path)
+
+    def stop(run: lk.Run) -> None:
+        until(lambda: (run.state, run.status.reason) == ("pending", "connecting to ray://127.0.0.1:10001"))
+        run.stop()
+
+    run = supervised(folder, stop)
+    assert (run.state, run.status.reason) == ("stopped", "on request")
+    monkeypatch.setattr(ray_supervisor, "CONNECT_SECONDS", 0.0)
+    folder = RunFolder.create(lk.Experiment.from_dict(SETTINGS), tmp_path)
+    run = supervised(folder, lambda _: None)
+    is_over.set()
+    assert run.state == "failed"
+    assert "does not answer (no connection within 0 seconds); start one: ray start --head" in run.status.reason

@@ -10,6 +10,7 @@ import pytest
 
 import lmkit as lk
 from lmkit.exceptions import ConfigError, DamagedFile
+from lmkit.executors import launch
 from lmkit.executors.launch import Launch, group_key, read_launch, remove_key, to_environment
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.status import Status
@@ -82,7 +83,8 @@ def test_the_key_is_one_for_all_and_only_this_users() -> None:
     assert stat.S_IMODE((folder.path / "ranks" / "key").stat().st_mode) == 0o600
 
 
-def test_the_key_of_a_run_that_has_ended_is_deleted_and_a_short_one_refused() -> None:
+def test_the_key_of_a_run_that_has_ended_is_deleted_and_a_short_one_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "KEY_TIMEOUT", 0.0)
     folder = RunFolder.create(lk.Experiment())
     path = folder.path / "ranks" / "key"
     group_key(folder)
