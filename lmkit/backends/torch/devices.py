@@ -45,8 +45,9 @@ def numerics(deterministic: bool) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = convolutions
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        if deterministic:  # a call imports PyTorch's compiler, for 2 s
+            torch.use_deterministic_algorithms(before[0])
+            torch.backends.cudnn.benchmark = before[1]
 
 
 def describe_numerics() -> dict[str, bool]:

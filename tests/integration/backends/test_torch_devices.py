@@ -271,6 +271,13 @@ def test_float32_is_computed_without_tf32_and_settings_return() -> None:
     assert torch.backends.cudnn.allow_tf32
 
 
+def test_pytorch_s_compiler_is_not_imported_to_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``use_deterministic_algorithms`` imports it, which takes 2 s in each worker."""
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda _mode: pytest.fail("called"))
+    with devices.numerics(deterministic=False):
+        pass
+
+
 def put(x: torch.Tensor) -> torch.Tensor:
     return x.put_(torch.zeros(1, dtype=torch.int64), x.flatten()[:1])
 
