@@ -60,6 +60,8 @@ def draw_png(title: str, panels: Sequence[Panel], size: tuple[int, int]) -> byte
             legend.set_title(title, prop=FontProperties(size=heading["fontsize"]))
         else:
             figure.suptitle(title, x=0.01, ha="left", **heading)
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # else saving draws the whole figure once more beforehand
         raw = io.BytesIO()
         figure.savefig(raw, format="png")
     shades = (
@@ -89,7 +91,9 @@ def reduce_colours(image: Any, count: int) -> Any:
     from PIL import Image
 
     pixels = np.asarray(image, dtype=np.int32)
-    colours, inverse, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    numbers = pixels @ [1 << 16, 1 << 8, 1]  # one per colour: sorted five times as fast as three channels
+    values, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    colours = np.stack([values >> 16, values >> 8 & 255, values & 255], axis=1)
     named = np.array([list(bytes.fromhex(c.removeprefix("#"))) for c in (*COLOURS, GREY, BLACK, INK, "#FFFFFF")])
     reserved = []
     for colour in (*named, *(FADE * named + (1 - FADE) * 255)):
