@@ -182,7 +182,8 @@ def readable_html(text: str) -> str:
 
 def _svg_html(_tag: str, attributes: str, content: str) -> str:
     try:
-        return f'<img src="{svg_url(f"<svg{attributes}>{content}</svg>")}" alt="A drawing">'
+        description = html.escape(read_attribute(attributes, "aria-label") or "A drawing")
+        return f'<img src="{svg_url(f"<svg{attributes}>{content}</svg>")}" alt="{description}">'
     except OmittedPicture as reason:
         return f"<em>[a drawing omitted: {html.escape(str(reason))}]</em>"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import MaxLen
 
 from lmkit.doctor.finding import Series
-from lmkit.system.records import Count, read_record
+from lmkit.system.records import MAX_ENTRIES, Count, Text, read_record
 
 if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
@@ -38,15 +40,15 @@ class Autopsy:
     reason: str
     step: Count
     place: Place
-    what: str
-    layer: str = ""
-    line: str = ""
-    evidence: dict[str, float | str] = field(default_factory=dict)
+    what: Text
+    layer: Text = ""
+    line: Text = ""
+    evidence: Annotated[dict[Text, float | Text], MaxLen(MAX_ENTRIES)] = field(default_factory=dict)
     is_sure: bool = False
-    advice: str = ""
-    change: dict[str, float | str] = field(default_factory=dict)
-    steps: tuple[Count, ...] = ()
-    weights: tuple[float, ...] = ()
+    advice: Text = ""
+    change: Annotated[dict[Text, float | Text], MaxLen(MAX_ENTRIES)] = field(default_factory=dict)
+    steps: Annotated[tuple[Count, ...], MaxLen(MAX_ENTRIES)] = ()
+    weights: Annotated[tuple[float, ...], MaxLen(MAX_ENTRIES)] = ()
 
     @property
     def chart(self) -> Series | None:

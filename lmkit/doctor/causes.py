@@ -15,6 +15,7 @@ from lmkit.doctor.autopsy import Autopsy, Place
 from lmkit.doctor.checks.data import unscaled_inputs, unscaled_target
 from lmkit.doctor.checks.rates import LARGE_UPDATE, rate
 from lmkit.doctor.lines import describe_line
+from lmkit.system.records import MAX_ENTRIES
 
 if TYPE_CHECKING:
     from lmkit.data.batches import Part
@@ -305,6 +306,8 @@ def _autopsy(
     same = "bitwise the same losses" if not difference else f"losses differ by up to {difference:.1g}, relative"
     begin = f"step {replay.first}" if replay.first else "the seed"
     count = len(replay.losses)
+    every = 1 + len(replay.largest_weights) // MAX_ENTRIES
+    sizes = list(replay.largest_weights.items())[::-every][::-1]
     evidence["repeated"] = f"{count} step{'s' if count > 1 else ''} from {begin}, {same}" if count else f"from {begin}"
     return Autopsy(
         reason=case.evidence.status.reason,
@@ -317,8 +320,8 @@ def _autopsy(
         is_sure=not difference and place != "unknown",
         advice=advice,
         change=change or {},
-        steps=tuple(replay.largest_weights),
-        weights=tuple(replay.largest_weights.values()),
+        steps=tuple(step for step, _ in sizes),
+        weights=tuple(size for _, size in sizes),
     )
 
 

@@ -56,7 +56,7 @@ def draw_curves(curves: Sequence[Curve], title: str) -> str:
     x, y, is_log = _axes([epoch for epoch, _ in points], [value for _, value in points])
     lines = "".join(_polyline(line, x, y, color) for line, color in zip(drawn, COLORS, strict=False))
     ends = [
-        (f"{curve.label} {line[-1][1]:.3g}" if line else f"{curve.label} not finite", color)
+        (f"{curve.label} → {line[-1][1]:.3g}" if line else f"{curve.label} not finite", color)
         for curve, line, color in zip(curves, drawn, COLORS, strict=False)
     ]
     head = f"{title}{', log' if is_log else ''}: "
@@ -70,18 +70,23 @@ Scale = Callable[[float], float]
 
 def _axes(steps: Sequence[float], values: Sequence[float]) -> tuple[Scale, Scale, bool]:
     """Return the scales of both axes, and whether the vertical one is logarithmic."""
-    is_log = min(values) > 0 and max(values) > MAX_RATIO * min(values)
+    is_log = min(values) > 0 and max(values) / MAX_RATIO > min(values)
     scale: Scale = math.log10 if is_log else float
     low, high = scale(min(values)), scale(max(values))
     first, last = min(steps), max(steps)
 
     def x(step: float) -> float:
-        return MARGIN + (WIDTH - 2 * MARGIN) * (step - first) / ((last - first) or 1)
+        return MARGIN + (WIDTH - 2 * MARGIN) * _fraction(step, first, last)
 
     def y(value: float) -> float:
-        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (scale(value) - low) / ((high - low) or 1)
+        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * _fraction(scale(value), low, high)
 
     return x, y, is_log
+
+
+def _fraction(value: float, low: float, high: float) -> float:
+    """Return where a value lies between two others; halved, as a difference of two floats may overflow."""
+    return (value / 2 - low / 2) / ((high / 2 - low / 2) or 1)
 
 
 def _polyline(points: Sequence[tuple[float, float]], x: Scale, y: Scale, color: str) -> str:

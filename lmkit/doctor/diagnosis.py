@@ -129,6 +129,14 @@ class Diagnosis:
         is_tried = tests is not None and (tests.check, tests.change) == (finding.check, finding.change_text)
         return tests.verdict if tests is not None and is_tried else ""
 
+    def curves(self, finding: Finding) -> str:
+        """Return a chart of the trainings with and without the change of a finding, as HTML; empty where not tried."""
+        return self._draw_curves() if self.tried(finding) else ""
+
+    def _draw_curves(self) -> str:
+        tests = self.tests
+        return draw_curves(tests.curves, f"{tests.metric} by epoch") if tests is not None and tests.curves else ""
+
     @property
     def title(self) -> str:
         """The name and the headline, as HTML."""
@@ -138,20 +146,20 @@ class Diagnosis:
     def blocks(self) -> list[str]:
         """Each finding as HTML: the first ones at length, the others in a line."""
         return [
-            _block(finding, self.tried(finding)) if i < SHOUTED else _line(finding)
+            _block(finding, self.tried(finding), self.curves(finding)) if i < SHOUTED else _line(finding)
             for i, finding in enumerate(self.findings)
         ]
 
     @property
     def tests_block(self) -> str:
-        """The results of the tests as HTML, with both curves of the change that was tried; empty without tests."""
+        """The results of the tests as HTML, with the curves that no block shows; empty without tests."""
         if self.tests is None or not self.tests.results:
             return ""
         rows = "".join(
             f"<div>{MARKS[result.outcome]} <b>{html.escape(result.question)}</b> {html.escape(result.answer)}</div>"
             for result in self.tests.results
         )
-        curves = draw_curves(self.tests.curves, f"{self.tests.metric} by epoch") if self.tests.curves else ""
+        curves = "" if any(map(self.curves, self.findings[:SHOUTED])) else self._draw_curves()
         title = f"Tests, {self.tests.seconds:.0f} s, after step {self.tests.step}"
         return (
             f"<div style='border-left:3px solid #1f77b4;padding:.2em .8em;margin:.6em 0'><div>{title}</div>"
@@ -176,8 +184,8 @@ def _line(finding: Finding) -> str:
     return f"<div style='margin-top:.3em'>{_badge(finding)} {html.escape(finding.what)}</div>"
 
 
-def _block(finding: Finding, tried: str = "") -> str:
-    """Return one finding with its evidence, its advice, whether that helps where it was tried, and a small chart."""
+def _block(finding: Finding, tried: str, curves: str) -> str:
+    """Return one finding with its evidence, its advice, whether that helps where it was tried, and small charts."""
     text = "".join(
         f"<div><span style='color:{SOFT}'>{name}</span> {html.escape(value)}</div>"
         for name, value in [*finding.details, *([("tried", tried)] if tried else [])]
@@ -185,5 +193,5 @@ def _block(finding: Finding, tried: str = "") -> str:
     chart = draw(finding.chart) if finding.chart else ""
     return (
         f"<div style='border-left:3px solid {COLORS[finding.confidence]};padding:.2em .8em;margin:.6em 0'>"
-        f"<div>{_badge(finding)} <b>{html.escape(finding.what)}</b></div>{text}{chart}</div>"
+        f"<div>{_badge(finding)} <b>{html.escape(finding.what)}</b></div>{text}{chart}{curves}</div>"
     )

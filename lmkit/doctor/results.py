@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import MaxLen
 
-from lmkit.system.records import Count, Seconds, Statistic, read_record
+from lmkit.system.records import MAX_ENTRIES, Count, Seconds, Statistic, Text, read_record
 
 if TYPE_CHECKING:
     from lmkit.runfolder.folder import RunFolder
@@ -22,11 +22,6 @@ MARKS: Mapping[Outcome, str] = {"passed": "✓", "failed": "✗", "skipped": "�
 
 MAX_POINTS = 200
 """Points of a curve that are drawn, at most."""
-
-MAX_ENTRIES, MAX_LETTERS = 1000, 10_000
-"""Entries of a list, and letters of a text, that are read of a file, at most."""
-
-Text = Annotated[str, MaxLen(MAX_LETTERS)]
 
 Points = Annotated[tuple[Statistic, ...], MaxLen(MAX_ENTRIES)]
 
@@ -47,7 +42,7 @@ class TestResult:
     name: Text
     outcome: Outcome
     answer: Text
-    evidence: Annotated[dict[str, float | Text], MaxLen(MAX_ENTRIES)] = field(default_factory=dict)
+    evidence: Annotated[dict[Text, float | Text], MaxLen(MAX_ENTRIES)] = field(default_factory=dict)
 
     @property
     def question(self) -> str:

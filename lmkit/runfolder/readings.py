@@ -17,7 +17,7 @@ from pydantic import Field
 from lmkit.exceptions import DamagedFile
 from lmkit.runfolder.events import MAX_STEP
 from lmkit.system.files import JsonLines
-from lmkit.system.records import Count, Statistic, parse_record
+from lmkit.system.records import Count, Statistic, Text, parse_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,8 +53,8 @@ class LayerReading:
         saturated: the share of numbers at the flat ends of a tanh or a sigmoid; 0 for unbounded activations.
     """
 
-    name: str
-    kind: str = ""
+    name: Text
+    kind: Text = ""
     units: Count = 0
     low: Statistic = None
     high: Statistic = None
@@ -80,7 +80,7 @@ class WeightReading:
         is_used: whether the outputs depend on it, of a weight that the loss does not depend on by a gradient.
     """
 
-    name: str
+    name: Text
     size: Count = 0
     axes: Count = 0
     norm: Statistic = None
@@ -154,7 +154,7 @@ class Reading:
     curvature: Statistic = None
     dealt: Statistic = None
     places: tuple[Statistic, ...] = ()
-    frozen: tuple[str, ...] = ()
+    frozen: tuple[Text, ...] = ()
     frozen_share: Statistic = None
     dropout: Statistic = None
     waiting: Statistic = None

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Lt, MaxLen
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lmkit.exceptions import DamagedFile, shorten
@@ -24,6 +24,11 @@ Number = Annotated[float, Field(allow_inf_nan=False, lt=2.0**1000, gt=-(2.0**100
 
 Statistic = Annotated[float, Field(allow_inf_nan=False)] | None
 """A finite number; None where it was not finite, or does not exist."""
+
+MAX_ENTRIES, MAX_LETTERS = 1000, 10_000
+"""Entries of a list, and letters of a text, that are read of a file that is displayed, at most."""
+
+Text = Annotated[str, MaxLen(MAX_LETTERS)]
 
 MAX_PROBLEMS = 3
 """Wrong fields that a message names."""

@@ -1,5 +1,6 @@
 """Tables without scripts, displayed in a notebook, on a page and in a terminal."""
 
+from lmkit.tables.findings import findings
 from lmkit.tables.frameworks import same_start, speed
 from lmkit.tables.runs import (
     common,
@@ -20,6 +21,7 @@ __all__ = [
     "differences",
     "environment",
     "events",
+    "findings",
     "front",
     "metrics",
     "operations",

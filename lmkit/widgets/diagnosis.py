@@ -43,6 +43,7 @@ def findings_record(diagnosis: Diagnosis) -> list[dict[str, Any]]:
             "what": finding.what,
             "confidence": finding.confidence,
             "details": [*finding.details, *_tried(diagnosis, finding), *([] if i else tests)],
+            "curves": diagnosis.curves(finding),
             "apply": bool(finding.change),
         }
         for i, finding in enumerate(diagnosis.findings if diagnosis.is_ill else ())

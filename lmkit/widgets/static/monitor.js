@@ -310,12 +310,20 @@ class View extends PageView {
     const parts = findings.map((finding, i) => element("div", {class: "lmkit-evidence", "data-confidence": finding.confidence},
       ...(i ? [element("div", {class: "lmkit-what"}, badge(finding), " ", finding.what)] : []),
       element("dl", {}, ...finding.details.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+      ...(finding.curves ? [this.drawing(finding.curves)] : []),
       ...(finding.apply ? [element("button", {type: "button", "aria-label": `${this.model.get("apply_label")}: ${finding.check}`,
         onclick: () => this.send({type: "apply", run: index, check: finding.check})}, this.model.get("apply_label"))] : [])))
     run.parts.test = element("button", {type: "button", onclick: () => this.send({type: "test", run: index})})
     run.parts.testing = element("small", {role: "status"})
     doctor.replaceChildren(summary, ...parts, element("div", {class: "lmkit-evidence"}, run.parts.test, " ", run.parts.testing))
     this.showTests(run, run.tests ?? {text: "", is_running: false})
+  }
+
+  // A drawing of the kernel, in which texts are escaped.
+  drawing(markup) {
+    const node = element("div", {class: "lmkit-drawing"})
+    node.innerHTML = markup
+    return node
   }
 
   // What the tests of a run are doing; the button beside it starts or cancels them.

@@ -82,7 +82,9 @@ def test_a_diagnosis_shows_what_was_tried() -> None:
     page = diagnosis._repr_html_()
     assert "helps: loss 2 → 0.5" in page
     assert page.count("<polyline") == 2
-    assert "with &lt;lr&gt; 0.5" in page
+    assert diagnosis.blocks[0].count("<polyline") == 2, "the curves stand where the finding does"
+    assert Diagnosis("run", [], (), None, None, RECORD).tests_block.count("<polyline") == 2
+    assert "with &lt;lr&gt; → 0.5" in page
     assert "<lr>" not in page
 
 
@@ -94,6 +96,11 @@ def test_another_change_was_not_tried() -> None:
 def test_a_chart_needs_two_points() -> None:
     assert draw_curves([Curve(label="a", epochs=(1,), values=(None,))], "loss") == ""
     assert "not finite" in draw_curves([RECORD.curves[0], Curve(label="b")], "loss")
+
+
+def test_a_chart_of_the_largest_numbers_has_finite_coordinates() -> None:
+    drawing = draw_curves([Curve(label="a", epochs=(-1.7e308, 1.7e308), values=(1.7e308, -1.7e308))], "loss")
+    assert "points='4.0,4.0 316.0,66.0'" in drawing
 
 
 def test_results_are_read_back_and_damage_is_named(tmp_path: Path) -> None:

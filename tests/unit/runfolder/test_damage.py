@@ -16,12 +16,12 @@ from damage import WHOLE, Damage, damaged, damages, wrong_answers
 from written_run import falling, written_run
 
 import lmkit as lk
+from lmkit import tables
 from lmkit.run.run import Run
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.live import RunView
 from lmkit.runfolder.progress import ConsoleReporter
 from lmkit.system.files import write_json
-from lmkit.tables import runs as tables
 
 FILES = (
     "experiment.yaml",
@@ -95,6 +95,7 @@ VERBS: dict[str, Callable[[Run], Any]] = {
     "environment table": lambda run: tables.environment(run).text,
     "samples": lambda run: tables.samples(run).text,
     "side by side": lambda run: tables.side_by_side([Run(run.folder)]).text,
+    "findings": lambda run: tables.findings([Run(run.folder)]).text,
     "settings": lambda run: tables.common([Run(run.folder)]).text,
 }
 

@@ -55,6 +55,7 @@ def test_a_page_is_sent_the_findings_as_plain_values() -> None:
     texts = {"evidence": "growth 31", "advice": "lower it", "change": "lr: 0.1", "explains": "it diverged"}
     assert dict(first["details"]) == texts
     assert (first["apply"], second["apply"]) == (True, False)
+    assert (first["curves"], second["curves"]) == ("", "")
     hint = Finding(check="unfinished", what="", evidence={}, confidence="hint")
     assert findings_record(Diagnosis("run", [hint])) == []
 
