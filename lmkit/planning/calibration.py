@@ -12,6 +12,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ VERSION = 2
 TIMEOUT = 300.0
 """Seconds after which a measurement is cancelled."""
 
+REPORT_SECONDS = 0.5
+"""Seconds between two reports of its progress."""
+
 
 def read_cache(framework: str, precision: str, threads: int) -> Speed | None:
     """Return the cached speed of this machine; None if it was not measured."""
@@ -40,13 +45,14 @@ def read_cache(framework: str, precision: str, threads: int) -> Speed | None:
         return None
 
 
-def calibrate(framework: str, precision: str, threads: int) -> Speed:
+def calibrate(framework: str, precision: str, threads: int, report: Callable[[str], None] | None = None) -> Speed:
     """Return the speed of this machine, from the cache or measured now, which takes some seconds.
 
     Args:
         framework: the framework that trains.
         precision: ``float32`` or ``float64``.
         threads: threads of one operation; 0: as many as the framework uses by default.
+        report: called with a sentence of progress while it measures.
 
     Raises:
         MissingPackage: the framework is not installed.
@@ -60,17 +66,41 @@ def calibrate(framework: str, precision: str, threads: int) -> Speed:
     try:
         # the probe's runs do not belong to the notebook that calls this
         environment = {name: value for name, value in os.environ.items() if name != JOURNAL}
-        result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
-        record = json.loads(result.stdout.splitlines()[-1])
+        output, errors = _run(command, environment, f"measuring this machine with {framework}, once", report)
+        record = json.loads(output.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-        output = error.stderr or "" if isinstance(error, subprocess.TimeoutExpired) else result.stderr
-        reason = (str(output).strip().splitlines() or [type(error).__name__])[-1]
+        errors = f"it took longer than {TIMEOUT:g} seconds" if isinstance(error, subprocess.TimeoutExpired) else errors
+        reason = (errors.strip().splitlines() or [type(error).__name__])[-1]
         raise LmkitError(f"{framework} could not be measured: {reason}; plan without: calibrate=False") from None
     file = _file(framework, precision, threads)
     with contextlib.suppress(OSError):  # measured again next time
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, record | {"for": _key(framework, precision, threads)})
     return _to_speed(record)
+
+
+def _run(
+    command: list[str], environment: dict[str, str], text: str, report: Callable[[str], None] | None
+) -> tuple[str, str]:
+    """Return what a command writes to its output and its errors; ``report`` gets ``text`` and the seconds so far.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end within ``TIMEOUT`` seconds; it was killed.
+    """
+    begin = time.monotonic()
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.communicate(timeout=REPORT_SECONDS)
+                seconds = time.monotonic() - begin
+                if report is not None:
+                    report(f"{text}: {seconds:.0f} s")
+                if seconds > TIMEOUT:
+                    raise subprocess.TimeoutExpired(command, TIMEOUT)
+        finally:
+            process.kill()
 
 
 def _to_speed(record: dict[str, Any]) -> Speed:

@@ -13,6 +13,7 @@ from lmkit.backends.threads import threads_for
 from lmkit.data.batches import steps_per_epoch
 from lmkit.data.kinds import get_kind
 from lmkit.data.tables.sources import check_sizes, part_sizes
+from lmkit.display.progress_line import ProgressLine
 from lmkit.display.table import Table
 from lmkit.display.units import format_bytes, format_count, format_duration, format_flops, format_latency
 from lmkit.exceptions import ConfigError
@@ -27,6 +28,7 @@ from lmkit.planning.sharding import sharded_table
 from lmkit.planning.suggestions import Suggestion, describe_verdict, suggest
 from lmkit.planning.timing import Speed, seconds_per_epoch, seconds_per_step, seconds_until_start
 from lmkit.run.resolve import resolve_experiment
+from lmkit.specs.models.base import Layer
 from lmkit.specs.signature import Signature
 
 LARGE = 10**9
@@ -234,9 +236,36 @@ def plan(
         check_sizes(resolved.data, rows)
     speed = None
     if calibrate:
-        get_speed = calibration.read_cache if calibrate == "cached" else calibration.calibrate
-        speed = get_speed(resolved.framework, resolved.training.weight_dtype, threads(resolved, signature))
+        list_layers(resolved, signature)  # what cannot be planned is said before the machine is measured
+        conditions = resolved.framework, resolved.training.weight_dtype, threads(resolved, signature)
+        speed = calibration.read_cache(*conditions) if calibrate == "cached" else _measure_speed(*conditions)
     return estimate(resolved, signature, rows, target, speed, counts)
+
+
+def _measure_speed(framework: str, precision: str, threads: int) -> Speed:
+    line = ProgressLine()
+    try:
+        return calibration.calibrate(framework, precision, threads, line.show)
+    finally:
+        line.clear()
+
+
+def list_layers(experiment: Experiment, signature: Signature) -> list[Layer]:
+    """Return the layers of an experiment's model.
+
+    Raises:
+        ConfigError: the model does not fit the data, or its layers are unknown before it is built.
+    """
+    experiment.model.check(signature)
+    layers = experiment.model.layers(signature)
+    if not layers:
+        raise ConfigError(
+            [
+                f"model.family: the layers of {experiment.model.family!r} are unknown before it is built, so it cannot "
+                "be planned; train it for a few steps, training: {steps: 20}, and use lk.tables.planned(run)"
+            ]
+        )
+    return layers
 
 
 def estimate(
@@ -260,15 +289,7 @@ def estimate(
     Raises:
         ConfigError: the model does not fit the data, or its layers are unknown before it is built.
     """
-    experiment.model.check(signature)
-    layers = experiment.model.layers(signature)
-    if not layers:
-        raise ConfigError(
-            [
-                f"model.family: the layers of {experiment.model.family!r} are unknown before it is built, so it cannot "
-                "be planned; train it for a few steps, training: {steps: 20}, and use lk.tables.planned(run)"
-            ]
-        )
+    layers = list_layers(experiment, signature)
     training, batch_size = experiment.training, experiment.data.batch_size
     heads = getattr(experiment.model, "heads", 0)
     layer_costs = costs(layers, signature, batch_size, experiment.framework, training.weight_dtype, heads)

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lmkit.display.units import format_bytes
 from lmkit.exceptions import ConfigError, DamagedFile, RunStateError
 from lmkit.experiment.experiment import Experiment
 from lmkit.runfolder import shards
@@ -54,6 +55,7 @@ from lmkit.system.files import (
     write_text,
 )
 from lmkit.system.locks import LockHeld, ProcessLock
+from lmkit.system.parquet_size import parquet_bytes
 from lmkit.system.processes import process
 from lmkit.system.reading import check_file, read_json, read_object, read_text
 
@@ -72,6 +74,9 @@ END_TIMEOUT = 40.0
 """Seconds that a process which resumes a run waits for the worker that has just written the outcome to end."""
 
 OWN = "own.py"
+
+MAX_PREDICTION_BYTES = 2**29
+"""The largest content of a table of predictions that is read: about 33 million rows."""
 
 EPOCH_ARRAYS = "epoch.safetensors"
 """File of a checkpoint: what the metrics of an epoch that is not over need."""
@@ -326,7 +331,11 @@ class RunFolder:
 
         path = self.path / "predictions.parquet"
         try:
-            frame = pd.read_parquet(check_file(path))
+            size = parquet_bytes(check_file(path), MAX_PREDICTION_BYTES)
+            if size > MAX_PREDICTION_BYTES:
+                limit = format_bytes(MAX_PREDICTION_BYTES)
+                raise DamagedFile(path, f"it holds {format_bytes(size)} unpacked, expected at most {limit}")
+            frame = pd.read_parquet(path)
         except FileNotFoundError:
             return pd.DataFrame({"target": [], "prediction": []})
         except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:

@@ -20,12 +20,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from lmkit.exceptions import LinkError, shorten
+from lmkit.exceptions import DamagedFile, LinkError, shorten
 from lmkit.system.numbers import to_json
 from lmkit.system.reading import NO_WAIT, open_file
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """The flag of ``os.open`` that refuses a symbolic link; 0 on Windows."""
+
+MAX_LOG_BYTES = 2**31
+"""The most that one call reads of a log; the steps of a run take about 12 bytes each."""
+
+MAX_LINE_BYTES = 2**26
+"""The most that is read to find the end of a line."""
 
 
 # -- paths ----------------------------------------------------------------------------------------
@@ -295,14 +301,17 @@ class JsonLines:
             limit: the number of bytes after which no further line is begun.
 
         Raises:
-            DamagedFile: the file is no regular file.
+            DamagedFile: the file is no regular file, or more than ``MAX_LOG_BYTES`` would be read.
         """
         try:
             with open_file(self.path) as file:
+                size = os.fstat(file.fileno()).st_size - offset
+                if limit is None and size > MAX_LOG_BYTES:
+                    raise DamagedFile(self.path, f"it has {size:,} bytes, expected at most {MAX_LOG_BYTES:,}")
                 file.seek(offset)
-                text = file.read(-1 if limit is None else limit)
+                text = file.read(MAX_LOG_BYTES if limit is None else limit)
                 if limit is not None and len(text) == limit:
-                    text += file.readline()
+                    text += file.readline(MAX_LINE_BYTES)
         except FileNotFoundError:
             return [], offset
         end = text.rfind(b"\n") + 1

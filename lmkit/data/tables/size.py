@@ -12,6 +12,7 @@ from lmkit.data.tables.arrow_size import arrow_bytes
 from lmkit.display.units import format_bytes
 from lmkit.exceptions import DataError
 from lmkit.specs.file_names import PARQUET
+from lmkit.system.parquet_size import parquet_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,12 +61,7 @@ def unpacked_bytes(path: Path, limit: int | None = None) -> int:
     if ending in STREAMS and (limit is None or size * MAX_RATIO > limit):
         return max(size, _stream_bytes(path, STREAMS[ending], math.inf if limit is None else limit))
     if ending in PARQUET:
-        from pyarrow.parquet import ParquetFile
-
-        with ParquetFile(path) as file:
-            metadata = file.metadata
-            encoded = sum(int(metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups))
-            return max(size, encoded, int(metadata.num_rows) * int(metadata.num_columns) * 8)
+        return max(size, parquet_bytes(path, limit))
     if ending == ".feather":
         return max(size, arrow_bytes(path))
     return size

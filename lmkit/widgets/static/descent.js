@@ -79,8 +79,7 @@ class Player {
     el.append(this.root)
     this.sizes = new ResizeObserver(() => this.redraw())
     this.sizes.observe(this.root)
-    this.themes = new MutationObserver(() => this.redraw())
-    this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
+    this.ignoreTheme = watchTheme(this.root, () => this.redraw())
     this.select(this.state.surface, false)
   }
 
@@ -88,7 +87,7 @@ class Player {
     this.pause()
     cancelAnimationFrame(this.due)
     this.sizes.disconnect()
-    this.themes.disconnect()
+    this.ignoreTheme()
     this.outputs?.disconnect()
   }
 

@@ -116,6 +116,24 @@ function sortableHead(row, columns, sort, setSort) {
   if (focused >= 0) row.children[focused]?.querySelector("button").focus()
 }
 
+// -- themes --------------------------------------------------------------------------------------
+
+// Calls `redraw` when the theme of the page changes; its style sheet may arrive long after its attributes. Returns a function that stops.
+function watchTheme(root, redraw) {
+  const read = () => {
+    const style = getComputedStyle(root)
+    return [document.body.dataset.jpThemeLight, ...["ink", "rule", "paper"].map((name) => style.getPropertyValue(`--lmkit-${name}`))].join()
+  }
+  let last = read()
+  const check = () => {
+    if (!root.isConnected || last === (last = read())) return
+    redraw()
+  }
+  const observer = new MutationObserver(check), timer = setInterval(check, 500)
+  observer.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
+  return () => (observer.disconnect(), clearInterval(timer))
+}
+
 // -- a view of a widget ---------------------------------------------------------------------------
 
 // Receives messages of the kernel and draws while visible, again on a change of theme or size. A subclass implements
@@ -133,8 +151,7 @@ class PageView {
       if (this.visible) this.draw()
     })
     this.watching.observe(target)
-    this.themes = new MutationObserver(() => this.draw())
-    this.themes.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
+    this.ignoreTheme = watchTheme(this.root, () => this.draw())
     this.sizes = new ResizeObserver(() => {
       this.resized()
       this.draw()
@@ -149,7 +166,8 @@ class PageView {
   close() {
     clearInterval(this.clock)
     this.model.off("msg:custom", this.onMessage)
-    for (const observer of [this.watching, this.themes, this.sizes]) observer.disconnect()
+    this.ignoreTheme()
+    for (const observer of [this.watching, this.sizes]) observer.disconnect()
     for (const div of this.root.querySelectorAll(".js-plotly-plot")) this.plotly.purge(div)
   }
 

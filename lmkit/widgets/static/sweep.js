@@ -66,15 +66,6 @@ class View extends LiveView {
     if (charts) this.charts = charts
   }
 
-  tick() {
-    super.tick()
-    if (this.themeKey() !== this.drawnTheme) this.draw() // the colours of a theme may change before or after its attribute
-  }
-
-  themeKey() {
-    return document.body.dataset.jpThemeLight + getComputedStyle(this.root).getPropertyValue("--lmkit-ink")
-  }
-
   showStatus() {
     const {state, done, total, activity, best, resumable} = this.status
     this.cancel.hidden = state !== "running"
@@ -145,7 +136,6 @@ class View extends LiveView {
   // -- the charts
 
   drawNow() {
-    this.drawnTheme = this.themeKey()
     for (const name of Object.keys(TITLES)) this.drawOne(name)
   }
 

@@ -276,6 +276,24 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
         calibration.calibrate("torch", "float32", 1)
 
 
+def test_a_measurement_says_how_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(calibration, "REPORT_SECONDS", 0.01)
+    python, log = tmp_path / "python", list[str]()
+    python.write_text("#!/bin/sh\nsleep 0.1\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(LmkitError, match="could not be measured"):
+        calibration.calibrate("torch", "float32", 1, log.append)
+    assert log[0] == "measuring this machine with torch, once: 0 s"
+
+
+def test_what_cannot_be_planned_is_said_before_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "calibrate", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(lk.ConfigError, match="are unknown before it is built"):
+        lk.plan(data="digits", model={"family": "own", "builder": "math:sqrt"})
+
+
 # -- many devices: the papers' own numbers --------------------------------------------------------
 
 

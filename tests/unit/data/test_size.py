@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyarrow import feather
+from pyarrow import feather, parquet
 
 from lmkit.data.dataset import EAGER_BYTES
 from lmkit.data.tables import kind, size, sources
@@ -48,6 +48,16 @@ def test_a_table_is_judged_by_its_footer(tmp_path: Path) -> None:
     pd.DataFrame({"a": np.zeros(10**6), "y": np.zeros(10**6, dtype=np.int8)}).to_parquet(path)
     assert path.stat().st_size < 10**5
     assert size.unpacked_bytes(path) >= 16 * 10**6
+
+
+def test_a_text_counts_in_each_row_that_refers_to_it(tmp_path: Path) -> None:
+    path, texts = tmp_path / "rows.parquet", pa.array(["L" * 5000, "s"])
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 90_000 + [1] * 9_999 + [None], pa.int32()), texts)
+    parquet.write_table(pa.table({"a": np.arange(100_000), "text": rows}), path)
+    assert path.stat().st_size < 10**6
+    assert size.unpacked_bytes(path) == pytest.approx(90_000 * 5000, rel=0.02)
+    assert size.exceeds(path, 4 * 10**8)
+    assert not size.exceeds(path, 5 * 10**8)
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lz4", "uncompressed"])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from damage import WHOLE, Damage, damaged, damages, wrong_answers
 from written_run import falling, written_run
 
 import lmkit as lk
 from lmkit import tables
+from lmkit.exceptions import LmkitError
 from lmkit.run.run import Run
 from lmkit.runfolder.folder import RunFolder
 from lmkit.runfolder.live import RunView
@@ -158,3 +161,14 @@ def test_a_damaged_run_is_a_row_that_says_so(folder: RunFolder, file: str, valid
             assert 10 < len(row["reason"]) < 1000
         assert Path(row["path"]) == folder.path
         assert table.drop(index=folder.name)["state"].tolist() == ["completed"]
+
+
+def test_predictions_are_judged_by_their_unpacked_size(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = RunFolder(Path(shutil.copytree(folder.path, tmp_path / "run")))
+    monkeypatch.setattr("lmkit.runfolder.folder.MAX_PREDICTION_BYTES", 10**5)
+    zeros = np.zeros(10**5, dtype=np.int8)
+    pd.DataFrame({"target": zeros, "prediction": zeros}).to_parquet(received.path / "predictions.parquet")
+    with pytest.raises(LmkitError, match=r"it holds 1\.6 MB unpacked, expected at most 100 kB"):
+        received.predictions()

@@ -146,3 +146,13 @@ def test_an_existing_folder_can_be_required_to_be_empty(tmp_path: Path) -> None:
         (folder / "other").touch()
     assert _names(path) == ["file"]
     assert _names(tmp_path) == ["bundle"]
+
+
+def test_a_log_of_any_size_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"a": 1}\n')
+    with path.open("ab") as file:
+        file.truncate(2**36)  # zeros, which take no space on the disk
+    with pytest.raises(DamagedFile, match=r"it has 68,719,476,736 bytes, expected at most 2,147,483,648"):
+        JsonLines(path).read()
+    assert JsonLines(path).read(quiet=True, limit=4) == ([{"a": 1}], 9)
