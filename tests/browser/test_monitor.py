@@ -151,6 +151,10 @@ def test_after_a_restart_of_the_kernel_attach_finds_the_run(notebook: Any) -> No
     run = only_run(shown)
     shown.restart()
     assert run.state == "running"
+    shown.theme("JupyterLab Dark")
+    colour = "document.querySelector('.lmkit-loss .lmkit-chart').data.at(-1).line.color"
+    shown.wait_until(lambda: shown.page.evaluate(colour) == "#F08A3C", "the lines of a dead monitor follow the theme", 20)
+    shown.theme("JupyterLab Light")
     step = run.status.step
     shown.run(1)
     chart = shown.output(1).locator(".lmkit-loss .lmkit-chart")

@@ -126,8 +126,7 @@ function watchTheme(root, redraw) {
   }
   let last = read()
   const check = () => {
-    if (!root.isConnected || last === (last = read())) return
-    redraw()
+    if (root.clientWidth && last !== (last = read())) redraw() // JupyterLab hides the notebook while it changes its theme
   }
   const observer = new MutationObserver(check), timer = setInterval(check, 500)
   observer.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"]})
@@ -157,7 +156,10 @@ class PageView {
       this.draw()
     })
     this.sizes.observe(this.root)
-    this.clock = setInterval(() => this.tick(), 1000)
+    this.clock = setInterval(() => {
+      this.tick()
+      if (this.missed) this.draw()
+    }, 1000)
     page.plotly.then((plotly) => ((this.plotly = plotly), this.draw()))
     requestPlotly(this.model)
     this.model.send({type: "ready"})
@@ -192,7 +194,8 @@ class PageView {
     if (!this.plotly || !this.visible || this.due) return
     this.due = requestAnimationFrame(() => {
       this.due = null
-      if (this.root.isConnected && this.root.clientWidth) this.drawNow()
+      this.missed = !(this.root.isConnected && this.root.clientWidth)
+      if (!this.missed) this.drawNow()
     })
   }
 }
