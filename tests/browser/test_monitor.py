@@ -153,7 +153,7 @@ def test_after_a_restart_of_the_kernel_attach_finds_the_run(notebook: Any) -> No
     assert run.state == "running"
     shown.theme("JupyterLab Dark")
     colour = "document.querySelector('.lmkit-loss .lmkit-chart').data.at(-1).line.color"
-    shown.wait_until(lambda: shown.page.evaluate(colour) == "#F08A3C", "the lines of a dead monitor follow the theme", 20)
+    shown.wait_until(lambda: shown.page.evaluate(colour) == "#F08A3C", "a dead monitor follows the theme", 20)
     shown.theme("JupyterLab Light")
     step = run.status.step
     shown.run(1)
