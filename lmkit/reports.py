@@ -93,17 +93,17 @@ def report(
     >>> report("last", "cancer.html")  # doctest: +SKIP
     PosixPath('cancer.html')
     """
-    executed = Path(source) if isinstance(source, str | Path) and str(source).endswith(".ipynb") else None
+    executed = Path(source).expanduser() if isinstance(source, str | Path) and str(source).endswith(".ipynb") else None
     endings = tuple(e for e in ENDINGS if not (executed and e == ".ipynb"))
     if output is not None and Path(output).suffix not in endings:
         raise TemplateError(f"output: given {str(output)!r}, expected a file that ends in {' or '.join(endings)}")
     if executed:
-        target = Path(output) if output else executed.with_suffix(".html")
+        target = Path(output).expanduser() if output else executed.with_suffix(".html")
         return _convert(executed, target, interactive)
     report_source = _resolve(source, runs)
     if report_source.sweep:
         write_trial_pages(report_source.sweep)
-    target = Path(output) if output else report_source.folder / "report.html"
+    target = Path(output).expanduser() if output else report_source.folder / "report.html"
     parameters = dict(report_source.parameters)
     if "explain" in parameters:
         parameters["explain"] = explain

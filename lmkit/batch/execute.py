@@ -155,7 +155,8 @@ def run_template(  # noqa: PLR0913 - a keyword for each option of the command li
         backends.require(experiment.framework)
         with contextlib.chdir(settings.folder):  # relative paths of data are the notebook's
             check_data(experiment, root)
-    target = notebook = _check_writable(new_notebook(root, source.name) if output is None else Path(output), source)
+    target = new_notebook(root, source.name) if output is None else Path(output).expanduser()
+    target = notebook = _check_writable(target, source)
     moves = output is None or notebook.parent == root / FOLDER
     if detach and not prepare_only:
         log_path = notebook.with_suffix(".log")

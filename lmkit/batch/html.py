@@ -149,8 +149,8 @@ def page(
     from lmkit.batch.pictures import embed_pictures
     from lmkit.batch.sanitize import sanitize
 
-    source = Path(notebook_path)
-    target = Path(html_path) if html_path else source.with_suffix(".html")
+    source = Path(notebook_path).expanduser()
+    target = Path(html_path).expanduser() if html_path else source.with_suffix(".html")
     try:
         notebook = nbformat.read(source, as_version=4)
     except OSError as error:

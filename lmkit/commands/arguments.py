@@ -6,6 +6,7 @@ import argparse
 import base64
 import sys
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,7 +101,10 @@ def _read_pair(text: str) -> list[RawText]:
 
 
 class PairParser(argparse.ArgumentParser):
-    """A parser of options that take ``NAME VALUE`` or ``NAME=VALUE``, where a value may begin with a dash."""
+    """A parser of options that take ``NAME VALUE`` or ``NAME=VALUE``, where a value may begin with a dash.
+
+    The parser of a verb refuses words that it does not know itself, so that the usage is that of the verb.
+    """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse words in which each name is joined with its value, as one word that belongs to its option."""
@@ -114,7 +118,13 @@ class PairParser(argparse.ArgumentParser):
                 takes_next = "=" not in name and words and words[0] not in actions
                 word += f"{name}={words.pop(0)}" if takes_next else name
             joined.append(word)
-        return super().parse_known_args(joined, namespace)
+        parsed, unknown = super().parse_known_args(joined, namespace)
+        if unknown and self._subparsers is None:
+            option = unknown[0].partition("=")[0]
+            similar = get_close_matches(option, actions, n=1) if option.startswith("--") else []
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return parsed, unknown
 
 
 PARAMETERS: tuple[Argument, ...] = (

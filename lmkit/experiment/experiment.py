@@ -161,7 +161,7 @@ class Experiment(Spec):
 
         Code that it names runs unasked only if it is this user's; see ``lk.trust``.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         if not path.is_file():
             raise ConfigError([f"no file {str(path)!r}; expected an experiment as YAML or JSON"])
         try:
@@ -174,8 +174,15 @@ class Experiment(Spec):
         return experiment
 
     def save(self, path: str | Path) -> None:
-        """Write the experiment to a .yaml or .json file."""
-        path = Path(path)
+        """Write the experiment to a .yaml or .json file.
+
+        Raises:
+            ConfigError: the folder of the file does not exist.
+            OSError: the file cannot be written.
+        """
+        path = Path(path).expanduser()
+        if not path.parent.is_dir():
+            raise ConfigError([f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}"])
         write_text(path, self.to_json() if path.suffix == ".json" else self.to_yaml())
 
     # -- changes ----------------------------------------------------------------------------------

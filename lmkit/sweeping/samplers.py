@@ -152,13 +152,13 @@ def select_method(method: str | None, space: Space, objectives: Sequence[Objecti
         raise SweepError(f"method: given {shorten(name)}, {nearest(name, METHODS)}")
     if name == "grid" and space.search:
         raise SweepError(
-            f"method: 'grid' cannot sample the range of {next(iter(space.search))}; use method='tpe' or 'random'"
+            f"method: 'grid' cannot sample the range of {next(iter(space.search))}; use the method 'tpe' or 'random'"
         )
     if name == "tpe":
         if not space.search:
-            raise SweepError("method: 'tpe' needs a search, such as search={'lr': '1e-4..1e-1:log'}; or use 'grid'")
+            raise SweepError("method: 'tpe' needs a search, such as lr=1e-4..1e-1:log; or use the method 'grid'")
         if not objectives:
-            raise SweepError("method: 'tpe' needs an objective, such as objective='val_loss'; or use method='random'")
+            raise SweepError("method: 'tpe' needs an objective, such as 'val_loss'; or use the method 'random'")
         require_optuna()
     return name
 

@@ -114,9 +114,12 @@ class Actions:
                 self._overwritable = str(path)
                 self.show_message(f"{path} already exists. Click Save again to overwrite.", is_error=True)
                 return
+            if not path.parent.is_dir():
+                self.show_message(f"Cannot write {path}: there is no folder {str(path.parent)!r}", is_error=True)
+                return
             self.owner.experiment.save(path)
         except OSError as error:
-            reason = f"there is no folder {str(path.parent)!r}" if not path.parent.is_dir() else error.strerror
+            reason = error.strerror
             self.show_message(f"Cannot write {path}: {reason}", is_error=True)
             return
         self._overwritable = str(path)

@@ -117,7 +117,7 @@ class Descent:
         Raises:
             ConfigError: the file has another ending.
         """
-        target = Path(path)
+        target = Path(path).expanduser()
         if target.suffix not in ENDINGS:
             raise ConfigError([f"output: given {str(path)!r}, expected a file that ends in {' or '.join(ENDINGS)}"])
         if target.suffix == ".html":

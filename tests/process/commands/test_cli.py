@@ -326,6 +326,13 @@ def test_words_that_are_no_command_exit_with_2(words: list[str], capsys: pytest.
     assert "usage: lmkit" in capsys.readouterr().err
 
 
+def test_an_option_that_a_verb_does_not_have_is_answered_with_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sweep", "train", "--objektive", "f1"])
+    message = "lmkit sweep: unrecognized arguments: --objektive f1; did you mean --objective?\nusage: lmkit sweep [-h]"
+    assert message in capsys.readouterr().err
+
+
 def test_the_installed_program_tells_its_version() -> None:
     program = Path(sys.executable).with_name("lmkit")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=PATIENCE)

@@ -93,6 +93,12 @@ def is_harmless_drawing(source: str) -> bool:
     return not re.search(r"script|onload|alert|example\.org|foreignObject", text)
 
 
+def test_a_page_is_written_into_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made(tmp_path)
+    assert page("~/x.ipynb", "~/y.html") == tmp_path / "y.html"
+
+
 @pytest.mark.parametrize("where", ["html output", "markdown cell", "markdown output"])
 def test_nothing_runs_and_nothing_is_fetched(tmp_path: Path, where: str) -> None:
     cell = {

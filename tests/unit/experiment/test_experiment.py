@@ -98,6 +98,15 @@ def test_nothing_is_lost_on_the_way(experiment, tmp_path):
     assert copy.deepcopy(experiment) == experiment
 
 
+def test_a_file_in_the_home_folder_is_written_and_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Experiment(seed=3).save("~/e.yaml")
+    assert (tmp_path / "e.yaml").is_file()
+    assert Experiment.load("~/e.yaml").seed == 3
+    with pytest.raises(ConfigError, match=r"e\.yaml' cannot be written: there is no folder '/nowhere'"):
+        Experiment().save("/nowhere/e.yaml")
+
+
 def test_other_readers_read_the_same(experiment):
     values = experiment.to_dict()
     assert json.loads(experiment.to_json()) == values
