@@ -58,6 +58,22 @@ def halve_micro_batch(trainer: Divisible) -> None:
     )
 
 
+def halve_evaluation(trainer: Divisible, rows: int) -> None:
+    """Halve the rows that a trainer evaluates at once, whose memory ran out with ``rows`` at most, and note it.
+
+    Raises:
+        OutOfMemory: it was one row.
+    """
+    rows = min(rows, trainer.rows_at_once)
+    if rows == 1:
+        raise OutOfMemory(describe(trainer.device, "in evaluation, with one row at a time"))
+    trainer.rows_at_once = -(-rows // 2)
+    trainer.notes.append(
+        f"the memory of {trainer.device} ran out in evaluation with {rows:,} rows at a time: it is repeated with "
+        f"{trainer.rows_at_once:,}"
+    )
+
+
 def describe(device: str, where: str) -> str:
     """Return the sentence for a run whose memory ran out, and what helps.
 

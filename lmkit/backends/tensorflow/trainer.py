@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from lmkit.backends.base import RowLosses, Steps, scale_columns
 from lmkit.backends.evaluation import evaluate_rows
-from lmkit.backends.out_of_memory import halve_micro_batch
+from lmkit.backends.out_of_memory import halve_evaluation, halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.tensorflow import checkpoints, devices
 from lmkit.backends.tensorflow.losses import CustomLoss, get_loss, masked_normalizers
@@ -349,7 +349,13 @@ class TensorFlowTrainer:
             return compute(x, y)
 
         count = len(X) if rows is None else min(rows, len(X))
-        return evaluate_rows(count, self.rows_at_once, compute_slice, self.strategy, divisible=divisible)
+        while True:
+            try:
+                return evaluate_rows(count, self.rows_at_once, compute_slice, self.strategy, divisible=divisible)
+            except tf.errors.ResourceExhaustedError:
+                if self.strategy.processes > 1 or not divisible:  # the others compute the slices of this size
+                    raise
+            halve_evaluation(self, count)
 
     def state(self) -> Weights:
         """Return the optimizer's state and the random states."""

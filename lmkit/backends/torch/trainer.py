@@ -13,7 +13,7 @@ import torch
 
 from lmkit.backends.base import RowLosses, Steps, scale_columns
 from lmkit.backends.evaluation import evaluate_rows
-from lmkit.backends.out_of_memory import halve_micro_batch
+from lmkit.backends.out_of_memory import halve_evaluation, halve_micro_batch
 from lmkit.backends.reading import Probe
 from lmkit.backends.torch import checkpoints
 from lmkit.backends.torch.devices import free_memory, has_own_memory
@@ -296,11 +296,20 @@ class TorchTrainer:
             x, y = (to_device(a[begin:end], self.torch_device) for a in (X, Y))
             return compute(self.model(x), y)
 
+        count = len(X) if rows is None else min(rows, len(X))
         self.model.eval()
         try:
-            with self.strategy.evaluation():
-                count = len(X) if rows is None else min(rows, len(X))
-                return evaluate_rows(count, self.rows_at_once, compute_slice, self.strategy, divisible=divisible)
+            while True:
+                try:
+                    with self.strategy.evaluation():
+                        return evaluate_rows(
+                            count, self.rows_at_once, compute_slice, self.strategy, divisible=divisible
+                        )
+                except torch.OutOfMemoryError:
+                    if self.strategy.processes > 1 or not divisible:  # the others compute the slices of this size
+                        raise
+                free_memory(self.torch_device)
+                halve_evaluation(self, count)
         finally:
             self.model.train()
 

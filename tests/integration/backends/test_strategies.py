@@ -116,3 +116,27 @@ def test_pytorch_adds_up_the_gradients_once_a_step(backend: Backend, monkeypatch
     losses = train(build(backend, "torch", 3))
     assert passes == [*[False] * 5, True] * STEPS
     np.testing.assert_allclose(losses, train(build(get_backend("torch"), "torch", BATCH)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend", [("torch", "ddp"), ("torch", "fsdp")], indirect=True, ids=["ddp", "fsdp"])
+def test_pytorch_trains_in_16_bits_with_others(backend: Backend) -> None:
+    half: dict[str, Any] = {"precision": "bfloat16"}
+    losses = train(build(backend, "torch", 3, **half))
+    np.testing.assert_allclose(losses, train(build(get_backend("torch"), "torch", 3, **half)), rtol=1e-5)
+
+
+def test_an_evaluation_of_tensorflow_is_repeated_with_fewer_rows_at_a_time() -> None:
+    import tensorflow as tf
+
+    trainer: Any = build(get_backend("tensorflow"), "tensorflow", BATCH)
+    expected, forward = trainer.outputs("validation"), trainer._forward
+
+    def compute(x: Any) -> Any:
+        if len(x) > 13:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,7]")
+        return forward(x)
+
+    trainer._forward = compute
+    np.testing.assert_allclose(trainer.outputs("validation"), expected, rtol=1e-12)
+    assert trainer.rows_at_once == 12
+    assert len(trainer.notes) == 2

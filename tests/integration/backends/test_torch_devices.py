@@ -236,6 +236,20 @@ def test_the_step_is_repeated_in_smaller_micro_batches() -> None:
     np.testing.assert_allclose(steps.outputs, expected.outputs, rtol=1e-11)
 
 
+def test_an_evaluation_is_repeated_with_fewer_rows_at_a_time() -> None:
+    _, trainer, _ = build("mlp", "cpu")
+    expected = trainer.outputs("validation"), trainer.losses("validation").total.mean
+    Memory(trainer, 3).passes = 1
+    np.testing.assert_allclose(trainer.outputs("validation"), expected[0], rtol=1e-5)
+    np.testing.assert_allclose(trainer.losses("validation").total.mean, expected[1], rtol=1e-5)
+    assert trainer.rows_at_once <= 3
+    assert "ran out in evaluation with " in trainer.notes[0]
+    assert trainer.model.training
+    trainer.model.forward = lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError())  # type: ignore[method-assign]
+    with pytest.raises(OutOfMemory, match="in evaluation, with one row at a time"):
+        trainer.outputs("validation")
+
+
 def test_one_row_that_does_not_fit_is_said_with_what_helps() -> None:
     _, trainer, _ = build("mlp", "cpu")
     Memory(trainer, 0)
