@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from lmkit.display.units import format_duration
 from lmkit.system.environment import has_widgets
 
 QUIET_SECONDS, PERIOD = 2.0, 0.5
@@ -14,6 +15,22 @@ QUIET_SECONDS, PERIOD = 2.0, 0.5
 
 WIDTH = 60
 """Characters of a line."""
+
+BAR = 10
+"""Characters of a bar."""
+
+
+def describe_progress(count: int, total: int, unit: str, seconds: float) -> str:
+    """Return a bar, how much is done, how fast, and the time that is left.
+
+    >>> describe_progress(45, 90, "losses", 9.0)
+    '█████░░░░░ 45 of 90 losses, 5 per second, 9.0 s left'
+    """
+    filled = BAR * count // max(1, total)
+    text = f"{'█' * filled}{'░' * (BAR - filled)} {count:,} of {total:,} {unit}"
+    if not count or seconds <= 0:
+        return text
+    return f"{text}, {count / seconds:.3g} per second, {format_duration(seconds * (total - count) / count)} left"
 
 
 class ProgressLine:

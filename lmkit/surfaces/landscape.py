@@ -6,6 +6,7 @@ run ──> components as for its training ──> two directions ──> losses
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,12 +17,13 @@ import numpy as np
 
 from lmkit.display.contours import ContourMap
 from lmkit.display.figure import COLOURS, Chart, Plot, Series
-from lmkit.display.progress_line import ProgressLine
+from lmkit.display.progress_line import ProgressLine, describe_progress
 from lmkit.exceptions import ConfigError, RunStateError, nearest, shorten
 from lmkit.run.resolve import resolve_run
 from lmkit.runfolder.snapshots import load_snapshots, snapshot_steps
 from lmkit.surfaces.base import Interval, SurfaceInfo
 from lmkit.surfaces.grid import GridSurface
+from lmkit.surfaces.slice import SIZES, Slice
 from lmkit.training.fit import Callback, Fit, StopTraining
 from lmkit.training.progress import Progress
 from lmkit.training.setup import Components, build_components
@@ -30,9 +32,6 @@ from lmkit.training.snapshots import path_weights, to_vector
 if TYPE_CHECKING:
     from lmkit.run.run import Run
     from lmkit.specs.models import Weights
-
-SIZES = (6, 11, 21, 41)
-"""Points per side: each grid has those of the one before, and the points between them."""
 
 DIRECTIONS = ("path", "random")
 
@@ -52,6 +51,9 @@ MAP_POINTS = 81
 """Points per side of the chart's map."""
 
 Tell = Callable[[str], None]
+
+_slices: dict[tuple[Any, ...], Slice] = {}
+"""The slice that was computed last, with which the same call goes on."""
 
 
 class Landscape(NamedTuple):
@@ -114,6 +116,7 @@ def landscape(
     seed: int = 0,
     runs: str | Path | None = None,
     log: TextIO | None = None,
+    progress: Tell | None = None,
 ) -> Landscape:
     """Return a slice through the loss of a run, over its first 1,024 training rows. Waits for the end of the run.
 
@@ -121,7 +124,7 @@ def landscape(
     in it as far as ``explained`` says. The weights are those of its ``training.snapshots``; a run without them is
     trained again from its seed. With ``random`` nothing is trained: two random directions, of which each filter has the
     norm of the model's (Li et al., 2018). A coarse grid is computed first; an interrupt (Ctrl-C, or Stop in a notebook)
-    then returns what there is.
+    then returns what there is, and the same call, also with another size, goes on from there in the same process.
 
     Args:
         run: a run or its name.
@@ -131,6 +134,7 @@ def landscape(
         seed: of the random directions.
         runs: the folder of the runs (default: $LMKIT_RUNS or ./runs).
         log: where progress is written, once it takes longer than two seconds (default: the notebook or the terminal).
+        progress: shows progress instead; a KeyboardInterrupt that it raises is an interrupt.
 
     Raises:
         RunNotFound: no run has that name.
@@ -155,20 +159,31 @@ def landscape(
     resolved.require_trust()
     with ExitStack() as cleanup:
         components = build_components(resolved.folder, resolved.experiment, cleanup)
-        progress = ProgressLine(log)
-        cleanup.callback(progress.clear)
-        slicer = _Slicer(components, saved[0], progress)
+        line = ProgressLine(log)
+        cleanup.callback(line.clear)
+        slicer = _Slicer(components, saved[0], progress or line.show)
         slicer.check_repeatable()
-        if directions == "path":
-            return slicer.along_path(resolved, int(saved[2].get("step", 0)), size)
-        return slicer.along_random(resolved, size, float(span), seed)
+        key = (str(resolved.path), directions, *((span, seed) if directions == "random" else ()))
+        current = _slices.get(key)
+        if current is None or not np.array_equal(current.end, slicer.vector(slicer.end)):
+            if directions == "path":
+                current = slicer.along_path(resolved, int(saved[2].get("step", 0)))
+            else:
+                current = slicer.along_random(float(span), seed)
+        _slices.clear()
+        _slices[key] = current
+        losses, note = slicer.grid(current, size)
+        surface = _surface(resolved, current, losses)
+        return Landscape(
+            resolved.name, surface, current.path, current.steps, current.path_losses, current.explained, note
+        )
 
 
 class _Slicer:
     """Computes losses at weights in a plane through the end of a run."""
 
-    def __init__(self, components: Components, weights: Weights, progress: ProgressLine) -> None:
-        self.components, self.end, self.progress = components, weights, progress
+    def __init__(self, components: Components, weights: Weights, show: Tell) -> None:
+        self.components, self.end, self.show = components, weights, show
         self.names = path_weights(components.backend, components.model)
 
     # -- losses
@@ -203,43 +218,28 @@ class _Slicer:
             start += old.size
         return changed
 
-    def grid(self, window: tuple[Interval, Interval], plane: np.ndarray, size: int) -> tuple[np.ndarray, str]:
-        """Return losses (n, n) in the plane (2, weights) through the end, and a note where it was interrupted."""
-        centre = self.vector(self.end)
-        complete = np.zeros((0, 0))
-        for n in (s for s in SIZES if s <= size):
-            losses = np.full((n, n), np.nan)
-            if len(complete):
-                losses[::2, ::2] = complete
-            x, y = (np.linspace(low, high, n) for low, high in window)
-            missing = [(j, i) for j in range(n) for i in range(n) if not (len(complete) and i % 2 == j % 2 == 0)]
-            try:
-                for count, (j, i) in enumerate(missing):
-                    self.progress.show(f"{n} × {n} points: {count} of {len(missing)} losses")
-                    losses[j, i] = self.loss(self.weights(centre + x[i] * plane[0] + y[j] * plane[1]))
-            except KeyboardInterrupt:
-                if not len(complete):
-                    raise
-                return complete, f"interrupted: {len(complete)} × {len(complete)} points"
-            complete = losses
-        return complete, ""
+    def grid(self, current: Slice, size: int) -> tuple[np.ndarray, str]:
+        """Return losses (n, n) in a slice, and a note where it was interrupted."""
+        return current.compute(size, lambda vector: self.loss(self.weights(vector)), self.show)
 
     # -- directions
 
-    def along_random(self, run: Run, size: int, span: float, seed: int) -> Landscape:
+    def along_random(self, span: float, seed: int) -> Slice:
         """Return the slice along two random directions with normalized filters."""
         draws = np.random.default_rng(seed)
         axis = self.components.backend.output_axis(self.components.model)
-        plane = np.stack([self.vector(_filter_normalized(self.end, self.names, draws, axis)) for _ in range(2)])
-        window = ((-span, span), (-span, span))
-        losses, note = self.grid(window, plane, size)
-        surface = _surface(run, window, losses, (0.7 * span, 0.6 * span), "two random directions")
-        empty = np.zeros(0)
-        return Landscape(run.name, surface, np.zeros((0, 2)), empty, empty, None, note)
+        return Slice(
+            plane_text="two random directions",
+            end=self.vector(self.end),
+            plane=np.stack([self.vector(_filter_normalized(self.end, self.names, draws, axis)) for _ in range(2)]),
+            window=((-span, span), (-span, span)),
+            start=(0.7 * span, 0.6 * span),
+        )
 
-    def along_path(self, run: Run, total: int, size: int) -> Landscape:
+    def along_path(self, run: Run, total: int) -> Slice:
         """Return the slice in the plane of the path's two principal components."""
-        count = len(self.vector(self.end))
+        end = self.vector(self.end)
+        count = len(end)
         snapshots = len(snapshot_steps(run.folder)) or min(SNAPSHOTS, total)
         if 8 * count * (snapshots + 1) > MAX_MEMORY:
             raise ConfigError(
@@ -248,18 +248,22 @@ class _Slicer:
         steps, copies = load_snapshots(run.folder, count)
         if not steps:
             steps, copies = self.train_again(run, total, snapshots)
-        offsets = np.stack(copies) - self.vector(self.end)
+        offsets = np.stack(copies) - end
         _, singular, components = np.linalg.svd(offsets, full_matrices=False)
         plane = components[:2] if len(components) > 1 else np.concatenate([components, np.zeros_like(components)])
         path = offsets @ plane.T
         variance = singular**2
-        window = _window(path)
-        along = np.array([self.loss(self.weights(copy)) for copy in copies])
-        losses, note = self.grid(window, plane, size)
-        start = (float(f"{path[0, 0]:.6g}"), float(f"{path[0, 1]:.6g}"))
-        surface = _surface(run, window, losses, start, "the plane of its path", path)
-        explained = float(variance[:2].sum() / variance.sum()) if variance.sum() else 1.0
-        return Landscape(run.name, surface, path, np.array(steps), along, explained, note)
+        return Slice(
+            plane_text="the plane of its path",
+            end=end,
+            plane=plane,
+            window=_window(path),
+            start=(float(f"{path[0, 0]:.6g}"), float(f"{path[0, 1]:.6g}")),
+            path=path,
+            steps=np.array(steps),
+            path_losses=np.array([self.loss(self.weights(copy)) for copy in copies]),
+            explained=float(variance[:2].sum() / variance.sum()) if variance.sum() else 1.0,
+        )
 
     def train_again(self, run: Run, total: int, snapshots: int) -> tuple[list[int], list[np.ndarray]]:
         """Train again from the seed to the same step; return steps and copies of the weights.
@@ -269,7 +273,7 @@ class _Slicer:
         """
         components, experiment = self.components, run.experiment
         due = sorted({round(total * k / snapshots) for k in range(snapshots + 1)}) if total else [0]
-        keeper = _Keeper(due, lambda: self.vector(components.backend.weights(components.model)), self.progress.show)
+        keeper = _Keeper(due, lambda: self.vector(components.backend.weights(components.model)), self.show)
         progress = Progress(rate=experiment.training.optimizer.lr)
         Fit(
             components.trainer,
@@ -299,6 +303,7 @@ class _Keeper(Callback):
         self.due, self.copy, self.tell = due, copy, tell
         self.steps: list[int] = []
         self.copies: list[np.ndarray] = []
+        self.begin = time.monotonic()
 
     def max_steps(self, fit: Fit) -> int:
         """Return the steps until the next copy."""
@@ -310,7 +315,7 @@ class _Keeper(Callback):
         if step == self.due[len(self.steps)]:
             self.steps.append(step)
             self.copies.append(self.copy())
-            self.tell(f"training again: step {step} of {self.due[-1]}")
+            self.tell(describe_progress(step, self.due[-1], "steps, training again", time.monotonic() - self.begin))
         if len(self.steps) == len(self.due):
             raise StopTraining("completed")
 
@@ -345,22 +350,15 @@ def _window(path: np.ndarray) -> tuple[Interval, Interval]:
     return (a, b), (c, d)
 
 
-def _surface(
-    run: Run,
-    window: tuple[Interval, Interval],
-    losses: np.ndarray,
-    start: tuple[float, float],
-    plane: str,
-    path: np.ndarray | None = None,
-) -> GridSurface:
+def _surface(run: Run, current: Slice, losses: np.ndarray) -> GridSurface:
     """Return the surface of a run, with a learning rate that suits its curvature."""
     info = SurfaceInfo(
         "landscape",
         f"Loss of {run.name}",
-        f"A slice through the loss of {run.name} over {plane}; (0, 0) is where it ended. What lies beyond the slice is "
-        "not known.",
-        window,
-        start,
+        f"A slice through the loss of {run.name} over {current.plane_text}; (0, 0) is where it ended. What lies beyond "
+        "the slice is not known.",
+        current.window,
+        current.start,
         0.1,
         axes=("direction 1", "direction 2"),
         escape=1.0,
@@ -368,4 +366,4 @@ def _surface(
     )
     curvature = GridSurface(info, losses).largest_curvature
     rate = float(f"{0.3 / curvature:.1g}") if curvature else info.lr
-    return GridSurface(replace(info, lr=rate), losses, path)
+    return GridSurface(replace(info, lr=rate), losses, current.path)

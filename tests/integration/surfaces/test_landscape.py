@@ -107,10 +107,10 @@ def test_random_directions_have_the_norm_of_each_filter_of_a_custom_model(
 ) -> None:
     directions: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def grid(slicer: Any, _window: Any, plane: np.ndarray, size: int) -> tuple[np.ndarray, str]:
+    def grid(slicer: Any, current: Any, size: int) -> tuple[np.ndarray, str]:
         directions.extend(
             (slicer.weights(line)[name], slicer.end[name])
-            for line in plane
+            for line in current.plane
             for name in slicer.names
             if slicer.end[name].ndim > 1
         )
@@ -139,7 +139,11 @@ def test_an_interrupt_returns_the_coarse_slice(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module._Slicer, "loss", interrupted)
     coarse = lk.landscape(run, directions="random")
     assert coarse.surface.losses.shape == (6, 6)
-    assert coarse.text.endswith("interrupted: 6 × 6 points")
+    assert coarse.text.endswith("interrupted: 6 × 6 points; the same call goes on")
+    assert count == 41
+    count = -1000
+    assert lk.landscape(run, directions="random", size=11).surface.losses.shape == (11, 11)
+    assert count + 1000 == 11 * 11 - 40, "the same call goes on, also with another size"
 
 
 @pytest.mark.parametrize(("framework", "builder"), [("torch", Drawing), ("tensorflow", never_same)])
