@@ -19,11 +19,15 @@ class Case:
         right: the checks of which one is right about it; none for a healthy run.
         settings: of the experiment. A source of data is a function of the seed; a model or a loss may be a function of
             the framework's name.
+        address: of the public report that it is modelled on; none for the others.
+        cause: that people found there.
     """
 
     name: str
     right: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+    cause: str = ""
 
 
 def adam(lr: float) -> dict[str, Any]:

@@ -7,7 +7,8 @@ thresholds were tuned on seeds 0 to 2; seeds 3 and 4 are held out, and have rows
 
 Runs stay in DIR, and one that has ended is not trained again, so that another diagnosis takes some seconds; ``--again``
 trains nothing at all. ``--remedies`` trains each run with a fault with the change that is offered first beside one
-without, as the doctor's tests do, and counts where it helps.
+without, as the doctor's tests do, and counts where it helps. ``--public`` takes thirty experiments modelled on public
+reports of failing training instead, on which nothing was tuned.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from lmkit.doctor.bench import TestBench
 from lmkit.exceptions import LmkitError
 from lmkit.specs.references import HELD
 from tests.benchmarks.doctor_cases import FAULTS, HEALTHY, Case
+from tests.benchmarks.doctor_public import PUBLIC
 
 SEEDS, TUNED = 5, 3
 """Seeds of each case, and those on which thresholds may be tuned: the first ones."""
@@ -76,6 +78,7 @@ def open_run(item: Case, framework: str, seed: int, root: Path, *, again: bool) 
 def examine(item: Case, framework: str, seed: int, root: Path, *, again: bool) -> Row | None:
     """Return what the doctor says about a case; None where nothing may be trained."""
     row = {"case": item.name, "framework": framework, "seed": seed, "right": list(item.right)}
+    row |= {"address": item.address, "cause": item.cause} if item.address else {}
     try:
         run = open_run(item, framework, seed, root, again=again)
         if run is None:
@@ -117,11 +120,11 @@ def describe(row: Row) -> str:
 
 
 def summarize(rows: list[Row]) -> list[dict[str, Any]]:
-    """Return the table: for each framework, of the seeds on which thresholds were tuned and of the held-out ones."""
+    """Return the table: for each framework, of the seeds on which thresholds were tuned, of others, of the reports."""
     table = []
     for framework in sorted({row["framework"] for row in rows}):
-        for part in ("tuned", "held out"):
-            part_rows = [r for r in rows if r["framework"] == framework and (r["seed"] < TUNED) == (part == "tuned")]
+        for part in ("tuned", "held out", "public"):
+            part_rows = [r for r in rows if r["framework"] == framework and name_part(r) == part]
             ill, healthy = ([judge(r) for r in part_rows if bool(r["right"]) is is_ill] for is_ill in (True, False))
             if not part_rows:
                 continue
@@ -133,6 +136,11 @@ def summarize(rows: list[Row]) -> list[dict[str, Any]]:
                 }
             table.append({"framework": framework, "seeds": part, **shares})
     return table
+
+
+def name_part(row: Row) -> str:
+    """Return the row of the table to which a run belongs."""
+    return "public" if "address" in row else "tuned" if row["seed"] < TUNED else "held out"
 
 
 def agreement(rows: list[Row]) -> tuple[int, int]:
@@ -199,12 +207,14 @@ def main() -> None:
     parser.add_argument("--seeds", help=f"seeds, as 0,1,2 (default: 0 to {SEEDS - 1})")
     parser.add_argument("--runs", type=Path, help="where runs are, and stay (default: a temporary folder)")
     parser.add_argument("--again", action="store_true", help="diagnose the runs that have ended; train nothing")
+    parser.add_argument("--public", action="store_true", help="take the experiments modelled on public reports")
     parser.add_argument("--remedies", action="store_true", help="try the changes that are offered instead")
     parser.add_argument("--table", type=Path, help="write what was said, and the table, as JSON")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     seeds = [int(s) for s in args.seeds.split(",")] if args.seeds else list(range(SEEDS))
-    items = [item for item in [*FAULTS, *HEALTHY] if not args.only or args.only in item.name]
+    cases = PUBLIC if args.public else [*FAULTS, *HEALTHY]
+    items = [item for item in cases if not args.only or args.only in item.name]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
         root = args.runs or Path(temporary)
