@@ -88,6 +88,8 @@ class Profile:
         row_numbers: columns that number the rows.
         revealing: columns that nearly are the target.
         duplicates: the share of training rows that repeat another one, its first occurrence not counted.
+        recurrence: how often a row of features occurs in the training part, on average; of columns with few values each
+            occurs often.
         shared: part → the share of its rows that are also in the training part.
         disagreement: the share of rows whose neighbours agree on another class.
         shift: the largest difference between the means of the training and the validation part, in standard deviations.
@@ -112,6 +114,7 @@ class Profile:
     row_numbers: tuple[str, ...] = ()
     revealing: tuple[str, ...] = ()
     duplicates: Statistic = None
+    recurrence: Statistic = None
     shared: dict[str, Statistic] = field(default_factory=dict)
     disagreement: Statistic = None
     shift: Statistic = None
@@ -143,6 +146,7 @@ def profile_data(data: Dataset, loss: LossName) -> Profile:
         values |= {"features": X.shape[1]} | _columns(X, names, is_table=len(preprocessing.shape) == 1)
         _, hashes = overlap.hash_rows(training)
         values["duplicates"] = 1 - len(np.unique(hashes)) / len(hashes)
+        values["recurrence"] = len(X) / len(np.unique(X, axis=0))
         values["shared"] = _shared(data)
         values["revealing"] = tuple(quality.revealing_columns(training, preprocessing)[0][:MAX_LISTED])
         if task.exclusive_classes:

@@ -263,29 +263,32 @@ def check_gradients(backend: Backend, experiment: Experiment, model: Any, traine
             for _ in scales:
                 if any(np.any(g) for g in trainer.gradients(first).values() if g is not None):
                     return blind
-        raise _independent("any weight of the model")
+        raise _independent("any weight of the model", ", and look for a last layer whose outputs are constant")
     return blind
 
 
-def _independent(weights: str) -> LmkitError:
+def _independent(weights: str, hint: str = "") -> LmkitError:
     return LmkitError(
-        f"the loss does not depend on {weights}: nothing would be learned; compute the loss from the model's own output"
+        f"the loss does not depend on {weights}: nothing would be learned; compute the loss from the model's own "
+        f"output{hint}"
     )
 
 
 @contextmanager
 def other_weights(backend: Backend, model: Any) -> Iterator[Iterator[float]]:
-    """Give a model random weights of each of several scales, one after another; put its own back in the end."""
+    """Give a model random weights of each of several scales, one after another; put its own back in the end.
+
+    Each draw is also taken with the opposite sign, and each scale twice: units of a ReLU may be dead for one of them.
+    """
     saved, learned = backend.weights(model), backend.learned(model)
     generator = np.random.default_rng(0)
 
     def draw() -> Iterator[float]:
-        for scale in SCALES:
-            drawn = {
-                n: generator.normal(0, scale, v.shape).astype(v.dtype) if n in learned else v for n, v in saved.items()
-            }
-            backend.set_weights(model, drawn)
-            yield scale
+        for scale in SCALES * 2:
+            drawn = {n: generator.normal(0, scale, v.shape).astype(v.dtype) for n, v in saved.items() if n in learned}
+            for sign in (1, -1):
+                backend.set_weights(model, saved | {n: sign * v for n, v in drawn.items()})
+                yield scale
 
     try:
         yield draw()

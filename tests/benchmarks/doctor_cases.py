@@ -66,6 +66,21 @@ def case(name: str, *right: str, data: Any = D.digits, model: Any = None, batch:
     return Case(name, right, {"data": data, "batch": batch, "options": options, "model": model or mlp(64, 64)} | spec)
 
 
+def momentum(lr: float) -> dict[str, Any]:
+    return sgd(lr) | {"momentum": 0.9}
+
+
+def gcn(*hidden: int, **options: Any) -> dict[str, Any]:
+    return {"family": "gcn", "hidden": list(hidden), **options}
+
+
+def cnn(*channels: int, **options: Any) -> dict[str, Any]:
+    return {"family": "cnn", "channels": list(channels), **options}
+
+
+TINY: dict[str, Any] = {"family": "transformer", "depth": 1, "width": 32, "heads": 2}
+PATCHES: dict[str, Any] = {**TINY, "patch": 2}
+SLOWLY: dict[str, Any] = {"epochs": 60, "optimizer": adam(0.01)}
 UNSCALED: dict[str, Any] = {"scale": "none"}
 BY_DAY: dict[str, Any] = {"target": "target", "time": "day", "drop": ["day"]}
 
@@ -252,5 +267,33 @@ HEALTHY = [
     case("last place", data=D.recent, model=recurrent(0.6, "tanh"), optimizer=adam(0.01), epochs=15),
     case("last token", data=partial(D.tokens, place=29), model=token_recurrence(0.6), optimizer=adam(0.01), epochs=15),
     case("karate club", data="karate_club", model="gcn", epochs=60, optimizer=adam(0.01)),
+    case("karate club, attention", data="karate_club", model=gcn(16, weighting="attention"), **SLOWLY),
+    case("karate club, two layers", data="karate_club", model=gcn(16, 16, residual=True), **SLOWLY),
+    case("iris", data=D.iris, model=mlp(16), optimizer=adam(0.01), epochs=60),
+    case("iris, momentum", data=D.iris, model=mlp(16, 16), optimizer=momentum(0.02), epochs=60),
+    case("wine, decay", data="wine", optimizer=decay(0.1), epochs=40),
+    case("wine, layer norm", data="wine", model=mlp(32, 32, normalization="layer"), epochs=40),
+    case("cancer, dropout", data="breast_cancer", model=mlp(64, 64, dropout=0.2), optimizer=decay(0.01)),
+    case("diabetes, tanh", data="diabetes", model=mlp(16, activation="tanh"), epochs=40),
+    case("friedman", data=D.friedman, optimizer=adam(0.003), epochs=40),
+    case("friedman, gelu", data=D.friedman, model=mlp(64, 64, activation="gelu"), optimizer=adam(0.003), epochs=40),
+    case("a plane", data=D.plane, model=mlp(), optimizer=adam(0.03), epochs=40),
+    case("swiss roll", data=D.roll, model=mlp(64, 64), optimizer=adam(0.01), epochs=60),
+    case("shells", data=D.shells, model=mlp(64, 64), optimizer=adam(0.01), epochs=40),
+    case("one in five positive", data=partial(D.rare, share=0.2), optimizer=adam(0.003), epochs=40),
+    case("a table with words", data=D.colours, options=BY_DAY, optimizer=adam(0.003), epochs=30),
+    case("digits, gelu", model=mlp(64, 64, activation="gelu")),
+    case("digits, Nesterov", optimizer=momentum(0.05) | {"nesterov": True}),
+    case("digits, from 0 to 1", data="digits", model=mlp(64, 64), options={"scale": "minmax"}),
+    case("digits, batch 128", batch=128, epochs=40, optimizer=adam(0.003)),
+    case("digits, deep cnn", data="digits", model=cnn(16, 32, residual=True, normalization="group"), epochs=8),
+    case("digits, mean of a cnn", data="digits", model=cnn(32, 64, gather="average"), epochs=20, optimizer=adam(0.005)),
+    case("digits, patches", data="digits", model=PATCHES, epochs=15, optimizer=adam(0.003)),
+    case("bars", data=D.bars, model=cnn(8), epochs=10, optimizer=adam(0.003)),
+    case("sequences, cnn", data=D.bumps, model=cnn(8, 16, kernel=5), epochs=15, optimizer=adam(0.003)),
+    case("sequences, transformer", data=D.bumps, model=TINY, epochs=15, optimizer=adam(0.003)),
+    case(
+        "a text", data=D.text, model=TINY, epochs=6, batch=16, optimizer=adam(0.003), options={"text": {"length": 32}}
+    ),
 ]
 """Runs in which nothing is wrong."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,6 +188,59 @@ def changed(seed: int) -> Any:
     """The same table, with a sensor that was replaced before the latest rows."""
     frame = steady(seed)
     return frame.assign(x3=frame["x3"] + 4 * (np.arange(900) > 550))
+
+
+def colours(seed: int) -> Any:
+    """A table with a column of words, the same ones in all rows."""
+    frame = late_colours(seed)
+    return frame.assign(colour=frame["colour"].str.replace("early|late", "", regex=True))
+
+
+def iris(seed: int) -> Data:
+    return datasets.load_iris(return_X_y=True)
+
+
+def friedman(seed: int) -> Data:
+    return datasets.make_friedman1(900, noise=0.5, random_state=seed)
+
+
+def plane(seed: int) -> Data:
+    return datasets.make_regression(600, 8, noise=10, random_state=seed)
+
+
+def roll(seed: int) -> Data:
+    return datasets.make_swiss_roll(900, noise=0.2, random_state=seed)
+
+
+def shells(seed: int) -> Data:
+    """Three classes by the distance from the middle."""
+    return datasets.make_gaussian_quantiles(n_samples=900, n_features=3, n_classes=3, random_state=seed)
+
+
+def bars(seed: int) -> Data:
+    """Noisy images of 8 × 8 pixels with a line across or down."""
+    generator = np.random.default_rng(seed)
+    X, y = 0.3 * generator.normal(size=(500, 8, 8, 1)), generator.integers(0, 2, 500)
+    for image, is_down, place in zip(X, y, generator.integers(0, 8, 500), strict=True):
+        (image[:, place] if is_down else image[place])[:] += 1
+    return X, y
+
+
+def bumps(seed: int) -> Data:
+    """Noisy sequences of 40 steps with a bump up or down somewhere."""
+    generator = np.random.default_rng(seed)
+    X, y = 0.3 * generator.normal(size=(600, 40, 2)), generator.integers(0, 2, 600)
+    for sequence, is_up, place in zip(X, y, generator.integers(0, 34, 600), strict=True):
+        sequence[place : place + 6, 0] += 2 * is_up - 1
+    return X, y
+
+
+def text(seed: int) -> str:
+    """The path of a text: what scikit-learn says about its data sets."""
+    folder = Path(datasets.__file__).parent / "descr"
+    path = Path(tempfile.gettempdir()) / "lmkit-doctor-descriptions.txt"
+    path.write_text("".join(file.read_text() for file in sorted(folder.glob("*.rst"))))
+    return str(path)
 
 
 def late_classes(seed: int) -> Any:

@@ -51,7 +51,7 @@ def train(item: Case, framework: str, seed: int, runs: Path, **changes: Any) -> 
     settings = {name: value(framework) if name == "loss" else value for name, value in settings.items()}
     spec = spec(framework) if callable(spec) else spec
     options = {f"data.{name}": value for name, value in {"batch_size": batch, **options}.items()}
-    if "squashed-twice" in item.right:
+    if "squashed-twice" in item.right and "model.outputs" not in settings:
         options["model.outputs"] = "logits"
     return lk.train(
         data=source(seed) if callable(source) else source,

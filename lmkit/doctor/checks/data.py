@@ -76,11 +76,35 @@ def unscaled_target(evidence: Evidence) -> Finding | None:
     )
 
 
+MAX_RECURRENCE = 10.0
+"""How often a row may occur on average: above that the columns have so few values that rows recur in all parts."""
+
+
+@check(
+    "constant-inputs",
+    title="all inputs constant",
+    strength=93,
+    explains=(*WEAK, "no-signal", "duplicates", "dead-units", "vanishing", "rate-low", "no-bend"),
+)
+def constant_inputs(evidence: Evidence) -> Finding | None:
+    """No feature differs between two rows."""
+    profile = evidence.profile
+    if not profile.features or profile.constant < profile.features:
+        return None
+    return Finding(
+        check="constant-inputs",
+        what=f"all {profile.features} features are constant: nothing can be learned from them",
+        evidence={"constant features": profile.constant},
+        confidence="sure",
+        advice="look at how the rows are read: a division of whole numbers, or a wrong type, makes all values equal",
+    )
+
+
 @check("leakage", strength=90, explains=("overfit", "unfinished"))
 def leakage(evidence: Evidence) -> Finding | None:
     """A column that is nearly the target, or rows of training in other parts."""
     profile = evidence.profile
-    if profile.revealing:
+    if profile.revealing and len(profile.revealing) < profile.features:  # else nothing else could predict it
         names = join_names(map(repr, profile.revealing))
         subject = names if len(profile.revealing) == 1 else f"a sum of {names}, or each of them,"
         return Finding(
@@ -92,7 +116,7 @@ def leakage(evidence: Evidence) -> Finding | None:
             change=_drop(evidence, profile.revealing),
         )
     shares = {part: share for part, share in profile.shared.items() if share and share > 0.2}
-    if not shares:
+    if not shares or (profile.recurrence or 0.0) > MAX_RECURRENCE:
         return None
     worst = max(shares, key=lambda part: shares[part] or 0.0)
     return Finding(
@@ -139,9 +163,10 @@ def no_signal(evidence: Evidence) -> Finding | None:
     base, rows = evidence.reference("constant").score, profile.score_rows
     if forest is None or linear is None or base is None or rows < 20 or _is_rare(evidence):
         return None
-    error = 2 * (math.sqrt(max(base * (1 - base), 0.02) / rows) if evidence.is_classification else 1 / math.sqrt(rows))
-    score = evidence.validation_score
-    if max(forest, linear) > base + error or score is None or score > base + error:
+    deviation = math.sqrt(max(base * (1 - base), 0.02) / rows) if evidence.is_classification else 1 / math.sqrt(rows)
+    error, score = 2 * deviation, evidence.validation_score
+    best_of = 1 + math.sqrt(2 * math.log(max(2, len(evidence.epochs))))  # the best of many scores at chance is above it
+    if max(forest, linear) > base + error or score is None or score > base + max(2.0, best_of) * deviation:
         return None
     training = evidence.training_score
     memorized = training is not None and training > base + max(0.15, 2 * error)
@@ -190,11 +215,11 @@ def label_noise(evidence: Evidence) -> Finding | None:
 )
 def imbalance(evidence: Evidence) -> Finding | None:
     """A class so rare that accuracy says nothing."""
-    if not _is_rare(evidence):
-        return None
-    shares = [share for share in evidence.profile.class_shares if share]
     top = evidence.readings[-1].outputs.top_share if evidence.readings else None
     always = top is not None and top >= 0.985
+    if not _is_rare(evidence) and not (always and _is_hidden(evidence)):
+        return None
+    shares = [share for share in evidence.profile.class_shares if share]
     is_mild = min(shares) * len(shares) > 0.1 and evidence.is_learned
     confidence: Confidence = "sure" if always else "hint" if is_mild else "likely"
     return Finding(
@@ -212,6 +237,12 @@ def _is_rare(evidence: Evidence) -> bool:
     """Whether a class is so rare that accuracy tells nothing."""
     shares = [share for share in evidence.profile.class_shares if share]
     return evidence.is_classification and len(shares) > 1 and min(shares) * len(shares) <= 0.2
+
+
+def _is_hidden(evidence: Evidence) -> bool:
+    """Whether a class is never predicted although the outputs rank its rows first."""
+    shares, auc = evidence.profile.class_shares, evidence.last("val_auc")
+    return evidence.is_classification and auc is not None and auc > 0.65 and max(shares, default=0.0) > 0.75
 
 
 @check("duplicates", title="duplicate rows", strength=62, explains=("overfit", "unfinished"))
@@ -273,9 +304,34 @@ def unseen(evidence: Evidence) -> Finding | None:
     return None
 
 
-@check("parts-differ", strength=63, explains=("overfit",))
+@check("parts-differ", strength=67, explains=("overfit", "no-signal", "unfinished"))
 def parts_differ(evidence: Evidence) -> Finding | None:
-    """Training and validation come from different distributions."""
+    """Training and validation come from different distributions, or number their classes differently."""
+    return _other_classes(evidence) or _shifted(evidence)
+
+
+def _other_classes(evidence: Evidence) -> Finding | None:
+    """Return that what is learned of training is wrong about validation more often than a guess is."""
+    profile, rows = evidence.profile, evidence.profile.rows.get("validation", 0)
+    training, score, base = evidence.training_score, evidence.validation_score, profile.chance_score
+    if not evidence.is_classification or rows < 20 or training is None or score is None or base is None:
+        return None
+    guess = 1 / max(2, len(profile.class_shares))
+    deviation = math.sqrt(guess * (1 - guess) / rows)
+    if training < base + 0.5 * (1 - base) or score > guess - 3 * deviation or profile.unseen_classes:
+        return None
+    return Finding(
+        check="parts-differ",
+        what=f"the validation part contradicts the training part: an accuracy of {score:.3g} at best, where a guess "
+        f"has {guess:.3g}, beside {training:.3g} in training",
+        evidence={"training": training, "validation, at best": score, "guess": guess},
+        confidence="sure" if score < guess - 4 * deviation else "likely",
+        advice="check whether both parts number the classes in the same order",
+    )
+
+
+def _shifted(evidence: Evidence) -> Finding | None:
+    """Return that the means of a feature are far apart."""
     profile = evidence.profile
     parts = (profile.rows.get(part, 0) for part in ("training", "validation"))
     shift, rows = profile.shift, min(*parts, sample_size(profile.features))

@@ -56,6 +56,14 @@ def squashed_twice(evidence: Evidence) -> Finding | None:
     if any(o.low is None or o.high is None or o.low < 0 or o.high > 1 for o in outputs):
         return None
     sums = [(o.sum_low or 0.0, o.sum_high or 0.0) for o in outputs]
+    if all(o.low == o.high == 1.0 == o.sum_low == o.sum_high for o in outputs):
+        return Finding(
+            check="squashed-twice",
+            what="the outputs are always 1, as those of a softmax over a single output",
+            evidence={"lowest output": 1.0, "highest": 1.0},
+            confidence="sure",
+            advice="leave the softmax out of the model, or write a sigmoid",
+        )
     if any((o.high or 0.0) - (o.low or 0.0) < 0.01 for o in outputs):
         return None  # nearly the same logit for every row may be anywhere
     if max(o.high or 0.0 for o in outputs) - min(o.low or 0.0 for o in outputs) < 0.05:
@@ -184,7 +192,8 @@ def _is_connected(weights: Sequence[WeightReading], name: str) -> bool:
 @check("no-bend", title="no activation between layers", strength=94, explains=("underfit", "unfinished", "at-chance"))
 def no_bend(evidence: Evidence) -> Finding | None:
     """Several layers, and no activation between them."""
-    curvature = evidence.largest(lambda reading: reading.curvature)
+    # outputs that are the same for all rows, as of dead units, are no straight line
+    curvature = evidence.largest(lambda reading: reading.curvature if reading.outputs.row_spread != 0 else None)
     if curvature is None or curvature >= LINEAR or len(evidence.kernels) < 2:
         return None
     return Finding(

@@ -105,7 +105,7 @@ def underfit(evidence: Evidence) -> Finding | None:
     if gap <= max(0.08, error) or training > best - 0.5 * gap:
         return None
     model_spec = evidence.experiment.model
-    falling = _fall(evidence)[0] > MAX_FALL
+    falling = _fall(evidence)[0] > MAX_FALL or _is_descending(evidence)
     is_linear = getattr(model_spec, "hidden", None) == () and scores["forest"] == best
     return Finding(
         check="underfit",
@@ -222,6 +222,19 @@ def _fall(evidence: Evidence) -> tuple[float, float]:
     return (before - last) / before, (before - last) / evidence.chance if evidence.chance else 0.0
 
 
+MAX_DESCENT = 0.15
+"""The share of its whole fall by which the loss may still fall in the last quarter: a straight line has 0.25."""
+
+
+def _is_descending(evidence: Evidence) -> bool:
+    """Whether a model that is still weak learns as fast at the end as at the beginning."""
+    values = [v for v in evidence.column("val_loss") if v is not None]
+    if len(values) < 4 or values[-1] > min(values) or not evidence.is_weak:
+        return False
+    fall = values[-1 - len(values) // 4] - values[-1]
+    return fall > MAX_DESCENT * (values[0] - values[-1]) and values[0] - values[-1] > 0.02 * values[0]
+
+
 MIN_WAITING = 0.015
 """Seconds that a batch has to be waited for: below that a small model's steps are as short."""
 
@@ -260,10 +273,11 @@ def data_bound(evidence: Evidence) -> Finding | None:
 def unfinished(evidence: Evidence) -> Finding | None:
     """The validation loss was still falling at the end."""
     fall, gain = _fall(evidence)
-    if fall <= MAX_FALL or evidence.status.state != "completed" or evidence.status.cause:
+    is_descending = _is_descending(evidence)
+    if (fall <= MAX_FALL and not is_descending) or evidence.status.state != "completed" or evidence.status.cause:
         return None
     epochs = evidence.experiment.training.epochs
-    is_clear = epochs <= 5 and gain > 0.05
+    is_clear = is_descending or (epochs <= 5 and gain > 0.05)
     return Finding(
         check="unfinished",
         what=f"training ended early: in the last quarter of its epochs the loss still fell by {fall:.0%}",

@@ -232,6 +232,7 @@ def test_overfitting_is_told_from_an_end_too_early() -> None:
         ("label-noise", {"disagreement": 0.3, "references": {}}),
         ("leakage", {"revealing": ("price",)}),
         ("leakage", {"shared": {"validation": 0.9}}),
+        ("constant-inputs", {"constant": 16, "recurrence": 600.0, "shared": {"validation": 1.0}}),
         ("row-number", {"row_numbers": ("id",)}),
         ("imbalance", {"class_shares": (0.4, 0.3, 0.28, 0.02)}),
         ("validation-small", {"rows": {"training": 60, "validation": 7, "test": 7}}),
@@ -244,6 +245,62 @@ def test_the_data(check: str, changes: dict[str, Any]) -> None:
     evidence = healthy()
     evidence.profile = replace(evidence.profile, **changes)
     assert list(named(evidence)) == [check]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"revealing": ("x",), "features": 1}, {"shared": {"validation": 0.9}, "recurrence": 150.0}],
+    ids=["the only feature", "columns of few values"],
+)
+def test_what_cannot_be_left_out_is_no_leakage(changes: dict[str, Any]) -> None:
+    evidence = healthy()
+    evidence.profile = replace(evidence.profile, **changes)
+    assert examine(evidence) == []
+
+
+def test_the_best_of_many_epochs_at_chance_is_above_it() -> None:
+    evidence = healthy()
+    chance = {"constant": Reference(score=0.25), "linear": Reference(score=0.26), "forest": Reference(score=0.27)}
+    evidence.profile = replace(evidence.profile, references=chance)
+    for i, epoch in enumerate(evidence.epochs):
+        epoch["val_accuracy"] = 0.34 if i == 7 else 0.25
+    assert named(evidence)["no-signal"].confidence == "sure"
+
+
+def test_a_validation_part_that_contradicts_training_is_named() -> None:
+    evidence = healthy()
+    for epoch in evidence.epochs:
+        epoch["val_accuracy"] = 0.02
+    assert named(evidence)["parts-differ"].confidence == "sure"
+
+
+def test_a_class_is_rare_where_only_its_rank_is_learned() -> None:
+    evidence = healthy()
+    outputs = OutputReading(low=-3, high=1, row_spread=1, top_class=0, top_share=1.0, class_share=0.86)
+    evidence.readings = with_readings(evidence, outputs=outputs)
+    evidence.profile = replace(evidence.profile, class_shares=(0.86, 0.14), chance_score=0.86)
+    for epoch in evidence.epochs:
+        epoch |= {"accuracy": 0.86, "val_accuracy": 0.86, "val_auc": 0.8}
+    assert next(iter(named(evidence))) == "imbalance"
+    for epoch in evidence.epochs:
+        epoch["val_auc"] = 0.5
+    assert "imbalance" not in named(evidence)
+
+
+def test_a_weak_model_whose_loss_falls_in_a_straight_line_ended_early() -> None:
+    evidence = healthy()
+    for i, epoch in enumerate(evidence.epochs):
+        epoch |= {"val_loss": 1.4 - 0.01 * i, "accuracy": 0.45, "val_accuracy": 0.45}
+    findings = named(evidence)
+    assert findings["unfinished"].confidence == "likely"
+    assert "underfit" not in findings
+
+
+def test_a_softmax_of_one_output_is_named() -> None:
+    evidence = healthy(experiment=lk.Experiment(model={"family": "own", "builder": "m:M", "outputs": "logits"}))
+    outputs = OutputReading(low=1.0, high=1.0, row_spread=0.0, sum_low=1.0, sum_high=1.0)
+    evidence.readings = with_readings(evidence, outputs=outputs)
+    assert "always 1" in named(evidence)["squashed-twice"].what
 
 
 def test_means_of_few_long_rows_differ_by_chance() -> None:
