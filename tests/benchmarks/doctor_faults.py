@@ -86,6 +86,8 @@ def examine(item: Case, framework: str, seed: int, root: Path, *, again: bool) -
         findings = run.doctor().findings
     except LmkitError as error:  # refused before the first step, which is an answer too
         return row | {"state": f"refused: {str(error).splitlines()[0][:200]}", "findings": []}
+    if run.state == "failed" and not run.status.step and run.status.cause == "error":  # its worker refused it
+        return row | {"state": f"refused: {(run.status.reason or '').splitlines()[0][:200]}", "findings": []}
     said = [[f.check, f.confidence, [c.check for c in f.consequences]] for f in findings]
     return row | {"state": run.state, "findings": said, "change": [bool(f.change) for f in findings]}
 

@@ -313,7 +313,7 @@ def parts_differ(evidence: Evidence) -> Finding | None:
 def _other_classes(evidence: Evidence) -> Finding | None:
     """Return that what is learned of training is wrong about validation more often than a guess is."""
     profile, rows = evidence.profile, evidence.profile.rows.get("validation", 0)
-    training, score, base = evidence.training_score, evidence.validation_score, profile.chance_score
+    training, score, base = evidence.training_score, evidence.last("val_accuracy"), profile.chance_score
     if not evidence.is_classification or rows < 20 or training is None or score is None or base is None:
         return None
     guess = 1 / max(2, len(profile.class_shares))
@@ -322,9 +322,9 @@ def _other_classes(evidence: Evidence) -> Finding | None:
         return None
     return Finding(
         check="parts-differ",
-        what=f"the validation part contradicts the training part: an accuracy of {score:.3g} at best, where a guess "
+        what=f"the validation part contradicts the training part: an accuracy of {score:.3g}, where a guess "
         f"has {guess:.3g}, beside {training:.3g} in training",
-        evidence={"training": training, "validation, at best": score, "guess": guess},
+        evidence={"training": training, "validation": score, "guess": guess},
         confidence="sure" if score < guess - 4 * deviation else "likely",
         advice="check whether both parts number the classes in the same order",
     )
