@@ -193,7 +193,7 @@ def changed(seed: int) -> Any:
 def colours(seed: int) -> Any:
     """A table with a column of words, the same ones in all rows."""
     frame = late_colours(seed)
-    return frame.assign(colour=frame["colour"].str.replace("early|late", "", regex=True))
+    return frame.assign(colour=frame["colour"].str.replace("early|late", "colour ", regex=True))
 
 
 def iris(seed: int) -> Data:

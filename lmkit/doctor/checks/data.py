@@ -242,7 +242,12 @@ def _is_rare(evidence: Evidence) -> bool:
 def _is_hidden(evidence: Evidence) -> bool:
     """Whether a class is never predicted although the outputs rank its rows first."""
     shares, auc = evidence.profile.class_shares, evidence.last("val_auc")
-    return evidence.is_classification and auc is not None and auc > 0.65 and max(shares, default=0.0) > 0.75
+    return (
+        evidence.is_classification
+        and auc is not None
+        and auc > 0.65
+        and max((s or 0.0 for s in shares), default=0.0) > 0.75
+    )
 
 
 @check("duplicates", title="duplicate rows", strength=62, explains=("overfit", "unfinished"))
