@@ -61,9 +61,18 @@ def train(
     >>> import lmkit as lk
     >>> run = lk.train(data="digits", model="mlp:small", epochs=5)  # doctest: +SKIP
     """
+    from lmkit.data.tables.sources import load_once
+
     spec = resolve_experiment(experiment, changes, data=data, runs=runs, inline=inline)
     require(spec.framework)
     adopt(spec, runs, text=trust or experiment is None or isinstance(experiment, Mapping))
+    with load_once():  # what is checked is trained on, where that is done in this process
+        run = _start(spec, runs, inline=inline, start=start)
+    return run.wait() if wait else run
+
+
+def _start(spec: Experiment, runs: str | Path | None, *, inline: bool, start: bool) -> Run:
+    """Check an experiment, and start a run of it; see ``train``."""
     arguments.check_objects(spec)
     check_data(spec, runs)
     check_processes(spec, inline=inline)
@@ -87,8 +96,7 @@ def train(
             executor.start(folder)
         elif folder.status().state == "paused":
             folder.send(Resume())
-    run = Run(folder)
-    return run.wait() if wait else run
+    return Run(folder)
 
 
 def check_processes(experiment: Experiment, *, inline: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +27,37 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_tables: ContextVar[dict[tuple[str, str], Table] | None] = ContextVar("_tables", default=None)
+"""What was loaded in a ``load_once`` block, and is not used again yet: fields and path of the source → table."""
+
+
+@contextlib.contextmanager
+def load_once() -> Iterator[None]:
+    """Let every second ``load`` of a source return the table of the first meanwhile: it is checked, and then used."""
+    token = _tables.set({})
+    try:
+        yield
+    finally:
+        _tables.reset(token)
+
+
 def load(spec: DataSpec, root: str | Path | None = None) -> Table:
     """Read the source of ``spec`` as a table; ``root`` is the folder of the runs, which contains stored data.
 
     Raises:
         DataError: the source does not exist or cannot be trained on; the message says why and what to do.
     """
-    return _load_bundled(spec) if spec.source in BUNDLED else as_table(read(spec, root), spec)
+    if spec.source in BUNDLED:
+        return _load_bundled(spec)
+    tables = _tables.get()
+    if tables is None:
+        return as_table(read(spec, root), spec)
+    path = str(stored_path(spec.source, root).resolve()) if spec.source.startswith(STORED) else ""
+    key = spec.model_dump_json(), path
+    table = tables.pop(key, None)
+    if table is None:
+        table = tables[key] = as_table(read(spec, root), spec)
+    return table
 
 
 def check_sizes(spec: DataSpec, rows: int) -> None:

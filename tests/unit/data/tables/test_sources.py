@@ -7,7 +7,8 @@ from sklearn import datasets
 
 from lmkit.data.memory import store_data
 from lmkit.data.preparation import prepare
-from lmkit.data.tables.sources import load, part_sizes
+from lmkit.data.tables import sources
+from lmkit.data.tables.sources import load, load_once, part_sizes
 from lmkit.specs.data import BUNDLED, DataSpec
 
 draw = np.random.default_rng(11)
@@ -167,3 +168,23 @@ def test_auto_tells_classes_from_numbers(tmp_path, target, task):
 def test_whole_numbers_can_be_said_to_be_quantities(tmp_path):
     fields = store_data((np.arange(30.0), [0, 1, 2] * 10), tmp_path)
     assert load(DataSpec(**fields, task="regression"), tmp_path).task == "regression"
+
+
+# -- once -----------------------------------------------------------------------------------------
+
+
+def test_a_source_that_is_checked_and_then_used_is_read_once(tmp_path, monkeypatch):
+    FRAME.to_csv(tmp_path / "rents.csv", index=False)
+    spec = DataSpec(source=str(tmp_path / "rents.csv"), target="price")
+    reads = []
+    read = sources.read
+    monkeypatch.setattr(sources, "read", lambda *args: reads.append(1) or read(*args))
+    load(spec)
+    with load_once():
+        table = load(spec)
+        assert load(spec.model_copy(update={"drop": ["town"]})).columns != table.columns
+        assert load(spec.model_copy()) is table
+        assert len(reads) == 3
+        assert load(spec) is not table  # nothing is held for longer than one use
+    load(spec)
+    assert len(reads) == 5
