@@ -29,6 +29,9 @@ HEADER = struct.Struct("<Q")
 MAX_MESSAGE = 2**40
 """Bytes of a message, at most."""
 
+MAX_COPIED = 4096
+"""Bytes of a message that is sent together with its length, at most: the other process wakes up once."""
+
 TIMEOUT = 1800.0
 """Seconds without a byte of another process after which it counts as lost."""
 
@@ -89,6 +92,8 @@ class ProcessGroup:
         self._sockets = dict(zip(range(1, world) if rank == 0 else [0], sockets, strict=True))
         for connection in sockets:
             connection.settimeout(timeout)
+            if connection.family in (socket.AF_INET, socket.AF_INET6):  # short messages, for which another one waits
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def broadcast(self, message: bytes) -> bytes:
         """Return the message of the first process."""
@@ -145,9 +150,13 @@ class ProcessGroup:
             connection.close()
 
     def _send(self, rank: int, message: bytes | memoryview) -> None:
+        header = HEADER.pack(len(message))
         try:
-            self._sockets[rank].sendall(HEADER.pack(len(message)))
-            self._sockets[rank].sendall(message)
+            if len(message) <= MAX_COPIED:
+                self._sockets[rank].sendall(header + message)
+            else:
+                self._sockets[rank].sendall(header)
+                self._sockets[rank].sendall(message)
         except TimeoutError:
             raise PeerLost(rank, "took nothing that was sent to it") from None
         except OSError as error:
@@ -296,7 +305,6 @@ def _join(rank: int, address: tuple[str, int], key: bytes, until: float) -> sock
             number = HEADER.pack(rank)
             connection.sendall(number + _sign(key, nonce + number))
             if connection.recv(1) == b"\1":
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return connection
             problem = "it does not take this process"
         except OSError as error:

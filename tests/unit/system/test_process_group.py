@@ -81,6 +81,9 @@ def test_processes_meet_at_a_port_of_the_first() -> None:
     assert [group.rank for group in groups] == [0, 1, 2]
     assert (groups[1].local_rank, groups[1].local_world, groups[1].address) == (0, 1, address)
     assert in_all(groups, lambda group: group.broadcast(b"x")) == [b"x"] * 3
+    connections = [connection for group in groups for connection in group._sockets.values()]
+    assert len(connections) == 4
+    assert all(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for connection in connections)
     for group in groups:
         group.close()
 
