@@ -102,9 +102,8 @@ class Victim:
 
     def strike(self, kind: str, number: int) -> str:
         """Send a signal; wait until the run has noticed, and resume it where nobody else restarts it."""
-        count, launcher = len(self.restarts()), self.run.status.pid
         self.wait(lambda: len(self.processes()) == 2)
-        processes = self.processes()
+        count, launcher, processes = len(self.restarts()), self.run.status.pid, self.processes()
         targets = {"rank": random.sample(processes, 1), "launcher": [], "all": processes}[kind]
         for process in (*targets, *([] if kind == "rank" else [psutil.Process(launcher)])):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -196,6 +195,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the runs would go on without this process
     random.seed(args.seed)
     print(f"seed {args.seed}", flush=True)
     with tempfile.TemporaryDirectory() as name:

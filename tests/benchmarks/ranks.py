@@ -26,7 +26,9 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -230,6 +232,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="of training in each round")
     parser.add_argument("--budget", type=float, default=70.0, help="seconds after which no further round begins")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the runs would go on without this process
     sharing = time_sharing()
     wall, cpu = (statistics.median(values) for values in zip(*sharing, strict=True))
     print(
