@@ -73,8 +73,11 @@ class Victim:
         self.furthest = 0
 
     def processes(self) -> list[psutil.Process]:
-        """Return the processes that train, in the order of their start."""
-        launcher = self.run.status.pid
+        """Return the processes that train, in the order of their start; none before their launcher has started."""
+        status = self.run.status
+        launcher = status.pid
+        if status.state == "pending":  # it names the process that will start the launcher, and goes on
+            return []
         try:
             children = psutil.Process(launcher).children()
         except psutil.NoSuchProcess:
