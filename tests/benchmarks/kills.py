@@ -122,7 +122,11 @@ class Victim:
 def leftovers(victim: Victim, shared: set[str], temporary: Path) -> list[str]:
     """Return what the run left: processes, ports, files in shared memory, temporary folders."""
     alive = [pid for pid in victim.pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
-    ports = [c.laddr.port for c in psutil.net_connections() if c.status == "LISTEN" and c.pid in victim.pids]
+    ports = [
+        getattr(c.laddr, "port", 0)
+        for c in psutil.net_connections("tcp")
+        if c.status == "LISTEN" and c.pid in victim.pids
+    ]
     files = {name for name in _shared_files() - shared if any(str(pid) in name for pid in victim.pids)}
     folders = [path.name for path in temporary.glob("lmkit-*") if not path.name.startswith("lmkit-kernel")]
     return [*(f"process {pid}" for pid in alive), *(f"port {port}" for port in ports), *sorted(files), *folders]

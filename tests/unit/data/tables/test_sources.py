@@ -176,9 +176,14 @@ def test_whole_numbers_can_be_said_to_be_quantities(tmp_path):
 def test_a_source_that_is_checked_and_then_used_is_read_once(tmp_path, monkeypatch):
     FRAME.to_csv(tmp_path / "rents.csv", index=False)
     spec = DataSpec(source=str(tmp_path / "rents.csv"), target="price")
-    reads = []
+    reads: list[DataSpec] = []
     read = sources.read
-    monkeypatch.setattr(sources, "read", lambda *args: reads.append(1) or read(*args))
+
+    def count(*args):
+        reads.append(args[0])
+        return read(*args)
+
+    monkeypatch.setattr(sources, "read", count)
     load(spec)
     with load_once():
         table = load(spec)
