@@ -181,9 +181,11 @@ def open_trial(experiment: Experiment, root: Path, cancel: Cancel) -> Iterator[S
     """Open the process of a finder: this one where the experiment's code exists in it alone.
 
     Raises:
-        UntrustedCode: the experiment names code that this user has not run on this machine before.
+        UntrustedCode: the experiment is that of a file or a run which names code that is not this user's, and that
+            they have not run on this machine before.
     """
-    trust.require(trust.list_code(experiment), root)
+    trust.adopt(experiment, root)
+    trust.remember(experiment, root)
     if any(name.startswith(HELD) for name in objects.references(experiment).values()):
         with ExitStack() as cleanup:
             yield _ThisProcess(root, cleanup)

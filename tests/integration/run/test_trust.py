@@ -16,7 +16,8 @@ import lmkit as lk
 from lmkit.commands import cli
 from lmkit.commands.verbs import VERBS
 from lmkit.custom import objects
-from lmkit.custom.trust import list_code
+from lmkit.custom.trust import find_untrusted, list_code
+from lmkit.finders import trial
 from lmkit.runfolder.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -304,6 +305,7 @@ FILE_RUNNERS = {
     "the form": lambda file: lk.configure(lk.Experiment.load(file)).experiment and lk.train(lk.Experiment.load(file)),
     "train on the command line": lambda file: _type("train", str(file)),
     "run the template": lambda file: _type("run", "train", "-f", str(file)),
+    "find a learning rate": lambda file: lk.find_learning_rate(file),
     "sweep": lambda file: lk.sweep(file, grid={"lr": [0.1]}, wait=True),
     "sweep the template": lambda file: _type("sweep", "train", "-f", str(file), "--grid", "lr=0.1"),
 }
@@ -372,6 +374,13 @@ def test_a_file_that_names_a_function_of_the_project_runs_unasked(project, begin
     for source in (file, lk.Experiment.load(file)):
         begin_session()
         assert lk.train(source, inline=True).state == "completed"
+
+
+def test_a_finder_runs_functions_of_the_project_unasked(project, here, monkeypatch):
+    monkeypatch.setattr(trial, "Process", lambda *_, **__: contextlib.nullcontext())
+    experiment = lk.Experiment.load(project("shapes:build", width=3))
+    with trial.open_trial(experiment, here / "runs", trial.Cancel()):
+        assert not find_untrusted(list_code(experiment), owner="own.yaml")
 
 
 @pytest.mark.parametrize(
