@@ -67,7 +67,7 @@ def compare(args: argparse.Namespace, *, wait: bool | None = None) -> Comparison
     argument("technique", metavar="TECHNIQUE", help="the variant, such as onnx"),
     argument("out", metavar="DIR", help="the folder to write; empty or new"),
     argument("--layout", default="plain", help="plain, triton or tensorflow-serving"),
-    argument("--raw-rows", action="store_true", help="put the preprocessing of numbers into the file (ONNX)"),
+    argument("--raw-rows", action="store_true", help="put the preprocessing into the file (ONNX)"),
     RUNS,
     example="bundle last onnx out/",
 )

@@ -96,6 +96,7 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "shape": (lambda v: _all(v, _is_count), "the shape of a row"),
     "formats": (lambda v: _mapping(v, _is_format), "the format of each column"),
     "missing_values": (lambda v: _mapping(v, lambda signs: _all(signs, _is_class)), "values of each column"),
+    "raw_texts": (lambda v: isinstance(v, bool), "true or false"),
     "as_text": (lambda v: v is None or _all(v, _is_name), "names of columns"),
     "nodes": (lambda v: _all(v, _is_class), "names of nodes"),
     "column": (_is_name, "the name of a column"),

@@ -264,6 +264,7 @@ _USUAL: tuple[tuple[str, Any], ...] = (
     ("formats", {}),
     ("missing_values", {}),
     ("as_text", None),
+    ("raw_texts", False),
 )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lmkit.exceptions import DataError, MissingPackage
+from lmkit.exceptions import DataError, MissingPackage, shorten
 from lmkit.preprocessing.table import without_default_kind
 from lmkit.preprocessing.tokenizer import Tokenizer, check_tokens
 from lmkit.specs.metrics import softmax
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from lmkit.specs.tasks import TaskName
 
 
+CHARACTERS = ((0x1, 0xD800), (0xF900, 0x10000), (0x1F000, 0x1FB00))
+"""Ranges of Unicode (first, end) that a file which takes texts can read: all but private use and rare scripts."""
+
+
 @dataclass(frozen=True)
 class TextPreprocessing:
     """The tokenizer and row length of a text, as plain data; a run folder does not need the text itself.
@@ -33,6 +37,7 @@ class TextPreprocessing:
         bytes_a_token: part of the data → bytes of its text divided by its tokens.
         tokenizer: the byte-pair encoding as JSON; empty: tokens are bytes.
         output_kind: what the outputs of the run's model are.
+        raw_texts: whether texts are passed on, in a bundle whose file makes their tokens.
     """
 
     task: TaskName
@@ -41,6 +46,7 @@ class TextPreprocessing:
     bytes_a_token: dict[str, float]
     tokenizer: str = ""
     output_kind: OutputKind = field(default="logits", kw_only=True)
+    raw_texts: bool = field(default=False, kw_only=True)
 
     @property
     def shape(self) -> Shape:
@@ -117,7 +123,7 @@ class TextPreprocessing:
         return self.apply(X), {}
 
     def apply(self, X: Any) -> np.ndarray:
-        """Return text, or rows of tokens, as the model takes them: (rows, length), int32.
+        """Return text, or rows of tokens, as a model takes them: (rows, length), int32; or raw texts (rows, 1).
 
         Args:
             X: a text, whose last row is padded with the separator; a list of texts, each of which begins a row; or an
@@ -129,6 +135,8 @@ class TextPreprocessing:
         import numpy as np
 
         texts = [X] if isinstance(X, str) else X
+        if self.raw_texts:
+            return self._texts(texts)
         if isinstance(texts, list | tuple) and texts and all(isinstance(t, str) for t in texts):
             return np.concatenate([self._rows(self.tokens(text)) for text in texts])
         rows = np.atleast_2d(np.asarray(X))
@@ -136,6 +144,22 @@ class TextPreprocessing:
             raise DataError(f"given tokens of shape {rows.shape}, expected (rows, {self.length}), or a text")
         check_tokens(rows, self.vocabulary)
         return rows.astype(np.int32)
+
+    def _texts(self, texts: Any) -> np.ndarray:
+        """Return texts (rows, 1), each of which is one row of a file that makes their tokens."""
+        import numpy as np
+
+        values = np.asarray(texts, dtype=object).reshape(-1, 1)
+        for text in values.flat:
+            if not isinstance(text, str):
+                raise DataError(f"given {type(text).__name__}, expected texts, of which the file makes tokens")
+            if (count := len(self.tokens(text))) > self.length:
+                raise DataError(
+                    f"given a text of {count:,} bytes, expected at most {self.length}; shorten it: {shorten(text)}"
+                )
+            if unknown := [c for c in text if not any(start <= ord(c) < end for start, end in CHARACTERS)]:
+                raise DataError(f"the text contains {unknown[0]!r}, which the file cannot read; remove it")
+        return values
 
     def _rows(self, tokens: np.ndarray) -> np.ndarray:
         import numpy as np

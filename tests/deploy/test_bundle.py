@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import lmkit as lk
 from lmkit.deploy import runtimes
 from lmkit.deploy.bundle import bundle as module
 from lmkit.deploy.bundle.bundle import bundle
+from lmkit.deploy.bundle.raw_rows import as_raw
 from lmkit.deploy.bundle.verify import BundleError
 from lmkit.deploy.compare.builder import Builder
 from lmkit.deploy.trained_model import TrainedModel
@@ -207,6 +209,32 @@ def test_text_is_taken_as_text_or_as_tokens(of_language, language):
     )
     with pytest.raises(lk.DataError, match=re.escape("given tokens of shape (1, 2), expected (rows, 16), or a text")):
         model.predict([[1, 2]])
+
+
+def test_the_file_of_a_text_model_takes_texts(of_language, language, tmp_path):
+    raw = bundle(language, "onnx", tmp_path / "raw", raw_rows=True, layout="triton")
+    texts = ["größe", "", "漢字 😀"]
+    loaded = lk.load_bundle(raw)
+    np.testing.assert_array_equal(loaded.predict(texts), lk.load_bundle(of_language).predict(texts))
+    session = onnxruntime.InferenceSession(str(next(raw.rglob("*.onnx"))))
+    (outputs,) = session.run(None, {"rows": np.array(texts, dtype=object)[:, None]})
+    np.testing.assert_allclose(outputs, loaded.outputs(texts), atol=1e-6)
+    assert 'name: "rows" data_type: TYPE_STRING dims: [ 1 ]' in next(raw.rglob("config.pbtxt")).read_text()
+    signature = json.loads((raw / "signature.json").read_text())
+    assert signature["inputs"] == [{"name": "rows", "type": "text", "bytes": 16, "unit": None}]
+    example = json.loads((raw / "example.json").read_text())
+    assert loaded.predict(example["rows"]).tolist() == example["predictions"]
+    assert "rows as in `Input` in, texts; raw outputs out" in (raw / "README.md").read_text()
+    for rows, expected in (
+        ("x" * 17, "a text of 17 bytes, expected at most 16"),
+        ("\U00020000", "contains '\U00020000', which the file cannot read"),
+        ([[1] * 16], "given int, expected texts"),
+    ):
+        with pytest.raises(lk.DataError, match=expected):
+            loaded.predict(rows)
+    pairs = replace(language.preprocessing, tokenizer="{}")
+    with pytest.raises(BundleError, match=r"byte-pair encoding, which ONNX cannot make; train with data: \{text: byt"):
+        as_raw(pairs, loaded.artifact)
 
 
 def test_nodes_are_asked_for_by_name(root, tmp_path):

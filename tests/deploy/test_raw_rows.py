@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
@@ -14,7 +15,10 @@ from sklearn.datasets import load_digits
 
 import lmkit as lk
 from lmkit.commands import cli
+from lmkit.deploy.bundle.raw_bytes import DOMAINS, read_tokens
+from lmkit.deploy.bundle.raw_text import OPSET, Nodes
 from lmkit.deploy.bundle.verify import BundleError
+from lmkit.preprocessing.text import CHARACTERS
 
 pytestmark = pytest.mark.usefixtures("here_in_module")
 draw = np.random.default_rng(6)
@@ -173,6 +177,27 @@ def test_codes_for_missing_numbers_are_read_inside_the_file(runs: Path, tmp_path
     rows = frame[["x", "z"]].to_numpy()
     expected = lk.load_bundle(plain).outputs(frame.drop(columns="y"))
     np.testing.assert_allclose(answers(raw, rows), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_texts_become_the_bytes_of_utf8_inside_the_file() -> None:
+    nodes, length = Nodes("t_"), 12
+    result = read_tokens(nodes, "texts", length, 256)
+    info = onnx.helper.make_tensor_value_info
+    texts = info("texts", onnx.TensorProto.STRING, [None, 1])
+    graph = onnx.helper.make_graph(
+        nodes.nodes, "g", [texts], [info(result, onnx.TensorProto.INT64, None)], nodes.constants
+    )
+    versions = [onnx.helper.make_opsetid(*domain) for domain in {"": OPSET, **DOMAINS}.items()]
+    model = onnx.helper.make_model(graph, opset_imports=versions, ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    ends = [chr(code) for start, end in CHARACTERS for code in (start, end - 1)]
+    rows = ["the quick", "größe – ", "漢字 😀\n", "", " \t", "x" * 12, "é" * 9, "\x7f\x80\u07ff\u0800", *ends]
+    for given in (rows, [""], ["", ""], ["a"]):
+        (tokens,) = session.run(None, {"texts": np.array(given, dtype=object)[:, None]})
+        for text, row in zip(given, tokens.tolist(), strict=True):
+            assert row == ([*text.encode()] + [256] * length)[:length]
+    (tokens,) = session.run(None, {"texts": np.array([["\U00020000"]], dtype=object)})
+    assert bytes(tokens[0][:3].tolist()).decode() == "\ufffd"
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

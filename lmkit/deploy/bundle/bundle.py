@@ -25,10 +25,10 @@ from lmkit.backends.facts import EXPORT_TECHNIQUES
 from lmkit.data.fingerprint import locate_data
 from lmkit.data.kinds import get_kind
 from lmkit.deploy.artifact import Artifact, StaleArtifact, digest, is_built_here, remember_variant
-from lmkit.deploy.bundle.evaluation import EXAMPLES, evaluate, evaluate_raw
+from lmkit.deploy.bundle.evaluation import EXAMPLES, evaluate, evaluate_raw, evaluate_texts
 from lmkit.deploy.bundle.load import is_custom
 from lmkit.deploy.bundle.model_card import TRITON_TYPES, card
-from lmkit.deploy.bundle.raw_rows import embed_preprocessing
+from lmkit.deploy.bundle.raw_rows import as_raw, embed_preprocessing
 from lmkit.deploy.bundle.verify import (
     CARD,
     CHECKSUMS,
@@ -43,6 +43,8 @@ from lmkit.deploy.bundle.verify import (
 from lmkit.deploy.runtimes import is_program
 from lmkit.deploy.techniques.base import find
 from lmkit.exceptions import nearest, shorten
+from lmkit.preprocessing.table import TablePreprocessing
+from lmkit.preprocessing.text import TextPreprocessing
 from lmkit.run.resolve import resolve_run
 from lmkit.run.run import Run
 from lmkit.run.wait import wait_until_completed
@@ -80,7 +82,8 @@ def bundle(
         out: folder to write, which must be empty or not exist.
         layout: ``plain``, or a server's: ``triton`` (ONNX) or ``tensorflow-serving`` (a SavedModel).
         raw_rows: put scaling and one-hot encoding into the file (ONNX), which then takes rows as in the table, such as
-            a server that serves it: numbers, or texts where a column has names, dates or amounts.
+            a server that serves it: numbers, or texts where a column has names, dates or amounts; the file of a text
+            model takes texts.
         runs: folder of the runs.
 
     Returns:
@@ -147,7 +150,8 @@ def _artifact_folder(run: Run, technique: str) -> Path:
 
 
 def _write(run: Run, technique: str, source: Path, folder: Path, layout: str, raw_rows: bool) -> None:
-    spec, preprocessing = run.experiment, run.preprocessing
+    spec = run.experiment
+    preprocessing: Any = run.preprocessing
     name = re.sub(r"[^\w.-]", "-", spec.name)
     path = LAYOUTS[layout].format(name=name)
     artifact = _copy_artifact(source, folder / path, layout)
@@ -156,11 +160,14 @@ def _write(run: Run, technique: str, source: Path, folder: Path, layout: str, ra
     located = locate_data(run.folder, spec).data
     rows = get_kind(located).example_rows(located, spec.seed, data, EXAMPLES, run.path.parent)
     if raw_rows:
+        if isinstance(as_raw(preprocessing, artifact), TextPreprocessing):
+            rows, evaluation = evaluate_texts(folder / path, artifact, preprocessing, evaluation)
         artifact, preprocessing = embed_preprocessing(folder / path, artifact, preprocessing)
         evaluation = evaluate_raw(folder / path, artifact, preprocessing, rows, evaluation)
     tensors, outputs = evaluation.tensors, evaluation.outputs
     if layout == "triton":
         (folder / path).with_name("config.pbtxt").write_text(triton_config(name, tensors), encoding="utf-8")
+    is_table_of_texts = "str" in artifact.dtype and isinstance(preprocessing, TablePreprocessing)
     signature = {
         "format": FORMAT,
         "lmkit": version_here(),
@@ -168,7 +175,7 @@ def _write(run: Run, technique: str, source: Path, folder: Path, layout: str, ra
         "name": spec.name,
         "task": preprocessing.task,
         "artefact": path,
-        "inputs": _describe_inputs(run.preprocessing if "str" in artifact.dtype else preprocessing),
+        "inputs": _describe_inputs(run.preprocessing if is_table_of_texts else preprocessing),
         "outputs": _describe_outputs(run),
         "tensors": tensors,
     }
@@ -230,6 +237,8 @@ def _describe_inputs(preprocessing: Any) -> list[dict[str, Any]]:
     if preprocessing.signature.graph:
         return [{"name": preprocessing.column, "type": "node", "known": preprocessing.nodes, "unit": None}]
     if len(preprocessing.shape) > 1 or not getattr(preprocessing, "columns", None):
+        if getattr(preprocessing, "raw_texts", False):
+            return [{"name": "rows", "type": "text", "bytes": preprocessing.length, "unit": None}]
         kind = "tokens" if get_task(preprocessing.task).per_position else "array"
         return [{"name": "rows", "type": kind, "shape": [None, *preprocessing.shape], "unit": None}]
     columns: list[dict[str, Any]] = []

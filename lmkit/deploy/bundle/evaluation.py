@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from lmkit.data.dataset import Dataset
     from lmkit.deploy.artifact import Artifact
-    from lmkit.preprocessing.table import TablePreprocessing
+    from lmkit.deploy.bundle.raw_rows import Preprocessing
+    from lmkit.preprocessing.text import TextPreprocessing
     from lmkit.run.run import Run
 
 EXAMPLES = 5
@@ -65,9 +66,9 @@ def evaluate(run: Run, folder: Path, artifact: Artifact, data: Dataset) -> Evalu
 
 
 def evaluate_raw(
-    folder: Path, artifact: Artifact, preprocessing: TablePreprocessing, rows: list[Any], expected: Evaluation
+    folder: Path, artifact: Artifact, preprocessing: Preprocessing, rows: list[Any], expected: Evaluation
 ) -> Evaluation:
-    """Run an artifact that takes rows as in the table on the example rows, and hold it to what it was made of.
+    """Run an artifact that takes rows as in the source on the example rows, and hold it to what it was made of.
 
     Args:
         folder: the artifact's folder.
@@ -84,6 +85,33 @@ def evaluate_raw(
     if not rows:
         raise BundleError("raw_rows: a file that is read piece by piece has no example rows to hold the bundle to")
     inputs = preprocessing.apply(rows).astype(artifact.dtype).reshape(-1, *artifact.row)
+    examples, described = _run_artifact(folder, inputs)
+    if not np.allclose(examples, expected.outputs[: len(examples)], rtol=1e-4, atol=1e-5):
+        raise BundleError("raw_rows: the outputs of the file are not those for prepared rows; bundle it without")
+    return Evaluation(inputs, examples, described or describe_arrays(inputs, examples), expected.metrics)
+
+
+def evaluate_texts(
+    folder: Path, artifact: Artifact, preprocessing: TextPreprocessing, evaluation: Evaluation
+) -> tuple[list[str], Evaluation]:
+    """Return texts of the example rows, and the evaluation of an artifact that takes tokens on them.
+
+    The rows of a text begin anywhere, so that their first and last bytes may be no character.
+    """
+    import numpy as np
+
+    limit = preprocessing.length
+    decoded = (preprocessing.text(row).replace("�", "") for row in evaluation.inputs.reshape(-1, limit))
+    texts = [text.encode()[:limit].decode(errors="ignore") for text in decoded]
+    inputs = preprocessing.apply(texts).astype(artifact.dtype).reshape(-1, *artifact.row)
+    examples, described = _run_artifact(folder, inputs)
+    return texts, Evaluation(inputs, np.asarray(examples), described or evaluation.tensors, evaluation.metrics)
+
+
+def _run_artifact(folder: Path, inputs: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the raw outputs of an artifact for its inputs, and its tensors; empty where the format names none."""
+    import numpy as np
+
     with tempfile.TemporaryDirectory() as scratch:
         path, outputs = Path(scratch) / "rows.npy", Path(scratch) / "outputs.npy"
         np.save(path, inputs)
@@ -91,10 +119,7 @@ def evaluate_raw(
             process.ask("load")
             described = process.ask("tensors")["tensors"]
             process.ask("predict", into=str(outputs), batch=EXAMPLES, rows=len(inputs))
-            examples = np.load(outputs)
-    if not np.allclose(examples, expected.outputs[: len(examples)], rtol=1e-4, atol=1e-5):
-        raise BundleError("raw_rows: the outputs of the file are not those for prepared rows; bundle it without")
-    return Evaluation(inputs, examples, described or describe_arrays(inputs, examples), expected.metrics)
+            return np.load(outputs), described
 
 
 def describe_arrays(inputs: np.ndarray, outputs: np.ndarray) -> dict[str, dict[str, Any]]:

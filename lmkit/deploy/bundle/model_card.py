@@ -157,9 +157,10 @@ def _describe_tensors(signature: dict[str, Any], example: dict[str, Any], *, is_
     ]
     task = get_task(signature["task"])
     raw = task.logits_text.format(outputs=tensors["output"]["shape"][-1]) + (", scaled" if task.numeric else "")
+    fields = "texts" if task.per_position else "numbers in the order of its columns and NaN for a missing one"
     content = (
-        "is the model with its preprocessing: rows as in `Input` in, numbers in the order of its columns and NaN for a "
-        f"missing one; raw outputs out ({raw}), not predictions."
+        f"is the model with its preprocessing: rows as in `Input` in, {fields}; raw outputs out "
+        f"({raw}), not predictions."
         if is_raw
         else f"is the model alone: prepared rows in, raw outputs out ({raw}), not predictions. Rows as in `Input` give "
         "wrong results without an error."
@@ -206,6 +207,8 @@ def _describe_request(signature: dict[str, Any], example: dict[str, Any]) -> lis
 
 def _describe_column(column: dict[str, Any]) -> tuple[str, ...]:
     note = f"shape {column['shape']}, None: any number of rows" if "shape" in column else ""
+    if column["type"] == "text":
+        note = f"at most {column['bytes']} bytes; of a longer one the file takes the first"
     if column["type"] in ("category", "node"):
         note = ", ".join(map(str, column["known"][:8])) + (", …" if len(column["known"]) > 8 else "")
     elif column.get("instead_of_missing") is not None:

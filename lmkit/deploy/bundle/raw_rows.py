@@ -1,11 +1,12 @@
-"""Preprocessing inside an ONNX file: fill values, scaling and one-hot encoding become its first operations.
+"""Preprocessing inside an ONNX file: fill values, scaling and one-hot encoding, or tokens, become its first operations.
 
     rows (float64, as in the table) ──> fill ──> (x − shift) / scale ─┐
                                    └──> x = category?, one-hot ───────┴──> the model's own input
 
 Where a column holds names, dates or amounts, rows are texts, numbers among them, and each column is read first
 (``raw_text``). The preprocessing of the bundle is then that of values which are passed on as they are, so that
-``load_bundle``, the signature, the card and the configuration of a server follow without knowing of it.
+``load_bundle``, the signature, the card and the configuration of a server follow without knowing of it. Of a text model
+whose tokens are bytes, a row is a text (``raw_bytes``).
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmkit.deploy.artifact import Artifact
+from lmkit.deploy.bundle.raw_bytes import DOMAINS, read_tokens
 from lmkit.deploy.bundle.raw_text import OPSET, Nodes, read_column, unsupported
 from lmkit.deploy.bundle.verify import BundleError
 from lmkit.exceptions import join_names
 from lmkit.preprocessing.table import TablePreprocessing
+from lmkit.preprocessing.text import TextPreprocessing
 from lmkit.system.optional import require
 
 if TYPE_CHECKING:
     import numpy as np
+
+Preprocessing = TablePreprocessing | TextPreprocessing
 
 INPUT, PREFIX = "rows", "lmkit_"
 """Name of the file's new input, and the beginning of the names in front of the model."""
@@ -36,7 +41,7 @@ MISSING = "(missing)"
 """The category of missing values, where the training part has some."""
 
 
-def embed_preprocessing(folder: Path, artifact: Artifact, preprocessing: Any) -> tuple[Artifact, TablePreprocessing]:
+def embed_preprocessing(folder: Path, artifact: Artifact, preprocessing: Any) -> tuple[Artifact, Preprocessing]:
     """Rewrite the ONNX file in ``folder`` so that it takes rows as in the table; return its record and preprocessing.
 
     Args:
@@ -50,21 +55,29 @@ def embed_preprocessing(folder: Path, artifact: Artifact, preprocessing: Any) ->
     require("onnx", extra="deploy", purpose="raw rows")
     import onnx
 
-    identity = _identity(preprocessing, artifact)
+    identity = as_raw(preprocessing, artifact)
+    texts = isinstance(identity, TextPreprocessing) or bool(identity.as_text)
     path = folder / artifact.entry
-    model = _with_version(onnx.load(str(path), load_external_data=False), OPSET if identity.as_text else NUMBER_OPSET)
+    model = _with_version(onnx.load(str(path), load_external_data=False), OPSET if texts else NUMBER_OPSET)
     weights = {tensor.name for tensor in model.graph.initializer}
     (model_input,) = (value for value in model.graph.input if value.name not in weights)
     name = INPUT if model_input.name != INPUT else f"raw_{INPUT}"  # exporters may call the model's own input so
     graph = Nodes(PREFIX)
-    fill = _text_parts if identity.as_text else _number_parts
-    parts = fill(graph, preprocessing, name)
+    if isinstance(preprocessing, TextPreprocessing):
+        parts = [read_tokens(graph, name, preprocessing.length, preprocessing.separator)]
+        present = {entry.domain for entry in model.opset_import}
+        model.opset_import.extend(
+            onnx.helper.make_opsetid(domain, version) for domain, version in DOMAINS.items() if domain not in present
+        )
+    else:
+        parts = (_text_parts if texts else _number_parts)(graph, preprocessing, name)
     prepared = graph.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
     kind = onnx.helper.np_dtype_to_tensor_dtype(np_dtype(artifact.dtype))
     shape = row_shape(artifact.row)
     graph.add("Reshape", graph.add("Cast", prepared, to=kind), shape, result=model_input.name)
-    element = onnx.TensorProto.STRING if identity.as_text else onnx.TensorProto.DOUBLE
-    rows = onnx.helper.make_tensor_value_info(name, element, [None, *identity.shape])
+    element = onnx.TensorProto.STRING if texts else onnx.TensorProto.DOUBLE
+    row = (1,) if isinstance(preprocessing, TextPreprocessing) else tuple(identity.shape)
+    rows = onnx.helper.make_tensor_value_info(name, element, [None, *row])
     model.graph.input.remove(model_input)
     model.graph.input.insert(0, rows)
     model.graph.initializer.extend(graph.constants)
@@ -73,8 +86,8 @@ def embed_preprocessing(folder: Path, artifact: Artifact, preprocessing: Any) ->
     model.graph.node.extend([*graph.nodes, *own])
     onnx.save(model, str(path))
     recipe = {**artifact.recipe, "raw_rows": True}
-    dtype = "str" if identity.as_text else "float64"
-    return replace(artifact, row=tuple(identity.shape), dtype=dtype, recipe=recipe).write(folder), identity
+    dtype = "str" if texts else "float64"
+    return replace(artifact, row=row, dtype=dtype, recipe=recipe).write(folder), identity
 
 
 def _with_version(model: Any, version: int) -> Any:
@@ -97,13 +110,24 @@ def _with_version(model: Any, version: int) -> Any:
         ) from None
 
 
-def _identity(preprocessing: Any, artifact: Artifact) -> TablePreprocessing:
-    """Return the preprocessing that passes rows on; a missing number has the same fill value as in the file."""
+def as_raw(preprocessing: Any, artifact: Artifact) -> Preprocessing:
+    """Return the preprocessing that passes rows on; a missing number has the same fill value as in the file.
+
+    Raises:
+        BundleError: the artifact is no ONNX file, or rows cannot be read inside one.
+    """
     if artifact.runtime != "onnxruntime":
         raise BundleError(
             f"raw_rows: needs ONNX, given {artifact.entry} for {artifact.runtime}; use technique onnx, or bundle it "
             "without raw_rows"
         )
+    if isinstance(preprocessing, TextPreprocessing):
+        if preprocessing.tokenizer:
+            raise BundleError(
+                "raw_rows: the tokens are those of a byte-pair encoding, which ONNX cannot make; train with "
+                "data: {text: bytes}, or bundle it without raw_rows"
+            )
+        return replace(preprocessing, raw_texts=True)
     if not isinstance(preprocessing, TablePreprocessing) or not (preprocessing.numbers or preprocessing.categories):
         raise BundleError("raw_rows: the rows of this run are not prepared by columns; bundle it without raw_rows")
     reasons = {name: reason for name, layout in preprocessing.formats.items() if (reason := unsupported(layout))}
