@@ -101,10 +101,12 @@ def find_segments(model: keras.Model | CustomModel) -> list[tuple[keras.Model, b
     if hasattr(keras_model, "operations") and len(getattr(keras_model, "inputs", ())) == 1:
         sums = [layer for layer in keras_model.layers if isinstance(layer, keras.layers.Add)]
         ends = [layer.output for layer in sums]
-        bounds = [keras_model.inputs[0], *(layer.input[0] for layer in sums[:1]), *ends, *keras_model.outputs]
-        bounds = list({id(bound): bound for bound in bounds}.values())
-        with contextlib.suppress(ValueError):  # something passes beside a sum
-            segments = [(keras.Model(a, b), any(b is end for end in ends)) for a, b in itertools.pairwise(bounds)]
+        for begins in (sums[:1], []):  # the first block begins at its sum's first term, if nothing passes beside that
+            bounds = [keras_model.inputs[0], *(layer.input[0] for layer in begins), *ends, *keras_model.outputs]
+            bounds = list({id(bound): bound for bound in bounds}.values())
+            with contextlib.suppress(ValueError):  # something passes beside a bound
+                segments = [(keras.Model(a, b), any(b is end for end in ends)) for a, b in itertools.pairwise(bounds)]
+                break
     if not any(is_block for _, is_block in segments):
         raise ConfigError(
             [

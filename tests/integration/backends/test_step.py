@@ -89,6 +89,19 @@ def test_a_step_whose_gradients_overflow_is_skipped_and_halves_the_scale(framewo
     assert 0 < steps.gradient_norm[0] < 100
 
 
+def test_the_first_block_of_tensorflow_may_have_a_projection_beside_it() -> None:
+    from lmkit.backends.tensorflow.forward import find_segments
+
+    backend, experiment = get_backend("tensorflow"), lk.Experiment(data="digits", model="cnn:residual")
+    model = backend.build(experiment.model, Signature((8, 8), 10), "float32")
+    segments = find_segments(model)
+    assert [is_block for _, is_block in segments] == [True] * 3 + [False]
+    rows = z = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)
+    for segment, _ in segments:
+        z = segment(z, training=False)
+    np.testing.assert_allclose(z, backend.predict(model, rows), rtol=1e-5, atol=1e-6)
+
+
 @FRAMEWORKS
 def test_a_model_without_blocks_cannot_be_recomputed(framework: str) -> None:
     backend = get_backend(framework)
