@@ -26,7 +26,7 @@ def _strongest(run: Run) -> tuple[Any, ...]:
     except LmkitError as error:  # a damaged file
         return None, str(error), None
     if not diagnosis.is_ill:
-        return None, diagnosis.headline, None
+        return None, "; ".join([diagnosis.headline, *diagnosis.remarks]), None
     first = diagnosis.loud[0]
     tried = diagnosis.tried(first)
     more = len(diagnosis.loud) - 1

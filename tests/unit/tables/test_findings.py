@@ -34,10 +34,12 @@ def test_each_run_is_a_row_with_its_strongest_finding(tmp_path: Path) -> None:
     ill.folder.write_json(FILE, record.to_record())
     damaged = written_run(tmp_path, name="damaged")
     (damaged.path / FILE).write_text('{"step": -1}')
-    first, second, third = lk.tables.findings([ill, healthy, damaged]).rows
+    failed = written_run(tmp_path, state="failed", prepared=False, status={"reason": "no file"})
+    first, second, third, fourth = lk.tables.findings([ill, healthy, damaged, failed]).rows
     assert first[1:] == ("sure", finding.what, f"{finding.change_text} (helps: loss 2 → 1)")
     assert "ill" in first[0]
     assert second[1:] == (None, "nothing wrong was recognized", None)
     assert third[1] is None
     assert FILE in third[2]
     assert "step" in third[2]
+    assert fourth[2].startswith("nothing wrong was recognized; the run failed")
