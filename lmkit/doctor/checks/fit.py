@@ -231,6 +231,8 @@ def _is_descending(evidence: Evidence) -> bool:
     values = [v for v in evidence.column("val_loss") if v is not None]
     if len(values) < 4 or values[-1] > min(values) or not evidence.is_weak:
         return False
+    if evidence.chance and values[-1] > 0.97 * evidence.chance:
+        return False  # it comes down to a guess, and learns nothing
     fall = values[-1 - len(values) // 4] - values[-1]
     return fall > MAX_DESCENT * (values[0] - values[-1]) and values[0] - values[-1] > 0.02 * values[0]
 
