@@ -305,11 +305,11 @@ class JsonLines:
         """
         try:
             with open_file(self.path) as file:
-                size = os.fstat(file.fileno()).st_size - offset
+                size = max(0, os.fstat(file.fileno()).st_size - offset)
                 if limit is None and size > MAX_LOG_BYTES:
                     raise DamagedFile(self.path, f"it has {size:,} bytes, expected at most {MAX_LOG_BYTES:,}")
                 file.seek(offset)
-                text = file.read(MAX_LOG_BYTES if limit is None else limit)
+                text = file.read(size if limit is None else min(size, limit))  # a read allocates what it is asked for
                 if limit is not None and len(text) == limit:
                     text += file.readline(MAX_LINE_BYTES)
         except FileNotFoundError:
