@@ -74,7 +74,7 @@ class Compilation(Callback):
         """Log the time of the first call, of which the steps themselves are a small part."""
         if self.is_due:
             self.is_due = False
-            self.folder.events.record(Compiled(step=block.first, seconds=round(fit.clock() - self.begin, 2)))
+            self.folder.events.record(Compiled(step=block.first, seconds=round(fit.clock() - self.begin, 4)))
 
 
 class Validation(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -140,3 +141,27 @@ def test_an_evaluation_of_tensorflow_is_repeated_with_fewer_rows_at_a_time() -> 
     np.testing.assert_allclose(trainer.outputs("validation"), expected, rtol=1e-12)
     assert trainer.rows_at_once == 12
     assert len(trainer.notes) == 2
+
+
+def test_dropout_of_one_thread_is_not_that_of_another() -> None:
+    """Models that two threads train in micro-batches are traced one after the other; Keras's class is theirs both."""
+    import keras
+    import tensorflow as tf
+
+    from lmkit.backends.tensorflow.dropout import batch_dropout
+
+    drop_out = keras.layers.Dropout.call
+    may_leave, inside = threading.Event(), threading.Event()
+
+    def trace() -> None:
+        with batch_dropout(4, tf.constant(0)):
+            inside.set()
+            may_leave.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        with batch_dropout(4, tf.constant(2)):
+            other = pool.submit(trace)
+            assert not inside.wait(0.2)
+        may_leave.set()
+        other.result()
+    assert keras.layers.Dropout.call is drop_out
