@@ -17,7 +17,6 @@ MAX_HASHED = 4096
 BLOCK_NUMBERS = 2**18
 """Numbers that are hashed at once: they fit the cache of a processor."""
 
-
 CHANCE_ROWS = 2048
 """Rows from which ``chance_share`` follows, at most."""
 

@@ -144,9 +144,9 @@ def profile_data(data: Dataset, loss: LossName) -> Profile:
         X = training.X.reshape(len(training.X), -1).astype(np.float64)
         names = feature_names(data, X.shape[1])
         values |= {"features": X.shape[1]} | _columns(X, names, is_table=len(preprocessing.shape) == 1)
-        _, hashes = overlap.hash_rows(training)
-        values["duplicates"] = 1 - len(np.unique(hashes)) / len(hashes)
-        values["recurrence"] = len(X) / len(np.unique(X, axis=0))
+        features, both = overlap.hash_rows(training)
+        values["duplicates"] = 1 - len(np.unique(both)) / len(both)
+        values["recurrence"] = len(features) / len(np.unique(features))
         values["shared"] = _shared(data)
         values["revealing"] = tuple(quality.revealing_columns(training, preprocessing)[0][:MAX_LISTED])
         if task.exclusive_classes:
