@@ -32,7 +32,7 @@ pytest_plugins = ["kernel_fixtures", "magic_fixtures", "sweep_fixtures", "task_f
 TIERS = ("browser", "deploy", "process", "notebooks", "integration", "unit")
 """The folders of the tests, which are their markers, in the order in which they begin: the longest first."""
 
-RETRIED = ("browser", "process", "notebooks")
+RETRIED = ("browser", "deploy", "process", "notebooks")
 """Tiers that wait for other processes: a failed test runs once more, and the summary names it as rerun."""
 
 
